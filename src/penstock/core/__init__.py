@@ -1,0 +1,1 @@
+"""What every application stands on. Nothing in here knows an application."""

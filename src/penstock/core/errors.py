@@ -1,0 +1,106 @@
+"""Every error a client can be answered with: one class per status, one `code` per cause.
+
+A message says what is wrong and, where it is not plain, what to do about it.
+"""
+
+from typing import ClassVar
+
+
+class PenstockError(Exception):
+    """Something failed inside; the client is told no more than that."""
+
+    status: ClassVar[int] = 500
+    default_code: ClassVar[str] = "internal"
+
+    def __init__(self, message: str = "", *, code: str = "", retry_after: int = 0) -> None:
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+        self.code = code or self.default_code
+        self.retry_after = retry_after
+        """Seconds after which trying again makes sense; 0 where it does not."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Rejected(PenstockError):
+    """What was sent is not valid; sending it again will not help."""
+
+    status = 400
+    default_code = "bad_request"
+
+
+class NotFound(PenstockError):
+    """There is nothing at this path."""
+
+    status = 404
+    default_code = "not_found"
+
+
+class MethodNotAllowed(PenstockError):
+    """The path exists, the method does not."""
+
+    status = 405
+    default_code = "method_not_allowed"
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"this path answers {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+class TimedOut(PenstockError):
+    """The request did not arrive in full in time."""
+
+    status = 408
+    default_code = "timeout"
+
+
+class Gone(PenstockError):
+    """What was asked for was kept once, and no longer is."""
+
+    status = 410
+    default_code = "retention"
+
+
+class TooLarge(PenstockError):
+    """The body is larger than this path takes."""
+
+    status = 413
+    default_code = "too_large"
+
+
+class UnsupportedType(PenstockError):
+    """The body is of a type, or in an encoding, that this path does not take."""
+
+    status = 415
+    default_code = "unsupported_type"
+
+
+class HeadersTooLarge(PenstockError):
+    """The path, the query or the headers are larger than the server takes."""
+
+    status = 431
+    default_code = "too_large"
+
+
+class Overloaded(PenstockError):
+    """More is under way than the server takes on; nothing was stored, try again."""
+
+    status = 503
+    default_code = "overloaded"
+
+    def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class NotReady(PenstockError):
+    """Nothing can be made durable, or answered, just now; nothing was stored, try again."""
+
+    status = 503
+    default_code = "not_ready"
+
+    def __init__(self, message: str = "", *, retry_after: int = 5) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class Misconfigured(PenstockError):
+    """The start stops here: the message names the setting or the folder, and the remedy."""

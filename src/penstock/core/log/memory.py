@@ -1,0 +1,102 @@
+"""The log in memory, for tests: the same contract but for what a crash leaves behind."""
+
+import threading
+from collections.abc import Callable, Sequence
+from uuid import uuid4
+
+from penstock.core.clock import Clock
+from penstock.core.errors import NotReady
+from penstock.core.log import DUPLICATE, Append, Batch, Done, Minute, Receipt
+
+
+class MemoryLog:
+    def __init__(self, clock: Clock, *, idempotency_hours: float = 24.0) -> None:
+        self.identity = str(uuid4())
+        self.commits = 0
+        self.failing = ""
+        """Set by a test: every submission fails with this reason."""
+        self._clock = clock
+        self._window_ms = int(idempotency_hours * 3_600_000)
+        self._lock = threading.Lock()
+        self._records: dict[str, list[tuple[int, bytes]]] = {}
+        self._keys: dict[tuple[str, str], int] = {}
+        self._ledger: dict[str, dict[int, Minute]] = {}
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
+
+    def submit(self, appends: Sequence[Append], done: Done) -> None:
+        if self.failing:
+            done(NotReady(self.failing))
+            return
+        with self._lock:
+            receipts = [self._append(append) for append in appends]
+            self.commits += 1
+        for topic in {append.topic for append in appends}:
+            for wake in self._listeners.get(topic, ()):
+                wake()
+        done(receipts)
+
+    def tally(self, topic: str, *, rejected: int) -> None:
+        with self._lock:
+            self._count(topic, stored=0, duplicate=0, rejected=rejected)
+
+    def failure(self) -> str:
+        return self.failing
+
+    def reader(self) -> "MemoryLog":
+        return self
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
+        del partition
+        found = self._records.get(topic, [])[offset : offset + limit]
+        after = offset + len(found)
+        at = found[0][0] if found else 0
+        return Batch(offset, after, range(offset, after), [payload for _, payload in found], at)
+
+    def start(self, topic: str, partition: int) -> int:
+        del topic, partition
+        return 0
+
+    def end(self, topic: str, partition: int) -> int:
+        del partition
+        return len(self._records.get(topic, ()))
+
+    def listen(self, topic: str, wake: Callable[[], None]) -> None:
+        self._listeners.setdefault(topic, []).append(wake)
+
+    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
+        minutes = self._ledger.get(topic, {})
+        return [minutes[minute] for minute in sorted(minutes) if minute >= since_minute]
+
+    def bytes_on_disk(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _append(self, append: Append) -> Receipt:
+        now = self._clock.now_ms()
+        count = len(append.payloads)
+        if append.idempotency_key:
+            seen = self._keys.get((append.topic, append.idempotency_key))
+            if seen is not None and seen > now - self._window_ms:
+                self._count(append.topic, stored=0, duplicate=count, rejected=append.rejected)
+                return DUPLICATE
+            self._keys[append.topic, append.idempotency_key] = now
+        records = self._records.setdefault(append.topic, [])
+        first = len(records)
+        records.extend((now, payload) for payload in append.payloads)
+        self._count(append.topic, stored=count, duplicate=0, rejected=append.rejected)
+        return Receipt(0, first)
+
+    def _count(self, topic: str, *, stored: int, duplicate: int, rejected: int) -> None:
+        minute = self._clock.now_ms() // 60_000
+        minutes = self._ledger.setdefault(topic, {})
+        was = minutes.get(minute, Minute(minute, 0, 0, 0, 0))
+        received = was.received + stored + duplicate + rejected
+        minutes[minute] = Minute(
+            minute,
+            received,
+            was.stored + stored,
+            was.duplicate + duplicate,
+            was.rejected + rejected,
+        )

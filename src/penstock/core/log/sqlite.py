@@ -1,0 +1,206 @@
+"""The embedded log: one SQLite file, one writer thread, group commit.
+
+While one commit is in flight the next group collects, so the number of syncs follows the disk and
+the number of records per sync follows the load. A topic is a table of its own whose rowid is the
+offset of a block's first record: adding is always at the right-hand edge of the tree.
+"""
+
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from penstock.core.clock import Clock
+from penstock.core.errors import NotReady, Overloaded, PenstockError
+from penstock.core.log import Append, Done, Minute, Receipt
+from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
+
+_DISK_CHECK_SECONDS = 0.5
+_CHECKPOINT_PAGES = 4096
+_TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
+
+
+class Limits(NamedTuple):
+    queue_records_max: int = 200_000
+    queue_bytes_max: int = 134_217_728
+    disk_free_bytes_min: int = 0
+    idempotency_hours: float = 24.0
+
+
+class _Submission(NamedTuple):
+    appends: Sequence[Append]
+    done: Done
+    records: int
+    size: int
+
+
+class SqliteLog:
+    """Opens the file for writing; there is one such object per file."""
+
+    def __init__(self, path: Path, clock: Clock, limits: Limits, *, vfs: str = "") -> None:
+        """Raise `Misconfigured` when the folder or the file cannot be used."""
+        self._path = path
+        self._clock = clock
+        self._limits = limits
+        self._file = SqliteFile(path, vfs=vfs, writable=True)
+        self.identity = self._file.identity
+        self.commits = 0
+        self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._queued_records = 0
+        self._queued_bytes = 0
+        self._rejected: dict[str, int] = {}
+        self._failed = ""
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
+        self._disk_checked_at = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="penstock-log", daemon=True)
+        self._thread.start()
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def submit(self, appends: Sequence[Append], done: Done) -> None:
+        records = size = 0
+        for append in appends:
+            records += len(append.payloads)
+            size += sum(map(len, append.payloads))
+        with self._lock:
+            if (
+                self._queued_records + records > self._limits.queue_records_max
+                or self._queued_bytes + size > self._limits.queue_bytes_max
+            ):
+                raise Overloaded("the log is behind; try again in a second")
+            self._queued_records += records
+            self._queued_bytes += size
+        self._queue.put(_Submission(appends, done, records, size))
+
+    def tally(self, topic: str, *, rejected: int) -> None:
+        with self._lock:
+            self._rejected[topic] = self._rejected.get(topic, 0) + rejected
+
+    def failure(self) -> str:
+        return self._failed
+
+    def close(self) -> None:
+        """Commit what is waiting, fold the write-ahead log into the file, release both."""
+        self._queue.put(None)
+        self._thread.join()
+        self._file.close()
+
+    def _run(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            group: list[_Submission] = []
+            try:
+                first = self._queue.get(timeout=1.0)
+            except queue.Empty:
+                self._commit_tallies()
+                continue
+            while True:
+                if first is None:
+                    open_for_more = False
+                else:
+                    group.append(first)
+                if self._queue.empty():
+                    break
+                first = self._queue.get_nowait()
+            if group:
+                self._settle(group)
+        self._commit_tallies()
+
+    def _settle(self, group: list[_Submission]) -> None:
+        outcome = self._commit(group)
+        with self._lock:
+            self._queued_records -= sum(submission.records for submission in group)
+            self._queued_bytes -= sum(submission.size for submission in group)
+        if isinstance(outcome, PenstockError):
+            for submission in group:
+                for append in submission.appends:
+                    self.tally(append.topic, rejected=len(append.payloads) + append.rejected)
+                submission.done(outcome)
+            return
+        for submission, receipts in zip(group, outcome, strict=True):
+            submission.done(receipts)
+
+    def _commit(self, group: list[_Submission]) -> list[list[Receipt]] | PenstockError:
+        """One transaction for the whole group; on any failure none of it is stored."""
+        if self._failed.startswith("fatal"):
+            return NotReady(self._failed)
+        if problem := self._disk_problem():
+            self._failed = problem
+            return NotReady(problem)
+        transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+        with self._lock:
+            rejected, self._rejected = self._rejected, {}
+        try:
+            receipts = self._file.write(
+                transaction, [submission.appends for submission in group], rejected
+            )
+        except (apsw.Error, OSError) as error:
+            self._restore_tallies(rejected)
+            return self._refuse(error)
+        self._failed = ""
+        self.commits += 1
+        for topic in transaction.topics:
+            for wake in self._listeners.get(topic, ()):
+                wake()
+        return receipts
+
+    def _commit_tallies(self) -> None:
+        if self._rejected:
+            self._commit([])
+
+    def _restore_tallies(self, rejected: dict[str, int]) -> None:
+        for topic, count in rejected.items():
+            self.tally(topic, rejected=count)
+
+    def _refuse(self, error: Exception) -> NotReady:
+        """A full disk may come back. After a failed sync the pages are anybody's guess: only a new
+        process, which recovers and syncs the file anew, may acknowledge again.
+        """
+        transient = isinstance(error, _TRANSIENT)
+        detail = f"{type(error).__name__}: {error}"
+        self._failed = f"writing the log: {detail}" if transient else f"fatal: {detail}; restart"
+        return NotReady(self._failed)
+
+    def _disk_problem(self) -> str:
+        now = self._clock.monotonic()
+        if now < self._disk_checked_at + _DISK_CHECK_SECONDS:
+            return ""
+        free = shutil.disk_usage(self._path.parent).free
+        if free >= self._limits.disk_free_bytes_min:
+            self._disk_checked_at = now
+            return ""
+        return (
+            f"only {free} bytes are free in {self._path.parent}; free some, "
+            "or lower PENSTOCK_DISK_FREE_BYTES_MIN"
+        )
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def reader(self) -> SqliteReader:
+        return SqliteReader(self._path, vfs=self._file.vfs)
+
+    def start(self, topic: str, partition: int) -> int:
+        del partition
+        return self._file.start(topic)
+
+    def end(self, topic: str, partition: int) -> int:
+        del partition
+        return self._file.ends.get(topic, 0)
+
+    def listen(self, topic: str, wake: Callable[[], None]) -> None:
+        self._listeners.setdefault(topic, []).append(wake)
+
+    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
+        reader = self.reader()
+        try:
+            return reader.ledger(topic, since_minute)
+        finally:
+            reader.close()
+
+    def bytes_on_disk(self) -> int:
+        return sum(file.stat().st_size for file in self._path.parent.glob(f"{self._path.name}*"))

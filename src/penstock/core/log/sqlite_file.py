@@ -1,0 +1,297 @@
+"""The file of the embedded log: its tables, one write transaction, one reader."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import apsw
+
+from penstock.core.errors import Misconfigured
+from penstock.core.log import DUPLICATE, Append, Batch, Damage, Minute, Receipt, blocks
+
+_SCHEMA_VERSION = "1"
+_BUSY_MS = 5_000
+_CHECKPOINT_PAGES = 4096
+_LEDGER_DAYS = 7
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS idempotency (
+  topic INTEGER NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (topic, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idempotency_at ON idempotency (at_ms);
+CREATE TABLE IF NOT EXISTS ledger (
+  minute INTEGER NOT NULL, topic INTEGER NOT NULL, received INTEGER NOT NULL,
+  stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, rejected INTEGER NOT NULL,
+  PRIMARY KEY (minute, topic)
+) WITHOUT ROWID;
+"""
+_LEDGER = """
+INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+  received = received + excluded.received, stored = stored + excluded.stored,
+  duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected
+"""
+
+
+class _TopicWrite:
+    """What one transaction does to one topic."""
+
+    __slots__ = ("duplicate", "first", "id", "payloads", "rejected")
+
+    def __init__(self, topic_id: int, first: int) -> None:
+        self.id = topic_id
+        self.first = first
+        self.payloads: list[bytes] = []
+        self.duplicate = 0
+        self.rejected = 0
+
+
+class Transaction:
+    """The state of one group commit."""
+
+    def __init__(self, now_ms: int, idempotency_hours: float) -> None:
+        self.now_ms = now_ms
+        self.keys_from_ms = now_ms - int(idempotency_hours * 3_600_000)
+        self.topics: dict[str, _TopicWrite] = {}
+
+
+class SqliteFile:
+    """The writer's connection. `ends` is the truth about offsets for this process."""
+
+    def __init__(self, path: Path, *, vfs: str, writable: bool) -> None:
+        self.vfs = vfs
+        self._connection = _connect(path, vfs=vfs, writable=writable)
+        try:
+            self._prepare()
+        except apsw.Error as error:
+            self._connection.close()
+            raise Misconfigured(
+                f"opening the log {path}: {error}; restore it from a backup, or move it away"
+            ) from error
+        self._topics: dict[str, int] = {}
+        self.ends: dict[str, int] = {}
+        self._swept_minute = 0
+        for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
+            self._topics[str(name)] = int(str(topic_id))
+        for name, topic_id in self._topics.items():
+            self.ends[name] = _end(self._connection, topic_id)
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA journal_mode = WAL").get  # noqa: B018 - reading the answer runs the statement
+        run("PRAGMA synchronous = FULL")
+        run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        # What a crash left in the write-ahead log is synced into the file before anything is added.
+        run("PRAGMA wal_checkpoint(TRUNCATE)").get  # noqa: B018 - as above
+        with self._connection:
+            for statement in _SCHEMA.split(";\n"):
+                run(statement)
+            run("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (_SCHEMA_VERSION,))
+            run("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (str(uuid4()),))
+        self.identity = str(run("SELECT value FROM meta WHERE key = 'identity'").get)
+
+    def write(
+        self,
+        transaction: Transaction,
+        group: Sequence[Sequence[Append]],
+        rejected: dict[str, int],
+    ) -> list[list[Receipt]]:
+        """Commit, synced. Raise `apsw.Error` with nothing stored and `ends` as they were."""
+        created = dict(self._topics)
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            receipts = [[self._add(transaction, a) for a in appends] for appends in group]
+            for topic, count in rejected.items():
+                self._topic(transaction, topic).rejected += count
+            for written in transaction.topics.values():
+                self._store(transaction, written)
+            self._sweep(transaction)
+            run("COMMIT")
+        except BaseException:
+            self._topics = created
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+            raise
+        for name, written in transaction.topics.items():
+            self.ends[name] = written.first + len(written.payloads)
+        return receipts
+
+    def _add(self, transaction: Transaction, append: Append) -> Receipt:
+        written = self._topic(transaction, append.topic)
+        written.rejected += append.rejected
+        if append.idempotency_key and not self._claim(transaction, written, append):
+            written.duplicate += len(append.payloads)
+            return DUPLICATE
+        first = written.first + len(written.payloads)
+        written.payloads.extend(append.payloads)
+        return Receipt(0, first)
+
+    def _claim(self, transaction: Transaction, written: _TopicWrite, append: Append) -> bool:
+        """Whether this key is new, or its window has passed."""
+        self._connection.execute(
+            "INSERT INTO idempotency VALUES (?1, ?2, ?3) "
+            "ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms WHERE at_ms < ?4",
+            (written.id, append.idempotency_key, transaction.now_ms, transaction.keys_from_ms),
+        )
+        return self._connection.changes() > 0
+
+    def _store(self, transaction: Transaction, written: _TopicWrite) -> None:
+        now = transaction.now_ms
+        for start in range(0, len(written.payloads), blocks.RECORDS_MAX):
+            part = written.payloads[start : start + blocks.RECORDS_MAX]
+            first = written.first + start
+            body = blocks.pack(part)
+            self._connection.execute(
+                f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - an integer
+                (first, len(part), now, blocks.checksum(first, len(part), body), body),
+            )
+        stored = len(written.payloads)
+        received = stored + written.duplicate + written.rejected
+        self._connection.execute(
+            _LEDGER,
+            (now // 60_000, written.id, received, stored, written.duplicate, written.rejected),
+        )
+
+    def _topic(self, transaction: Transaction, name: str) -> _TopicWrite:
+        written = transaction.topics.get(name)
+        if written is None:
+            if name not in self._topics:
+                self._create(name)
+            written = _TopicWrite(self._topics[name], self.ends.get(name, 0))
+            transaction.topics[name] = written
+        return written
+
+    def _create(self, name: str) -> None:
+        run = self._connection.execute
+        run("INSERT INTO topics (name) VALUES (?)", (name,))
+        topic_id = self._connection.last_insert_rowid()
+        run(
+            f"CREATE TABLE blocks_{topic_id} (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, "
+            "at_ms INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL)"
+        )
+        self._topics[name] = topic_id
+
+    def _sweep(self, transaction: Transaction) -> None:
+        """Forget expired keys and old minutes, once a minute and a bounded number at a time."""
+        minute = transaction.now_ms // 60_000
+        if minute == self._swept_minute:
+            return
+        self._swept_minute = minute
+        run = self._connection.execute
+        run(
+            "DELETE FROM idempotency WHERE (topic, key) IN "
+            "(SELECT topic, key FROM idempotency WHERE at_ms < ? LIMIT 10000)",
+            (transaction.keys_from_ms,),
+        )
+        run("DELETE FROM ledger WHERE minute < ?", (minute - _LEDGER_DAYS * 1440,))
+
+    def start(self, topic: str) -> int:
+        topic_id = self._topics.get(topic)
+        if topic_id is None:
+            return 0
+        found = self._connection.execute(f"SELECT min(first) FROM blocks_{topic_id}").get  # noqa: S608
+        return int(str(found or 0))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class SqliteReader:
+    """A read-only connection, for one thread at a time."""
+
+    def __init__(self, path: Path, *, vfs: str = "") -> None:
+        self._connection = _connect(path, vfs=vfs, writable=False)
+        self._topics: dict[str, int] = {}
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
+        del partition
+        topic_id = self._topic(topic)
+        nothing = Batch(offset, offset, (), (), 0)
+        return nothing if topic_id is None else _gather(self._rows(topic_id, offset), offset, limit)
+
+    def end(self, topic: str) -> int:
+        topic_id = self._topic(topic)
+        return 0 if topic_id is None else _end(self._connection, topic_id)
+
+    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
+        topic_id = self._topic(topic)
+        rows = self._connection.execute(
+            "SELECT minute, received, stored, duplicate, rejected FROM ledger "
+            "WHERE topic = ? AND minute >= ? ORDER BY minute",
+            (topic_id, since_minute),
+        )
+        return [Minute(*(int(str(cell)) for cell in row)) for row in rows]
+
+    def identity(self) -> str:
+        return str(self._connection.execute("SELECT value FROM meta WHERE key = 'identity'").get)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _topic(self, name: str) -> int | None:
+        if name not in self._topics:
+            found = self._connection.execute("SELECT id FROM topics WHERE name = ?", (name,)).get
+            if found is None:
+                return None
+            self._topics[name] = int(str(found))
+        return self._topics[name]
+
+    def _rows(self, topic_id: int, offset: int) -> Iterator[tuple[int, int, int, int, bytes]]:
+        table = f"blocks_{topic_id}"
+        cursor = self._connection.execute(
+            f"SELECT first, count, at_ms, checksum, body FROM {table} WHERE first >= "  # noqa: S608
+            f"coalesce((SELECT max(first) FROM {table} WHERE first <= ?), 0) ORDER BY first",
+            (offset,),
+        )
+        with closing(cursor):
+            yield from cursor
+
+
+def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit: int) -> Batch:
+    """Blocks into one batch of exactly the asked range, holes and damage named."""
+    position, stop, at_ms = offset, offset + limit, 0
+    offsets: list[int] = []
+    payloads: list[bytes] = []
+    damages: list[Damage] = []
+    for first, count, block_at_ms, checksum, body in rows:
+        if first > position:
+            damages.append(Damage(position, min(first, stop), "missing from the log"))
+        if first >= stop:
+            position = stop
+            break
+        end = min(first + count, stop)
+        low, high = max(first, offset), end
+        at_ms = at_ms or block_at_ms
+        if blocks.checksum(first, count, body) == checksum:
+            payloads.extend(blocks.unpack(body)[low - first : high - first])
+            offsets.extend(range(low, high))
+        elif low < high:
+            damages.append(Damage(low, high, "checksum does not match"))
+        position = max(position, end)
+        if position >= stop:
+            break
+    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages))
+
+
+def _end(connection: apsw.Connection, topic_id: int) -> int:
+    found = connection.execute(
+        f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"  # noqa: S608
+    ).get
+    return int(str(found or 0))
+
+
+def _connect(path: Path, *, vfs: str, writable: bool) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY
+    if writable:
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    try:
+        connection = apsw.Connection(str(path), flags=flags, vfs=vfs or None)
+        connection.set_busy_timeout(_BUSY_MS)
+    except (apsw.Error, OSError) as error:
+        raise Misconfigured(
+            f"opening the log {path}: {error}; check that the folder exists and is writable"
+        ) from error
+    return connection

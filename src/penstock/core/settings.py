@@ -1,0 +1,189 @@
+"""Settings: frozen structs, read once at start from the environment over a TOML file.
+
+Every field has a description and, where it measures something, its unit in its name. An unknown or
+misspelt setting stops the start and names the nearest known one; a value out of range is answered
+with its bound; secrets (URLs with a password) never print.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_type_hints
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import Meta
+
+from penstock.core.errors import Misconfigured
+
+PREFIX = "PENSTOCK_"
+CONFIG_VARIABLE = "PENSTOCK_CONFIG"
+
+Count = Annotated[int, Meta(ge=1)]
+Bytes = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    data: Annotated[Path, Meta(description="Folder of the embedded engines.")] = Path("data")
+    log: Annotated[str, Meta(description="URL of the event log; empty: `sqlite` in `data`.")] = ""
+    warehouse: Annotated[
+        str, Meta(description="URL of the warehouse; empty: `chdb` in `data`.")
+    ] = ""
+    state: Annotated[
+        str, Meta(description="URL of the keyed state; empty: `rocksdb` in `data`.")
+    ] = ""
+    database: Annotated[
+        str, Meta(description="URL of the operational database. No application uses it yet.")
+    ] = ""
+    objects: Annotated[
+        str, Meta(description="URL of the object store. No application uses it yet.")
+    ] = ""
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0: any.")] = 8080
+    trusted_proxies: Annotated[
+        str,
+        Meta(description="Addresses, comma-separated, whose `X-Forwarded-For` is believed."),
+    ] = ""
+    admin: Annotated[
+        bool,
+        Meta(description="Offer `reset` on the control socket. For test rigs only."),
+    ] = False
+    log_level: Annotated[
+        str,
+        Meta(
+            pattern="^(debug|info|warning|error)$",
+            description="Least severe log line written: debug, info, warning or error.",
+        ),
+    ] = "info"
+    log_format: Annotated[
+        str,
+        Meta(pattern="^(auto|json|console)$", description="auto: console on a terminal."),
+    ] = "auto"
+    body_bytes_max: Annotated[
+        Bytes, Meta(description="Largest request body where a route sets no lower limit.")
+    ] = 1_048_576
+    head_bytes_max: Annotated[
+        Bytes, Meta(description="Largest request line and headers together.")
+    ] = 16_384
+    body_seconds_max: Annotated[
+        Seconds, Meta(description="Longest wait for a body that has begun to arrive.")
+    ] = 10.0
+    requests_in_flight_max: Annotated[
+        Count, Meta(description="Requests under way before further ones are answered 503.")
+    ] = 4096
+    queue_records_max: Annotated[
+        Count, Meta(description="Records waiting for the log before ingest is answered 503.")
+    ] = 200_000
+    queue_bytes_max: Annotated[
+        Bytes, Meta(description="Bytes waiting for the log before ingest is answered 503.")
+    ] = 134_217_728
+    disk_free_bytes_min: Annotated[
+        int, Meta(ge=0, description="Free space below which new events are refused with 503.")
+    ] = 268_435_456
+    query_seconds_max: Annotated[
+        Seconds, Meta(description="Longest time a warehouse query may run.")
+    ] = 30.0
+    query_memory_bytes_max: Annotated[
+        Bytes, Meta(description="Most memory a warehouse query may take.")
+    ] = 536_870_912
+    drain_seconds_max: Annotated[
+        Seconds, Meta(description="Longest time a stop may take to finish what was accepted.")
+    ] = 8.0
+    idempotency_hours: Annotated[
+        Seconds, Meta(description="How long an `Idempotency-Key` is remembered.")
+    ] = 24.0
+
+    @property
+    def log_url(self) -> str:
+        return self.log or f"sqlite:///{self.data.absolute()}/log.db"
+
+    @property
+    def warehouse_url(self) -> str:
+        return self.warehouse or f"chdb:///{self.data.absolute()}/warehouse"
+
+    @property
+    def state_url(self) -> str:
+        return self.state or f"rocksdb:///{self.data.absolute()}/state"
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def load(
+    environment: Mapping[str, str],
+    applications: Mapping[str, type[msgspec.Struct]],
+    overrides: Mapping[str, object] | None = None,
+) -> tuple[Settings, dict[str, msgspec.Struct]]:
+    """The core's settings and each application's, by name.
+
+    `PENSTOCK_PORT` is the core's `port`; `PENSTOCK_AUDIENCES_QUERY_DEBUG` is `query_debug` of the
+    application `audiences`. In the TOML file an application's settings are a table of its name.
+    `overrides` are the command line's, and win over both.
+    """
+    file = _read_file(environment.get(CONFIG_VARIABLE))
+    sections: dict[str, dict[str, object]] = {name: {} for name in applications}
+    core: dict[str, object] = {}
+    for key, value in file.items():
+        if key in sections and isinstance(value, dict):
+            sections[key].update(value)
+        else:
+            core[key] = value
+    for variable, value in environment.items():
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+            section, field = _locate(variable.removeprefix(PREFIX).lower(), applications)
+            (sections[section] if section else core)[field] = value
+    core.update(overrides or {})
+    return (
+        _convert(core, Settings, PREFIX),
+        {
+            name: _convert(sections[name], struct, f"{PREFIX}{name.upper()}_")
+            for name, struct in applications.items()
+        },
+    )
+
+
+def redacted(url: str) -> str:
+    """The URL with its password, if it has one, replaced."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def _read_file(path: str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"reading {CONFIG_VARIABLE}={path}: {error}") from error
+
+
+def _locate(name: str, applications: Mapping[str, Any]) -> tuple[str, str]:
+    for application in applications:
+        if name.startswith(f"{application}_"):
+            return application, name.removeprefix(f"{application}_")
+    return "", name
+
+
+def _convert(values: dict[str, object], struct: type[S], prefix: str) -> S:
+    known = get_type_hints(struct)
+    for name in values:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {prefix}{nearest[0].upper()}?" if nearest else ""
+            raise Misconfigured(f"unknown setting {prefix}{name.upper()}{hint}")
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: _word(value)}, struct, strict=False)
+        except msgspec.ValidationError as error:
+            reason = str(error).split(" - at ")[0]
+            raise Misconfigured(f"setting {prefix}{name.upper()}: {reason}") from error
+    return msgspec.convert({k: _word(v) for k, v in values.items()}, struct, strict=False)
+
+
+def _word(value: object) -> object:
+    """`on` and `off` are booleans too; everything else is converted by the field's own type."""
+    return {"on": True, "off": False}.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,165 @@
+"""Logs and metrics.
+
+One canonical line per failed request and per batch that did not go through: a constant dotted name
+plus fields, never an interpolated sentence. Metrics that the hot path touches are plain integers
+here and become Prometheus families only when somebody asks.
+"""
+
+import logging
+import sys
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+Logger = structlog.typing.FilteringBoundLogger
+
+LATENCY_BOUNDS = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0,
+)  # fmt: skip
+_FIRST_SERVER_ERROR = 5
+
+
+def logger(level: str = "info", form: str = "auto") -> Logger:
+    """A logger of its own, on standard error; nothing process-wide is configured."""
+    colours = form == "console" or (form == "auto" and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if colours else structlog.processors.JSONRenderer()
+    )
+    wrapped: Logger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+    )
+    return wrapped
+
+
+class Timings:
+    """Requests of one operation: how many by status class, how long they took."""
+
+    __slots__ = ("buckets", "operation", "seconds", "statuses")
+
+    def __init__(self, operation: str) -> None:
+        self.operation = operation
+        self.statuses = [0] * 6
+        self.buckets = [0] * (len(LATENCY_BOUNDS) + 1)
+        self.seconds = 0.0
+
+    def observe(self, status: int, seconds: float) -> None:
+        self.statuses[status // 100] += 1
+        self.buckets[bisect_left(LATENCY_BOUNDS, seconds)] += 1
+        self.seconds += seconds
+
+
+class Samples:
+    """What one source reports at one moment: (name, labels) → value, with its kind and help."""
+
+    def __init__(self) -> None:
+        self.families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+
+    def counter(self, name: str, value: float, **labels: str) -> None:
+        self._add(CounterMetricFamily, name, value, labels)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        self._add(GaugeMetricFamily, name, value, labels)
+
+    def _add(
+        self,
+        kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+        name: str,
+        value: float,
+        labels: dict[str, str],
+    ) -> None:
+        family = self.families.get(name)
+        if family is None:
+            family = kind(name, METRICS[name], labels=list(labels))
+            self.families[name] = family
+        family.add_metric(list(labels.values()), value)
+
+
+METRICS = {
+    "penstock_requests": "Requests answered, by operation and status class.",
+    "penstock_request_seconds": "Time from the first byte of a request to its answer.",
+    "penstock_requests_in_flight": "Requests under way. At the limit further ones get 503.",
+    "penstock_events_received": "Events that reached ingest, by topic.",
+    "penstock_events_stored": "Events made durable and acknowledged, by topic.",
+    "penstock_events_duplicate": "Events not stored again because of their Idempotency-Key.",
+    "penstock_events_rejected": "Events refused with a reason; the answer said which.",
+    "penstock_log_end_offset": "Offset that the next event of a topic will get.",
+    "penstock_log_bytes": "Bytes of the log on disk.",
+    "penstock_log_commits": "Group commits; events stored per commit show how well they group.",
+    "penstock_projection_lag_records": "Events stored and not yet projected. Grows: see its error.",
+    "penstock_projection_lag_seconds": "Age of the oldest event not yet projected.",
+    "penstock_projection_records": "Events projected since the start.",
+    "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
+    "penstock_projection_parked": "Events put aside with their reason; see `dead-letters list`.",
+    "penstock_projection_retries": "Attempts that failed and were tried again.",
+    "penstock_disk_bytes": "Bytes on disk, by store.",
+    "penstock_disk_free_bytes": "Free space of the data folder's disk. Below the minimum: 503.",
+    "penstock_application": "Numbers an application reports of itself, by name.",
+}
+"""Every metric there is: its name without `_total`, what it means and what to do about it."""
+
+
+class Source(Protocol):
+    """Anything that reports of itself when it is asked."""
+
+    def sample(self, samples: Samples) -> None: ...
+
+
+class Registry(Collector):
+    """All metrics of one platform, rendered on demand."""
+
+    def __init__(self) -> None:
+        self.timings: dict[str, Timings] = {}
+        self.sources: list[Source] = []
+        self.prometheus = CollectorRegistry()
+        self.prometheus.register(self)
+
+    def operation(self, name: str) -> Timings:
+        return self.timings.setdefault(name, Timings(name))
+
+    def describe(self) -> Iterable["Metric"]:
+        return ()
+
+    def collect(self) -> Iterator["Metric"]:
+        samples = Samples()
+        for source in self.sources:
+            source.sample(samples)
+        yield from samples.families.values()
+        yield from self._requests()
+
+    def _requests(self) -> Iterator["Metric"]:
+        name = "penstock_requests"
+        requests = CounterMetricFamily(name, METRICS[name], labels=["operation", "status"])
+        name = "penstock_request_seconds"
+        seconds = HistogramMetricFamily(name, METRICS[name], labels=["operation"])
+        for timings in self.timings.values():
+            for status in range(1, _FIRST_SERVER_ERROR + 1):
+                if timings.statuses[status]:
+                    labels = [timings.operation, f"{status}xx"]
+                    requests.add_metric(labels, timings.statuses[status])
+            seconds.add_metric([timings.operation], _cumulative(timings), timings.seconds)
+        yield requests
+        yield seconds
+
+
+def _cumulative(timings: Timings) -> list[tuple[str, float]]:
+    total = 0
+    buckets = []
+    for bound, count in zip((*LATENCY_BOUNDS, "+Inf"), timings.buckets, strict=True):
+        total += count
+        buckets.append((str(bound), float(total)))
+    return buckets
