@@ -1,0 +1,124 @@
+"""What became of every tag: the columns, the fate and the chains the oracle answers from."""
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from penstock.load.instants import EveryMillisecond, Instants
+from penstock.load.population import ACTIONS, Population
+from penstock.load.stream import Block
+
+DEPTH = 200
+
+# The fates of a tag. Pending tags are on the wire; indeterminate ones ended in 5xx, timeout or
+# disconnect, so they may be in both views or in none (AU-26); refused ones are in neither.
+UNSENT, PENDING, ACCEPTED, INDETERMINATE, REFUSED = range(5)
+
+_ABSENT = -1
+
+
+class Ledger:
+    """Every tag of a run, in stream order, at about 16 bytes each.
+
+    `capacity` bounds the number of tags; memory is taken only as tags arrive.
+    """
+
+    def __init__(
+        self, population: Population, *, capacity: int, instants: Instants | None = None
+    ) -> None:
+        self.population = population
+        self.instants = instants or EveryMillisecond()
+        self.size = 0
+        self.kinds = np.empty(capacity, dtype=np.uint8)
+        self.countries = np.empty(capacity, dtype=np.uint8)
+        self.origins = np.empty(capacity, dtype=np.uint16)
+        self.products = np.empty(capacity, dtype=np.uint16)
+        self.variations = np.empty(capacity, dtype=np.uint8)
+        self.cookies = np.empty(capacity, dtype=np.int32)
+        self.fates = np.zeros(capacity, dtype=np.uint8)
+        # Item access through a memoryview costs a third of what it costs through numpy.
+        self.fate = self.fates.data
+        chains = len(population.cookies) * len(ACTIONS)
+        self._previous = np.empty(capacity, dtype=np.int32)
+        self._previous_at = self._previous.data
+        self._newest = np.full(chains, _ABSENT, dtype=np.int32)
+        self._lengths = np.zeros(chains, dtype=np.int32)
+        self.hot: list[tuple[int, int]] = []
+        """(index from which it holds, cookie) of cookies with more VIEWs than the depth."""
+
+    def append(self, block: Block) -> None:
+        """Take in the next tags of the stream, unsent."""
+        assert block.first == self.size
+        end = self.size + len(block)
+        self.kinds[self.size : end] = block.kinds
+        self.countries[self.size : end] = block.countries
+        self.origins[self.size : end] = block.origins
+        self.products[self.size : end] = block.products
+        self.variations[self.size : end] = block.variations
+        self.cookies[self.size : end] = block.cookies
+        self._link(block, end)
+        self.size = end
+
+    def settle(self, first: int, count: int, *, fate: int) -> None:
+        """Give consecutive tags the same fate."""
+        self.fates[first : first + count] = fate
+
+    def newest_first(self, cookie: int, action: int) -> Iterator[int]:
+        """The tags of one cookie and action by descending index, whatever their fate."""
+        previous = self._previous_at
+        index = int(self._newest[cookie * len(ACTIONS) + action])
+        while index != _ABSENT:
+            yield index
+            index = previous[index]
+
+    def _link(self, block: Block, end: int) -> None:
+        chain = block.cookies.astype(np.int64) * len(ACTIONS) + block.kinds % len(ACTIONS)
+        order = np.argsort(chain, kind="stable")
+        chain, index = chain[order], (order + block.first).astype(np.int32)
+        repeated = chain[1:] == chain[:-1]
+        previous = self._newest[chain]
+        previous[1:][repeated] = index[:-1][repeated]
+        self._previous[index] = previous
+        last = np.append(~repeated, [True])
+        self._newest[chain[last]] = index[last]
+        self._lengthen(chain, last, end)
+
+    def _lengthen(self, chain: npt.NDArray[np.int64], last: npt.NDArray[np.bool], end: int) -> None:
+        touched = chain[last]
+        before = self._lengths[touched]
+        after = before + np.diff(np.flatnonzero(last), prepend=-1)
+        self._lengths[touched] = after
+        hot = touched[(before <= DEPTH) & (after > DEPTH) & (touched % len(ACTIONS) == 0)]
+        self.hot += [(end, chain_number // len(ACTIONS)) for chain_number in hot.tolist()]
+
+
+class Frontier:
+    """The index below which every tag is finished, now and some seconds ago."""
+
+    def __init__(self, ledger: Ledger, *, start: int, memory_seconds: float) -> None:
+        self._ledger = ledger
+        self._memory_seconds = memory_seconds
+        self._start = start
+        self.index = start
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def advance(self, now: float, *, sent: int) -> None:
+        """Note how far the finished tags reach; call several times a second."""
+        fate, index = self._ledger.fate, self.index
+        while index < sent and fate[index] > PENDING:
+            index += 1
+        self.index = index
+        self._marks.append((now, index))
+        while len(self._marks) > 1 and self._marks[1][0] < now - self._memory_seconds:
+            self._marks.popleft()
+
+    def settled(self, now: float, *, wait_seconds: float) -> int:
+        """Tags below this index were all finished at least `wait_seconds` before `now`."""
+        found = self._start
+        for moment, index in self._marks:
+            if moment > now - wait_seconds:
+                break
+            found = index
+        return found
