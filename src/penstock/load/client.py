@@ -9,20 +9,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 from time import perf_counter
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from typing_extensions import override
 else:
     # Python 3.11 lacks it, and typing_extensions is no dependency at run time.
-    def override(method):
+    def override(method: F) -> F:
         return method
 
-
-T = TypeVar("T")
 
 _CONNECT_SECONDS_MAX = 1.0
 _BACKOFF_SECONDS = 0.05
@@ -242,8 +243,8 @@ class _Link(asyncio.Protocol, Generic[T]):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, as the transports of uvloop derive from nothing in asyncio.
+        self._transport = cast(asyncio.Transport, transport)
         self._pool.opened(self)
 
     @override
@@ -271,6 +272,7 @@ class _Link(asyncio.Protocol, Generic[T]):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # a close and a reset are the same to the caller
         exchange, self._exchange = self._exchange, None
         self._transport = None
         self._pool.lost(self, exchange)

@@ -104,10 +104,10 @@ class Frontier:
         self.index = start
         self._marks: deque[tuple[float, int]] = deque()
 
-    def advance(self, now: float, *, sent: int) -> None:
+    def advance(self, now: float) -> None:
         """Note how far the finished tags reach; call several times a second."""
-        fate, index = self._ledger.fate, self.index
-        while index < sent and fate[index] > PENDING:
+        fate, index, size = self._ledger.fate, self.index, self._ledger.size
+        while index < size and fate[index] > PENDING:
             index += 1
         self.index = index
         self._marks.append((now, index))

@@ -1,0 +1,94 @@
+"""Starts, kills and restarts the server for crash runs (AU-132); always by SIGKILL."""
+
+import asyncio
+import os
+import shlex
+import signal
+from contextlib import suppress
+from time import perf_counter
+
+from penstock.load.client import Endpoint
+from penstock.load.plans import Options
+
+_READY_SECONDS_MAX = 60.0
+_READY_PAUSE_SECONDS = 0.05
+
+
+class ServerNotReady(Exception):
+    """Nothing listens at the address of the run."""
+
+
+class Server:
+    """The server under test, as far as a run may start or kill it."""
+
+    def __init__(self, options: Options, endpoint: Endpoint) -> None:
+        self._options = options
+        self._endpoint = endpoint
+        self._process: asyncio.subprocess.Process | None = None
+        self.kills = 0
+
+    @property
+    def pid(self) -> int | None:
+        """The process to measure, if any is known."""
+        if self._process is not None:
+            return self._process.pid
+        if self._options.pid_file is not None:
+            with suppress(OSError, ValueError):
+                return int(self._options.pid_file.read_text())
+        return self._options.pid
+
+    async def start(self) -> None:
+        """Start the server if that is this run's task, and wait until it listens."""
+        if self._options.serve is not None:
+            command = shlex.split(self._options.serve)
+            # A session of its own lets one signal reach all that the command starts.
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            )
+        await self.listening()
+
+    async def listening(self) -> None:
+        until = perf_counter() + _READY_SECONDS_MAX
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
+            except OSError as error:
+                if perf_counter() > until:
+                    raise ServerNotReady(
+                        f"nothing listens at {self._endpoint.host}:{self._endpoint.port}; "
+                        "start the server, or give --url or --serve"
+                    ) from error
+                await asyncio.sleep(_READY_PAUSE_SECONDS)
+            else:
+                writer.close()
+                with suppress(OSError):
+                    await writer.wait_closed()
+                return
+
+    async def kill_repeatedly(self, every_seconds: float) -> None:
+        """Kill now and then, and restart what this run started; until cancelled."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            await self._kill()
+            self.kills += 1
+
+    async def stop(self) -> None:
+        """Kill what this run started."""
+        if self._process is not None:
+            await self._kill_own(self._process)
+
+    async def _kill(self) -> None:
+        if self._process is not None:
+            await self._kill_own(self._process)
+            await self.start()
+        elif self._options.kill_command is not None:
+            process = await asyncio.create_subprocess_shell(self._options.kill_command)
+            await process.wait()
+        elif (pid := self.pid) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def _kill_own(self, process: asyncio.subprocess.Process) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

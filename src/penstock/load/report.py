@@ -1,0 +1,143 @@
+"""What a run tells: counters (AU-130), scores (AU-131), latencies and resources (AU-133)."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from penstock.load.client import Failure
+from penstock.load.histogram import Durations, Histogram
+from penstock.load.instants import DAY_MS
+
+WRONG_SHOWN_MAX = 10
+TEXT_SHOWN_MAX = 2_000
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request. `exact`, `wrong` and `expected_empty` count graded answers."""
+
+    sent: int
+    status_2xx: int
+    status_4xx: int
+    status_5xx: int
+    status_other: int
+    connect_errors: int
+    timeouts: int
+    disconnects: int
+    queue_overflows: int
+    exact: int
+    wrong: int
+    expected_empty: int
+    latency: Durations
+
+
+class WrongAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    request: str
+    difference: str
+    expected: str
+    got: str
+
+
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
+    """From the 204 of a sampled tag to the first answer that shows it."""
+
+    delay: Durations
+    overdue: int
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """None where it could not be measured."""
+
+    client_cpu_seconds: float
+    client_cpu_us_per_request: float
+    server_cpu_seconds: float | None
+    server_peak_rss_bytes: int | None
+    disk_bytes: int | None
+    write_amplification: float | None
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    run: str
+    rate: int | None
+    seed: int
+    seconds: float
+    first_index: int
+    tags_accepted: int
+    tags_indeterminate: int
+    progress_ms: int
+    progress_percent: float
+    profile_score: float | None
+    aggregate_score: float | None
+    total_score: float | None
+    kills: int
+    perfect: bool
+    operations: dict[str, Operation]
+    send_lag: Durations
+    """From the intended to the actual sending; the client's own share of the latencies."""
+    profile_freshness: Freshness
+    aggregate_freshness: Freshness
+    resources: Resources
+    wrong_answers: list[WrongAnswer]
+
+
+@dataclass(slots=True)
+class Tally:
+    """The running counts of one operation."""
+
+    sent: int = 0
+    outcomes: dict[int, int] = field(default_factory=dict)
+    exact: int = 0
+    wrong: int = 0
+    expected_empty: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+
+    def end(self, status: int, seconds: float) -> None:
+        self.outcomes[status] = self.outcomes.get(status, 0) + 1
+        if status > 0 or status == Failure.TIMEOUT:
+            self.latency.record(seconds)
+
+    @property
+    def failed(self) -> int:
+        """Requests that did not get a 2xx answer."""
+        return sum(count for status, count in self.outcomes.items() if status // 100 != 2)
+
+    def operation(self) -> Operation:
+        classes = dict.fromkeys((2, 4, 5), 0)
+        other = 0
+        for status, count in self.outcomes.items():
+            if status // 100 in classes:
+                classes[status // 100] += count
+            elif status > 0:
+                other += count
+        failures = {failure: self.outcomes.get(failure, 0) for failure in Failure}
+        return Operation(
+            sent=self.sent,
+            status_2xx=classes[2],
+            status_4xx=classes[4],
+            status_5xx=classes[5],
+            status_other=other,
+            connect_errors=failures[Failure.CONNECT],
+            timeouts=failures[Failure.TIMEOUT],
+            disconnects=failures[Failure.DISCONNECT],
+            queue_overflows=failures[Failure.QUEUE_FULL],
+            exact=self.exact,
+            wrong=self.wrong,
+            expected_empty=self.expected_empty,
+            latency=self.latency.durations(),
+        )
+
+
+def score(tally: Tally, *, answered_only: bool) -> float | None:
+    """Out of 100; unanswered queries are not ok, unless killing the server excuses them."""
+    graded = tally.exact + tally.wrong + (0 if answered_only else tally.failed)
+    return round(100 * tally.exact / graded, 4) if graded else None
+
+
+def progress_percent(tags: int) -> float:
+    """Each tag is one millisecond of a logical day."""
+    return round(100 * tags / DAY_MS, 4)
+
+
+def total_score(profile: float | None, aggregate: float | None, percent: float) -> float | None:
+    if profile is None or aggregate is None:
+        return None
+    return round((profile + aggregate) * percent, 2)

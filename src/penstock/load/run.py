@@ -1,0 +1,163 @@
+"""One run from beginning to end: start, preload, drive, tail, report."""
+
+import asyncio
+import resource
+from contextlib import suppress
+from typing import NamedTuple
+
+import uvloop
+
+from penstock.load.chaos import Server
+from penstock.load.client import Endpoint
+from penstock.load.drive import Drive
+from penstock.load.freshness import Prober
+from penstock.load.ledger import ACCEPTED, INDETERMINATE, Ledger
+from penstock.load.plans import Options, Plan
+from penstock.load.population import populate
+from penstock.load.preload import assume, preload
+from penstock.load.progress import progress
+from penstock.load.report import (
+    Report,
+    Resources,
+    progress_percent,
+    score,
+    total_score,
+)
+from penstock.load.resources import Meter, disk_bytes
+from penstock.load.session import Session
+from penstock.load.stream import Stream
+from penstock.load.tail import check_tail
+
+_NO_CONTENT = 204
+
+
+def run(name: str, plan: Plan, options: Options) -> Report:
+    """Drive the server of `options` through `plan`; blocks until the report is complete."""
+    return uvloop.run(_run(name, plan, options))
+
+
+async def _run(name: str, plan: Plan, options: Options) -> Report:
+    population = populate(options.seed, cookies=options.cookies, product_id=options.product_id)
+    stream = Stream(population, seed=options.seed, skew=options.skew, spell=options.spell)
+    ledger = Ledger(population, capacity=options.first + plan.tags)
+    endpoint = Endpoint(options.url)
+    server = Server(options, endpoint)
+    try:
+        await server.start()
+        assume(stream, ledger, count=options.start_index)
+        if options.preload:
+            with progress("preload", options.preload) as show:
+                await preload(endpoint, stream, ledger, count=options.preload, on_progress=show)
+        session = Session(options, plan, stream=stream, ledger=ledger)
+        return await _measured(name, plan, session, server)
+    finally:
+        await server.stop()
+
+
+async def _measured(name: str, plan: Plan, session: Session, server: Server) -> Report:
+    options = session.options
+    meter = Meter(lambda: server.pid)
+    cpu_before = _cpu_seconds()
+    drive = Drive(session, plan, first=options.first)
+    prober = Prober(session)
+    tasks = [asyncio.create_task(meter.run())]
+    if plan.kill_every is not None:
+        tasks.append(asyncio.create_task(server.kill_repeatedly(plan.kill_every)))
+    try:
+        with progress(name, plan.tags) as show:
+            await drive.run(show)
+        await _cancel(tasks)
+        if plan.kill_every is not None:
+            await server.listening()
+        await check_tail(session, plan, first=options.first)
+    finally:
+        await _cancel(tasks)
+        await prober.close()
+        await session.close()
+    meter.sample()
+    outcome = _Outcome(plan, session, drive, prober, server.kills)
+    return outcome.report(name, _resources(session, meter, _cpu_seconds() - cpu_before))
+
+
+class _Outcome(NamedTuple):
+    plan: Plan
+    session: Session
+    drive: Drive
+    prober: Prober
+    kills: int
+
+    def report(self, name: str, resources: Resources) -> Report:
+        session, sent = self.session, self.drive.sent
+        first = session.options.first
+        fates = session.ledger.fates[first : first + sent]
+        killed = self.plan.kill_every is not None
+        profiles = score(session.queries["user_profiles"], answered_only=killed)
+        aggregates = score(session.queries["aggregates"], answered_only=killed)
+        profile_freshness, aggregate_freshness = self.prober.freshness()
+        percent = progress_percent(first + sent)
+        return Report(
+            run=name,
+            rate=self.plan.rate,
+            seed=session.options.seed,
+            seconds=round(self.drive.seconds, 3),
+            first_index=first,
+            tags_accepted=int((fates == ACCEPTED).sum()),
+            tags_indeterminate=int((fates == INDETERMINATE).sum()),
+            progress_ms=first + sent,
+            progress_percent=percent,
+            profile_score=profiles,
+            aggregate_score=aggregates,
+            total_score=total_score(profiles, aggregates, percent),
+            kills=self.kills,
+            perfect=self._is_perfect(profile_freshness.overdue + aggregate_freshness.overdue),
+            operations={
+                name: tally.operation()
+                for name, tally in (("user_tags", session.tags), *session.queries.items())
+            },
+            send_lag=session.send_lag.durations(),
+            profile_freshness=profile_freshness,
+            aggregate_freshness=aggregate_freshness,
+            resources=resources,
+            wrong_answers=session.wrong_answers,
+        )
+
+    def _is_perfect(self, overdue: int) -> bool:
+        """Every answer exact and none missing; kills excuse failures, but none in the tail."""
+        tags, queries = self.session.tags, self.session.queries
+        accepted = tags.outcomes.get(_NO_CONTENT, 0)
+        if accepted == 0 or any(tally.wrong for tally in queries.values()):
+            return False
+        if self.plan.kill_every is not None:
+            return not any(queries[name].failed for name in ("tail_profiles", "tail_aggregates"))
+        failed = any(tally.failed for tally in queries.values())
+        return accepted == tags.sent and not failed and overdue == 0
+
+
+def _resources(session: Session, meter: Meter, cpu_seconds: float) -> Resources:
+    requests = session.tags.sent + sum(tally.sent for tally in session.queries.values())
+    written, data = meter.written_bytes, session.options.data
+    return Resources(
+        client_cpu_seconds=round(cpu_seconds, 3),
+        client_cpu_us_per_request=round(cpu_seconds / max(1, requests) * 1e6, 1),
+        server_cpu_seconds=meter.cpu_seconds,
+        server_peak_rss_bytes=meter.peak_rss_bytes,
+        disk_bytes=None if data is None else disk_bytes(data),
+        write_amplification=(
+            None if written is None else round(written / max(1, session.tag_bytes), 3)
+        ),
+    )
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """Stop background tasks; an error that ended one earlier is raised here."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
+    tasks.clear()
