@@ -26,7 +26,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    data: Annotated[Path, Meta(description="Folder of the embedded engines.")] = Path("data")
+    data: Annotated[str, Meta(description="Folder of the embedded engines.")] = "data"
     log: Annotated[str, Meta(description="URL of the event log; empty: `sqlite` in `data`.")] = ""
     warehouse: Annotated[
         str, Meta(description="URL of the warehouse; empty: `chdb` in `data`.")
@@ -96,16 +96,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 24.0
 
     @property
+    def folder(self) -> Path:
+        return Path(self.data)
+
+    @property
     def log_url(self) -> str:
-        return self.log or f"sqlite:///{self.data.absolute()}/log.db"
+        return self.log or f"sqlite:///{self.folder.absolute()}/log.db"
 
     @property
     def warehouse_url(self) -> str:
-        return self.warehouse or f"chdb:///{self.data.absolute()}/warehouse"
+        return self.warehouse or f"chdb:///{self.folder.absolute()}/warehouse"
 
     @property
     def state_url(self) -> str:
-        return self.state or f"rocksdb:///{self.data.absolute()}/state"
+        return self.state or f"rocksdb:///{self.folder.absolute()}/state"
 
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from penstock.core.clock import Clock
+
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
@@ -163,3 +165,29 @@ def _cumulative(timings: Timings) -> list[tuple[str, float]]:
         total += count
         buckets.append((str(bound), float(total)))
     return buckets
+
+
+class Throttle:
+    """Keeps a flood of failures from becoming a flood of lines."""
+
+    def __init__(self, clock: Clock, *, lines_per_second: int) -> None:
+        self._clock = clock
+        self._limit = lines_per_second
+        self._second = 0
+        self._lines = 0
+        self._suppressed = 0
+
+    def admits(self) -> bool:
+        second = int(self._clock.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines > self._limit:
+            self._suppressed += 1
+            return False
+        return True
+
+    def take_suppressed(self) -> int:
+        """How many were kept back since the last line."""
+        suppressed, self._suppressed = self._suppressed, 0
+        return suppressed

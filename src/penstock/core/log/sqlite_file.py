@@ -38,12 +38,13 @@ INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 class _TopicWrite:
     """What one transaction does to one topic."""
 
-    __slots__ = ("duplicate", "first", "id", "payloads", "rejected")
+    __slots__ = ("duplicate", "first", "id", "payloads", "received", "rejected")
 
     def __init__(self, topic_id: int, first: int) -> None:
         self.id = topic_id
         self.first = first
         self.payloads: list[bytes] = []
+        self.received = 0
         self.duplicate = 0
         self.rejected = 0
 
@@ -105,9 +106,11 @@ class SqliteFile:
         try:
             receipts = [[self._add(transaction, a) for a in appends] for appends in group]
             for topic, count in rejected.items():
-                self._topic(transaction, topic).rejected += count
-            for written in transaction.topics.values():
-                self._store(transaction, written)
+                written = self._topic(transaction, topic)
+                written.received += count
+                written.rejected += count
+            for topic_write in transaction.topics.values():
+                self._store(transaction, topic_write)
             self._sweep(transaction)
             run("COMMIT")
         except BaseException:
@@ -121,6 +124,7 @@ class SqliteFile:
 
     def _add(self, transaction: Transaction, append: Append) -> Receipt:
         written = self._topic(transaction, append.topic)
+        written.received += len(append.payloads) + append.rejected
         written.rejected += append.rejected
         if append.idempotency_key and not self._claim(transaction, written, append):
             written.duplicate += len(append.payloads)
@@ -148,12 +152,8 @@ class SqliteFile:
                 f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - an integer
                 (first, len(part), now, blocks.checksum(first, len(part), body), body),
             )
-        stored = len(written.payloads)
-        received = stored + written.duplicate + written.rejected
-        self._connection.execute(
-            _LEDGER,
-            (now // 60_000, written.id, received, stored, written.duplicate, written.rejected),
-        )
+        counts = (written.received, len(written.payloads), written.duplicate, written.rejected)
+        self._connection.execute(_LEDGER, (now // 60_000, written.id, *counts))
 
     def _topic(self, transaction: Transaction, name: str) -> _TopicWrite:
         written = transaction.topics.get(name)

@@ -1,0 +1,1 @@
+"""The applications: each one folder of the same shape, none knowing another."""

@@ -1,0 +1,212 @@
+"""`POST /user_tags` and its batch: bytes in, validated events out; nothing else is consulted."""
+
+import json
+from typing import Annotated, Literal, NoReturn
+
+import msgspec
+from msgspec import Meta
+
+from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
+from penstock.apps.audiences.settings import Settings
+from penstock.apps.audiences.events.times import parse_tag
+from penstock.core.edge import Received, Reply, Response
+from penstock.core.errors import Rejected, TooLarge, UnsupportedType
+
+TAG_BYTES_MAX = 65_536
+BATCH_TAGS_MAX = 1_000
+BATCH_BYTES_MAX = 4_194_304
+
+Word = Annotated[str, Meta(min_length=1, max_length=WORD_BYTES_MAX)]
+Price = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+ProductNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+_IDEMPOTENCY_KEY_MAX = 64
+_TAG_TYPES = frozenset({b"", b"application/json"})
+_BATCH_TYPES = _TAG_TYPES | {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
+_MEMBERS = 11
+_WORDS = 8
+_QUOTES = 2 * (_MEMBERS + _WORDS)
+"""Quotation marks in a tag whose product is a number, when no member is repeated or unknown."""
+
+
+class _Product(msgspec.Struct, frozen=True, gc=False):
+    product_id: Word | ProductNumber
+    brand_id: Word
+    category_id: Word
+    price: Price
+
+
+class _Tag(msgspec.Struct, frozen=True, gc=False):
+    """A tag as it is sent (AU-20)."""
+
+    time: str
+    cookie: Word
+    country: Word
+    device: Literal["PC", "MOBILE", "TV"]
+    action: Literal["VIEW", "BUY"]
+    origin: Word
+    product_info: _Product
+
+
+_decode = msgspec.json.Decoder(_Tag).decode
+_decode_lines = msgspec.json.Decoder(_Tag).decode_lines
+
+
+class _Repeated(ValueError):
+    """An object names a member twice."""
+
+
+def record_tag(received: Received, settings: Settings) -> Reply:
+    """One tag (AU-20 to AU-30). Raise `Rejected` or `UnsupportedType`."""
+    _check_type(received, _TAG_TYPES)
+    return Reply(
+        (_event(received.body, _horizon(received, settings)),),
+        idempotency_key=_idempotency_key(received),
+    )
+
+
+def record_batch(received: Received, settings: Settings) -> Reply:
+    """Tags, one a line; each is accepted or refused by itself (AU-31)."""
+    _check_type(received, _BATCH_TYPES)
+    latest_ms = _horizon(received, settings)
+    body = received.body
+    lines = [
+        (number, line)
+        for number, line in enumerate(body.split(b"\n"), start=1)
+        if line and not line.isspace()
+    ]
+    if len(lines) > BATCH_TAGS_MAX:
+        raise TooLarge(f"a batch has at most {BATCH_TAGS_MAX} tags; this one has {len(lines)}")
+    key = _idempotency_key(received)
+    events = _events_at_once(body, latest_ms)
+    rejected: list[dict[str, object]] = []
+    if events is None:
+        events = []
+        for number, line in lines:
+            try:
+                if len(line) > TAG_BYTES_MAX:
+                    raise TooLarge
+                events.append(_event(line, latest_ms))
+            except (Rejected, TooLarge) as error:
+                rejected.append({"line": number, "error": error.code})
+    answer = Response.json({"accepted": len(events), "rejected": rejected})
+    return Reply(events, answer, key, len(rejected))
+
+
+def _events_at_once(body: bytes, latest_ms: float) -> list[TagRecorded] | None:
+    """All tags of a faultless batch in a few calls; None when a line needs a look of its own."""
+    try:
+        tags: list[_Tag] = _decode_lines(body)
+        quotes = sum(_quotes(tag) for tag in tags)
+        if not body.isascii() or body.count(b'"') != quotes:
+            return None
+        events = [_convert(tag) for tag in tags]
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return events if all(event.time_ms <= latest_ms for event in events) else None
+
+
+def _event(body: bytes, latest_ms: float) -> TagRecorded:
+    try:
+        tag: _Tag = _decode(body)
+        if body.count(b'"') != _quotes(tag):
+            _refuse_repeated_members(body)
+        if not body.isascii():
+            _refuse_long_words(tag)
+    except (msgspec.ValidationError, _LongWord) as error:
+        raise Rejected(str(error), code="bad_field") from None
+    except _Repeated as error:
+        raise Rejected(f"the member {error} is given twice", code="bad_field") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Rejected(f"the body is not a JSON object: {error}", code="bad_json") from None
+    try:
+        event = _convert(tag)
+    except ValueError:
+        _refuse_time(tag.time)
+    if event.time_ms > latest_ms:
+        raise Rejected(f"the time {tag.time} lies too far in the future", code="bad_time")
+    return event
+
+
+def _convert(tag: _Tag) -> TagRecorded:
+    time_ms, digits = parse_tag(tag.time)
+    product = tag.product_info
+    return TagRecorded(
+        time_ms,
+        digits,
+        tag.cookie,
+        tag.country,
+        tag.device,
+        tag.action,
+        tag.origin,
+        product.product_id,
+        product.brand_id,
+        product.category_id,
+        product.price,
+    )
+
+
+def _quotes(tag: _Tag) -> int:
+    """The decoder keeps the last of repeated members without a word. But all eleven are there, so
+    one more of any kind shows as more quotation marks than these (AU-23)."""
+    return _QUOTES + 2 if isinstance(tag.product_info.product_id, str) else _QUOTES
+
+
+def _refuse_repeated_members(body: bytes) -> None:
+    """The slow way, for bodies with escapes or unknown members: read every object's members."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        members: dict[str, object] = {}
+        for name, value in pairs:
+            if name in members:
+                raise _Repeated(json.dumps(name))
+            members[name] = value
+        return members
+
+    json.loads(body, object_pairs_hook=unique, parse_int=float)
+
+
+class _LongWord(ValueError):
+    """A word is longer in bytes than it is in characters."""
+
+
+def _refuse_long_words(tag: _Tag) -> None:
+    product = tag.product_info
+    named = {
+        "cookie": tag.cookie,
+        "country": tag.country,
+        "origin": tag.origin,
+        "product_id": product.product_id,
+        "brand_id": product.brand_id,
+        "category_id": product.category_id,
+    }
+    for name, word in named.items():
+        if isinstance(word, str) and len(word.encode()) > WORD_BYTES_MAX:
+            raise _LongWord(f"{name} has more than {WORD_BYTES_MAX} bytes")
+
+
+def _refuse_time(text: str) -> NoReturn:
+    raise Rejected(
+        f"{text[:64]!r} is not a time; write it like 2022-03-01T00:00:00.649Z", code="bad_time"
+    )
+
+
+def _horizon(received: Received, settings: Settings) -> float:
+    """The latest time a tag may have, in epoch milliseconds (AU-30)."""
+    hours = settings.max_future_skew_hours
+    return received.at_ms + hours * 3_600_000 if hours else float("inf")
+
+
+def _check_type(received: Received, accepted: frozenset[bytes]) -> None:
+    given = received.headers.get(b"content-type", b"")
+    if given not in accepted and given.partition(b";")[0].strip().lower() not in accepted:
+        raise UnsupportedType("send Content-Type: application/json")
+
+
+def _idempotency_key(received: Received) -> str:
+    given = received.headers.get(b"idempotency-key")
+    if given is None:
+        return ""
+    if not 1 <= len(given) <= _IDEMPOTENCY_KEY_MAX or not all(0x21 <= c <= 0x7E for c in given):
+        raise Rejected("Idempotency-Key takes 1 to 64 visible ASCII characters", code="bad_field")
+    return given.decode()

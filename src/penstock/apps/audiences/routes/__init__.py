@@ -1,0 +1,121 @@
+"""The two queries: profiles and aggregates."""
+
+import msgspec
+
+from penstock.apps.audiences import queries
+from penstock.apps.audiences.routes.debug import compare
+from penstock.apps.audiences.events import BUY, VIEW
+from penstock.apps.audiences.projections import (
+    PROFILE_DEPTH,
+    RETENTION_MINUTES,
+    codec,
+    profile_group,
+    profiles,
+)
+from penstock.apps.audiences.routes.requests import (
+    AggregatesRequest,
+    ProfileRequest,
+    aggregates_request,
+    profile_request,
+)
+from penstock.apps.audiences.events.times import spell_second, spell_tag
+from penstock.core.edge import Received, Response
+from penstock.core.errors import Gone
+from penstock.core.manifest import Context
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Product(msgspec.Struct, frozen=True, gc=False):
+    product_id: int | str
+    brand_id: str
+    category_id: str
+    price: int
+
+
+class _Tag(msgspec.Struct, frozen=True, gc=False):
+    time: str
+    cookie: str
+    country: str
+    device: str
+    action: str
+    origin: str
+    product_info: _Product
+
+
+class _Profile(msgspec.Struct, frozen=True):
+    cookie: str
+    views: list[_Tag]
+    buys: list[_Tag]
+
+
+class _Aggregates(msgspec.Struct, frozen=True):
+    columns: list[str]
+    rows: list[list[str]]
+
+
+async def profile(received: Received, context: Context) -> Response:
+    """The newest tags of a cookie within a range (AU-40 to AU-50)."""
+    request = profile_request(received.parameters[0], received.query)
+    await context.caught_up(profiles.name, context.settings.read_your_write_seconds)
+    groups = [profile_group(request.cookie, action) for action in (VIEW, BUY)]
+    views, buys = await context.first(profiles.space, groups, PROFILE_DEPTH)
+    answer = _encode(_Profile(request.cookie, _within(views, request), _within(buys, request)))
+    if context.settings.query_debug:
+        compare("user_profiles", received, answer, context)
+    return Response.json_bytes(answer)
+
+
+async def aggregates(received: Received, context: Context) -> Response:
+    """Count and sum of prices of each minute of a range (AU-60 to AU-73)."""
+    request = aggregates_request(received.query)
+    found = await queries.aggregates(context, request.wanted)
+    _check_retention(request, found)
+    answer = _encode(_rendered(request, found))
+    if context.settings.query_debug:
+        compare("aggregates", received, answer, context)
+    return Response.json_bytes(answer)
+
+
+def _within(stored: list[bytes], request: ProfileRequest) -> list[_Tag]:
+    """Range first, then the limit (AU-44)."""
+    tags: list[_Tag] = []
+    for value in stored:
+        event = codec.decode(value)
+        if len(tags) == request.limit:
+            break
+        if request.start_ms <= event.time_ms < request.end_ms:
+            product = _Product(event.product_id, event.brand_id, event.category_id, event.price)
+            tags.append(
+                _Tag(
+                    spell_tag(event.time_ms, event.fraction_digits),
+                    event.cookie,
+                    event.country,
+                    event.device,
+                    event.action,
+                    event.origin,
+                    product,
+                )
+            )
+    return tags
+
+
+def _check_retention(request: AggregatesRequest, found: queries.Aggregates) -> None:
+    """Exact or refused, never silently partial (AU-84)."""
+    wanted = request.wanted
+    if found.newest_minute is None or wanted.start_minute == wanted.end_minute:
+        return
+    horizon = found.newest_minute - RETENTION_MINUTES
+    if wanted.start_minute < horizon:
+        raise Gone(f"aggregates are kept from {spell_second(horizon * 60)} on")
+
+
+def _rendered(request: AggregatesRequest, found: queries.Aggregates) -> _Aggregates:
+    wanted = request.wanted
+    rows: list[list[str]] = []
+    for minute in range(wanted.start_minute, wanted.end_minute):
+        count, sum_price = found.minutes.get(minute, (0, 0))
+        values = {"count": str(count), "sum_price": str(sum_price)}
+        cells = [spell_second(minute * 60), wanted.action, *request.filters.values()]
+        rows.append([*cells, *(values[aggregate] for aggregate in request.aggregates)])
+    return _Aggregates(["1m_bucket", "action", *request.filters, *request.aggregates], rows)

@@ -1,0 +1,134 @@
+"""What the two queries ask for: their parameters, read strictly (AU-08 to AU-13, AU-40 to AU-70)."""
+
+import re
+from typing import Literal, NamedTuple
+from urllib.parse import parse_qsl
+
+from penstock.apps.audiences.events import BUY, VIEW, WORD_BYTES_MAX
+from penstock.apps.audiences.projections import PROFILE_DEPTH
+from penstock.apps.audiences.queries import AggregateFilter
+from penstock.apps.audiences.events.times import parse_end
+from penstock.core.errors import Rejected
+
+FILTERS = ("origin", "brand_id", "category_id")
+RANGE_MINUTES_MAX = 10
+
+Aggregate = Literal["count", "sum_price"]
+
+_CODES = {"time_range": "bad_range", "action": "bad_action", "limit": "bad_limit"}
+_LIMIT = re.compile(r"\d{1,10}", re.ASCII)
+_LIMIT_MAX = 2**31 - 1
+_MINUTE_MS = 60_000
+_PARAMETERS_MAX = 100
+
+
+class ProfileRequest(NamedTuple):
+    cookie: str
+    start_ms: int
+    end_ms: int
+    limit: int
+
+
+class AggregatesRequest(NamedTuple):
+    wanted: AggregateFilter
+    filters: dict[str, str]
+    """Those that were given, in the order of `FILTERS`."""
+    aggregates: list[Aggregate]
+    """In the order of the request."""
+
+
+def profile_request(cookie: str, query: bytes) -> ProfileRequest:
+    if len(cookie.encode()) > WORD_BYTES_MAX:
+        raise Rejected(f"a cookie has at most {WORD_BYTES_MAX} bytes", code="bad_field")
+    parameters = _parameters(query)
+    start, end = _range(parameters, whole_seconds=False)
+    return ProfileRequest(cookie, start, end, _limit(parameters))
+
+
+def aggregates_request(query: bytes) -> AggregatesRequest:
+    parameters = _parameters(query)
+    start, end = _range(parameters, whole_seconds=True)
+    if start % _MINUTE_MS or end % _MINUTE_MS:
+        raise Rejected("both ends of time_range must be whole minutes", code="range_unaligned")
+    if end - start > RANGE_MINUTES_MAX * _MINUTE_MS:
+        raise Rejected(
+            f"time_range spans at most {RANGE_MINUTES_MAX} minutes", code="range_too_long"
+        )
+    action = _single(parameters, "action")
+    if action not in (VIEW, BUY):
+        raise Rejected("action is required: VIEW or BUY", code="bad_action")
+    filters = _filters(parameters)
+    wanted = AggregateFilter(start // _MINUTE_MS, end // _MINUTE_MS, action, **filters)
+    return AggregatesRequest(wanted, filters, _aggregates(parameters))
+
+
+def _parameters(query: bytes) -> dict[str, list[str]]:
+    parameters: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(
+            query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX
+        )
+    except ValueError as error:
+        raise Rejected(f"the query string cannot be read: {error}", code="bad_field") from None
+    for name, value in pairs:
+        parameters.setdefault(name, []).append(value)
+    return parameters
+
+
+def _single(parameters: dict[str, list[str]], name: str) -> str | None:
+    values = parameters.get(name)
+    if values is None:
+        return None
+    if len(values) > 1:
+        raise Rejected(f"{name} is given twice", code=_CODES.get(name, "bad_field"))
+    return values[0]
+
+
+def _range(parameters: dict[str, list[str]], *, whole_seconds: bool) -> tuple[int, int]:
+    text = _single(parameters, "time_range")
+    example = "2022-03-01T00:00:00" if whole_seconds else "2022-03-01T00:00:00.000"
+    try:
+        start_text, end_text = (text or "").split("_")
+        start = parse_end(start_text, whole_seconds=whole_seconds)
+        end = parse_end(end_text, whole_seconds=whole_seconds)
+    except ValueError:
+        raise Rejected(
+            f"time_range is required: two UTC times like {example}, joined by an underscore",
+            code="bad_range",
+        ) from None
+    if start > end:
+        raise Rejected("time_range ends before it starts", code="bad_range")
+    return start, end
+
+
+def _limit(parameters: dict[str, list[str]]) -> int:
+    text = _single(parameters, "limit")
+    if text is None:
+        return PROFILE_DEPTH
+    if not _LIMIT.fullmatch(text) or int(text) > _LIMIT_MAX:
+        raise Rejected(f"limit is a whole number from 0 to {_LIMIT_MAX}", code="bad_limit")
+    return min(int(text), PROFILE_DEPTH)
+
+
+def _filters(parameters: dict[str, list[str]]) -> dict[str, str]:
+    filters: dict[str, str] = {}
+    for name in FILTERS:
+        value = _single(parameters, name)
+        if value == "":
+            raise Rejected(f"{name} is empty; leave it out not to filter", code="bad_field")
+        if value is not None:
+            filters[name] = value
+    return filters
+
+
+def _aggregates(parameters: dict[str, list[str]]) -> list[Aggregate]:
+    known: dict[str, Aggregate] = {"COUNT": "count", "SUM_PRICE": "sum_price"}
+    wanted: list[Aggregate] = []
+    for word in parameters.get("aggregates", []):
+        aggregate = known.get(word.upper() if word.islower() else word)
+        if aggregate is None or aggregate in wanted:
+            raise Rejected("aggregates are COUNT and SUM_PRICE, each once", code="bad_aggregates")
+        wanted.append(aggregate)
+    if not wanted:
+        raise Rejected("aggregates is required: COUNT, SUM_PRICE or both", code="bad_aggregates")
+    return wanted

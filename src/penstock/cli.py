@@ -1,0 +1,59 @@
+"""The command line."""
+
+import os
+import sys
+
+import click
+
+from penstock import __version__
+from penstock.core.errors import PenstockError
+
+_HEAVY = "heavy; only when this command runs"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="penstock")
+def cli() -> None:
+    """One durable event log, and every product a team needs built on it."""
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
+@click.option("--data", type=click.Path(file_okay=False), help="Folder of the embedded engines.")
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(["edge", "api", "work"]),
+    help="Run only this role; repeatable. Default: all of them.",
+)
+@click.option("--demo", is_flag=True, help="Feed a small stream of made-up events to itself.")
+def serve(
+    host: str | None, port: int | None, data: str | None, roles: tuple[str, ...], demo: bool
+) -> None:
+    """Serve HTTP and keep the read models up to date, until stopped."""
+    from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
+    from penstock.core.platform import ROLES  # noqa: PLC0415 - heavy
+    from penstock.main import build  # noqa: PLC0415 - heavy
+
+    given = {"host": host, "port": port, "data": data}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    platform = build(os.environ, overrides, roles=roles or ROLES)
+    sys.exit(
+        run(platform, lambda url: click.echo(f"penstock {__version__} serves {url}", err=True))
+    )
+
+
+def main() -> None:
+    """Run the command line; errors that name their remedy are one line, not a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except PenstockError as error:
+        click.echo(f"penstock: {error}", err=True)
+        sys.exit(2)

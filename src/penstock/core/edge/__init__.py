@@ -1,0 +1,67 @@
+"""The edge: HTTP in, pure functions in the middle, HTTP out.
+
+An ingest handler is a plain function from `Received` to `Reply`; it does no I/O, so any host can
+run it. The host appends the reply's events and sends its response once they are durable.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from penstock.core.events import Event
+
+_JSON = (b"content-type", b"application/json")
+_encode_json = msgspec.json.Encoder().encode
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """A request, complete and within its limits."""
+
+    method: str
+    parameters: tuple[str, ...]
+    """Percent-decoded segments of the path that the route's template names, in order."""
+    query: bytes
+    """The raw query string, without the question mark."""
+    headers: Mapping[bytes, bytes]
+    """By lower-case name; of repeated ones the last."""
+    body: bytes
+    client: str
+    """Address of the client, or of the proxy where none is trusted."""
+    at_ms: int
+    """Server time of arrival in epoch milliseconds."""
+
+
+class Response(msgspec.Struct, frozen=True, gc=False):
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @classmethod
+    def json(cls, value: object, status: int = 200) -> "Response":
+        return cls(status, _encode_json(value), (_JSON,))
+
+    @classmethod
+    def json_bytes(cls, body: bytes) -> "Response":
+        return cls(200, body, (_JSON,))
+
+
+NO_CONTENT = Response(204)
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """What an ingest handler decides: events to make durable, and what to say then."""
+
+    events: Sequence[Event]
+    response: Response = NO_CONTENT
+    idempotency_key: str = ""
+    rejected: int = 0
+    """Events of the same request that were refused and are named in the response."""
+
+
+Ingesting = Callable[[Received], Reply]
+Answering = Callable[[Received], Awaitable[Response]]
+Scope = Mapping[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]

@@ -1,0 +1,68 @@
+"""The embedded log seen from another process: reading only, by looking again and again."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+
+from penstock.core.log import Minute
+from penstock.core.log.sqlite_file import SqliteReader
+
+_POLL_SECONDS = 0.01
+
+
+class SqliteFollower:
+    """Follows the file that a process with the edge role writes."""
+
+    def __init__(self, path: Path) -> None:
+        """Raise `Misconfigured` when there is no log yet: the edge makes it."""
+        self._path = path
+        self._reader = SqliteReader(path)
+        self.identity = self._reader.identity()
+        self._ends: dict[str, int] = {}
+        self._listeners: dict[str, list[Callable[[], None]]] = {}
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="penstock-follow", daemon=True)
+        self._thread.start()
+
+    def reader(self) -> SqliteReader:
+        return SqliteReader(self._path)
+
+    def start(self, topic: str, partition: int) -> int:
+        del topic, partition
+        return 0
+
+    def end(self, topic: str, partition: int) -> int:
+        del partition
+        return self._ends.get(topic, 0)
+
+    def listen(self, topic: str, wake: Callable[[], None]) -> None:
+        self._listeners.setdefault(topic, []).append(wake)
+
+    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
+        reader = self.reader()
+        try:
+            return reader.ledger(topic, since_minute)
+        finally:
+            reader.close()
+
+    def bytes_on_disk(self) -> int:
+        return sum(file.stat().st_size for file in self._path.parent.glob(f"{self._path.name}*"))
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+        self._reader.close()
+
+    def _poll(self) -> None:
+        while not self._closing.wait(_POLL_SECONDS):
+            for topic, listeners in list(self._listeners.items()):
+                try:
+                    end = self._reader.end(topic)
+                except apsw.BusyError:
+                    continue
+                if end > self._ends.get(topic, 0):
+                    self._ends[topic] = end
+                    for wake in listeners:
+                        wake()

@@ -1,0 +1,107 @@
+"""What an application offers: one frozen value, its table of contents and its registration.
+
+An application writes only names that start with its own; a manifest that offers anything else is
+refused when it is made.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from penstock.core.clock import Clock
+from penstock.core.edge import Received, Reply, Response
+from penstock.core.projection import Projection, Table, Topic
+from penstock.core.warehouse import Row, Value
+
+
+class Context(Protocol):
+    """All that a route may reach: the stores' reading half, and its application's settings."""
+
+    @property
+    def settings(self) -> Any:
+        """The application's own settings struct."""
+        ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
+        """Run a named query in the warehouse, within its limits of time and memory."""
+        ...
+
+    async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
+        """The first values of each group of the state, in the order of `groups`."""
+        ...
+
+    async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
+        """Wait until the projection has everything acknowledged before this call."""
+        ...
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a number the application reports as `penstock_application{name=…}`."""
+        ...
+
+    def warn(self, event: str, **fields: object) -> None:
+        """One structured log line; at most ten a second are written, the rest are counted."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingest:
+    """An operation that turns requests into events; `handle` is pure."""
+
+    operation: str
+    method: str = "POST"
+    path: str
+    topic: Topic[Any]
+    handle: Callable[[Received, Any], Reply]
+    body_bytes_max: int
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """An operation that answers from the stores."""
+
+    operation: str
+    method: str
+    path: str
+    handle: Callable[[Received, Context], Awaitable[Response]]
+    body_bytes_max: int
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    name: str
+    summary: str
+    settings: type[msgspec.Struct]
+    topics: tuple[Topic[Any], ...]
+    ingest: tuple[Ingest, ...] = ()
+    projections: tuple[Projection, ...] = ()
+    routes: tuple[Route, ...] = ()
+    package: str
+    """Where its `tables.sql` and `queries.sql` lie."""
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """Every error code its operations answer with, and what it means."""
+    demo: Callable[[int, int], Iterable[tuple[str, bytes]]] | None = None
+    """(turn, epoch ms) → paths and bodies that a demonstration posts at this turn, once a second."""
+
+    def __post_init__(self) -> None:
+        self._own("topic", (topic.name for topic in self.topics), ".")
+        self._own(
+            "operation",
+            [offer.operation for offer in self.ingest] + [offer.operation for offer in self.routes],
+            ".",
+        )
+        for projection in self.projections:
+            separator = "_" if isinstance(projection, Table) else "."
+            self._own("projection", (projection.name,), separator)
+            if projection.topic not in self.topics:
+                raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
+
+    def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
+        if foreign := [name for name in names if not name.startswith(self.name + separator)]:
+            raise ValueError(f"{self.name} may not offer the {kind} {', '.join(foreign)}")

@@ -1,0 +1,97 @@
+"""Records that a projection cannot take: kept with their reason, never dropped on the quiet."""
+
+import msgspec
+
+from penstock.core.errors import NotFound, PenstockError
+from penstock.core.log import Damage
+from penstock.core.state import Entry, State
+
+SPACE = "penstock.dead_letters"
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    projection: str
+    topic: str
+    partition: int
+    offset: int
+    next: int
+    """`offset + 1`, but for a damaged range of the log."""
+    code: str
+    """`undecodable`, `rows`, `refused` or `damaged`."""
+    reason: str
+    payload: bytes
+    """The record as it stands in the log; empty for a damaged range."""
+    attempts: int
+    at_ms: int
+
+    @property
+    def records(self) -> int:
+        return self.next - self.offset
+
+
+class Stopped(PenstockError):
+    """Too many records in a row could not be projected: the code is wrong, not the records."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(DeadLetter).decode
+
+
+class Parking:
+    """All dead letters of one platform."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def park(self, letter: DeadLetter) -> None:
+        """Idempotent: a letter is known by projection, partition and offset."""
+        self._state.put(
+            SPACE,
+            Entry(
+                letter.projection.encode(), _sort(letter.partition, letter.offset), _encode(letter)
+            ),
+        )
+
+    def letters(self, projection: str = "", limit: int = 1000) -> list[DeadLetter]:
+        found: list[DeadLetter] = []
+        for entry in self._state.scan(SPACE):
+            letter = _decode(entry.value)
+            if projection in ("", letter.projection):
+                found.append(letter)
+            if len(found) >= limit:
+                break
+        return found
+
+    def letter(self, projection: str, partition: int, offset: int) -> DeadLetter:
+        for letter in self.letters(projection, limit=1 << 62):
+            if (letter.partition, letter.offset) == (partition, offset):
+                return letter
+        raise NotFound(f"{projection} has no dead letter at {partition}/{offset}")
+
+    def remove(self, letter: DeadLetter) -> None:
+        self._state.delete(
+            SPACE, letter.projection.encode(), _sort(letter.partition, letter.offset)
+        )
+
+    def count(self, projection: str) -> int:
+        """Records, not letters: a damaged range counts for all that was in it."""
+        return sum(letter.records for letter in self.letters(projection, limit=1 << 62))
+
+
+def damaged(projection: str, topic: str, partition: int, damage: Damage, at_ms: int) -> DeadLetter:
+    return DeadLetter(
+        projection=projection,
+        topic=topic,
+        partition=partition,
+        offset=damage.first,
+        next=damage.next,
+        code="damaged",
+        reason=f"the log's block: {damage.reason}",
+        payload=b"",
+        attempts=1,
+        at_ms=at_ms,
+    )
+
+
+def _sort(partition: int, offset: int) -> bytes:
+    return partition.to_bytes(4) + offset.to_bytes(8)

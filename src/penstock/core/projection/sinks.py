@@ -1,0 +1,292 @@
+"""Where projections go: one batch of the log into a table or a space, with exactly-once effect."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from penstock.core.clock import Clock
+from penstock.core.errors import Misconfigured
+from penstock.core.events import Event, Undecodable
+from penstock.core.log import Batch
+from penstock.core.projection import Fold, Projection, Row, Rows, Table
+from penstock.core.projection.parking import DeadLetter, Parking, damaged
+from penstock.core.state import Entry, Position, State, Trim
+from penstock.core.warehouse import BadRows, Block, Warehouse
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+_TRACKED_GROUPS_MAX = 200_000
+
+T = TypeVar("T")
+
+
+class Stores(NamedTuple):
+    """What sinks write to."""
+
+    warehouse: Warehouse
+    state: State
+    parking: Parking
+    clock: Clock
+
+
+class Outcome(NamedTuple):
+    projected: int
+    skipped: int
+    parked: int
+
+
+class Resume(NamedTuple):
+    """Where to go on. With `again`, that range may be in already and is to be applied first."""
+
+    position: int
+    again: int | None = None
+
+
+class Sink(Protocol):
+    def resume(self, log: str, partition: int) -> Resume: ...
+
+    def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
+        """Blocks. Idempotent for the same batch. Raise `Unavailable` or `NotReady` to be retried."""
+        ...
+
+    def retry(self, log: str, letter: DeadLetter) -> None:
+        """Project one parked record; raise what stands in its way."""
+        ...
+
+
+def sink(projection: Projection, stores: Stores) -> Sink:
+    if isinstance(projection, Table):
+        return TableSink(projection, stores)
+    return FoldSink(projection, stores)
+
+
+class _Decoding(Generic[T]):
+    """Records into events, the undecodable ones parked."""
+
+    def __init__(self, projection: Projection, stores: Stores) -> None:
+        self._projection = projection
+        self._stores = stores
+        self._codec = projection.topic.codec()
+
+    def events(self, partition: int, batch: Batch) -> tuple[list[Event], Sequence[int], int]:
+        """Events, their offsets, and how many records were parked."""
+        name, topic = self._projection.name, self._projection.topic.name
+        parked = 0
+        for damage in batch.damages:
+            letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
+            self._stores.parking.park(letter)
+            parked += letter.records
+        decode = self._codec.decode
+        try:
+            return [decode(payload) for payload in batch.payloads], batch.offsets, parked
+        except Undecodable:
+            pass
+        events: list[Event] = []
+        offsets: list[int] = []
+        for offset, payload in zip(batch.offsets, batch.payloads, strict=True):
+            try:
+                events.append(decode(payload))
+                offsets.append(offset)
+            except Undecodable as error:
+                self.park(partition, offset, payload, "undecodable", error)
+                parked += 1
+        return events, offsets, parked
+
+    def event(self, payload: bytes) -> Event:
+        event: Event = self._codec.decode(payload)
+        return event
+
+    def park(
+        self, partition: int, offset: int, payload: bytes, code: str, error: Exception
+    ) -> None:
+        self._stores.parking.park(
+            DeadLetter(
+                projection=self._projection.name,
+                topic=self._projection.topic.name,
+                partition=partition,
+                offset=offset,
+                next=offset + 1,
+                code=code,
+                reason=f"{type(error).__name__}: {error}",
+                payload=payload,
+                attempts=1,
+                at_ms=self._stores.clock.now_ms(),
+            )
+        )
+
+    def isolate(
+        self,
+        partition: int,
+        events: Sequence[Event],
+        offsets: Sequence[int],
+        batch: Batch,
+        project: Callable[[Event, int], None],
+    ) -> int:
+        """Project one by one; park those whose projection raises. Returns how many."""
+        parked = 0
+        payloads = dict(zip(batch.offsets, batch.payloads, strict=True))
+        for event, offset in zip(events, offsets, strict=True):
+            try:
+                project(event, offset)
+            except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
+                self.park(partition, offset, payloads[offset], "rows", error)
+                parked += 1
+        return parked
+
+
+class TableSink:
+    def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
+        self._table = table
+        self._into = into or table.table
+        self._stores = stores
+        self._decoding: _Decoding[Any] = _Decoding(replace(table, table=self._into), stores)
+        self.carry = table.carry
+
+    def resume(self, log: str, partition: int) -> Resume:
+        planned = self._stores.warehouse.planned(self._into, partition)
+        if planned is None:
+            self.carry = self._table.carry
+            return Resume(0)
+        if planned.log != log:
+            raise Misconfigured(_other_log(self._into, "table"))
+        self.carry = _unpack(planned.carry)
+        return Resume(planned.first, again=planned.next)
+
+    def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
+        events, offsets, parked = self._decoding.events(partition, batch)
+        rows, poison = self._rows(partition, events, offsets, batch)
+        block = Block(log, batch.first, batch.next, _pack(self.carry))
+        self._stores.warehouse.plan(self._into, partition, block)
+        refused = self._insert(partition, block, rows.rows, batch) if rows.rows else 0
+        self.carry = rows.carry
+        parked += poison + refused
+        return Outcome(len(rows.rows) - refused, rows.skipped, parked)
+
+    def retry(self, log: str, letter: DeadLetter) -> None:
+        event = self._decoding.event(letter.payload)
+        rows = self._table.rows([event], [letter.offset], self._table.carry).rows
+        token = f"{log}:{letter.partition}:{letter.offset}:retry"
+        self._stores.warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+
+    def _rows(
+        self, partition: int, events: Sequence[Event], offsets: Sequence[int], batch: Batch
+    ) -> tuple[Rows, int]:
+        try:
+            return self._table.rows(events, offsets, self.carry), 0
+        except Exception:  # noqa: BLE001 - some event is poison: find out which
+            pass
+        rows: list[Row] = []
+        carry, skipped = self.carry, 0
+
+        def project(event: Event, offset: int) -> None:
+            nonlocal carry, skipped
+            one = self._table.rows([event], [offset], carry)
+            rows.extend(one.rows)
+            carry, skipped = one.carry, skipped + one.skipped
+
+        parked = self._decoding.isolate(partition, events, offsets, batch, project)
+        return Rows(rows, carry, skipped), parked
+
+    def _insert(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
+        """Insert; when the engine refuses the rows, halve until the refused one stands alone."""
+        token = f"{block.log}:{partition}:{block.first}-{block.next}"
+        try:
+            self._stores.warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+        except BadRows as error:
+            return self._bisect(partition, token, rows, (0, len(rows)), batch, error)
+        return 0
+
+    def _bisect(
+        self,
+        partition: int,
+        token: str,
+        rows: Sequence[Row],
+        span: tuple[int, int],
+        batch: Batch,
+        error: BadRows,
+    ) -> int:
+        low, high = span
+        if high - low == 1:
+            offset = rows[low].log_offset
+            payload = dict(zip(batch.offsets, batch.payloads, strict=True)).get(offset, b"")
+            self._decoding.park(partition, offset, payload, "refused", error)
+            return 1
+        refused = 0
+        middle = (low + high) // 2
+        for part in ((low, middle), (middle, high)):
+            chunk = rows[part[0] : part[1]]
+            name = f"{token}/{part[0]}-{part[1]}"
+            try:
+                self._stores.warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+            except BadRows as again:
+                refused += self._bisect(partition, token, rows, part, batch, again)
+        return refused
+
+
+class FoldSink:
+    def __init__(self, fold: Fold[Any], stores: Stores, *, into: str = "") -> None:
+        self._fold = fold
+        self._into = into or fold.space
+        self._stores = stores
+        self._decoding: _Decoding[Any] = _Decoding(replace(fold, space=self._into), stores)
+        self._added: Counter[bytes] = Counter()
+
+    def resume(self, log: str, partition: int) -> Resume:
+        position = self._stores.state.position(self._into, partition)
+        if position is None:
+            return Resume(0)
+        if position.log != log:
+            raise Misconfigured(_other_log(self._into, "space"))
+        return Resume(position.next)
+
+    def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
+        events, offsets, parked = self._decoding.events(partition, batch)
+        try:
+            entries = self._fold.entries(events, offsets)
+        except Exception:  # noqa: BLE001 - some event is poison: find out which
+            found: list[Entry] = []
+            parked += self._decoding.isolate(
+                partition, events, offsets, batch,
+                lambda event, offset: found.extend(self._fold.entries([event], [offset])),
+            )  # fmt: skip
+            entries = found
+        self._stores.state.apply(
+            self._into,
+            entries,
+            partition=partition,
+            position=Position(log, batch.next),
+            trims=self._trims(entries) if self._fold.keep else (),
+        )
+        return Outcome(len(entries), 0, parked)
+
+    def retry(self, log: str, letter: DeadLetter) -> None:
+        del log
+        event = self._decoding.event(letter.payload)
+        for entry in self._fold.entries([event], [letter.offset]):
+            self._stores.state.put(self._into, entry)
+
+    def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
+        """Groups that have grown by `keep` since their last trim: a hot group never holds more than
+        about twice what matters, and no read is needed to know it."""
+        added = self._added
+        added.update([entry.group for entry in entries])
+        keep = self._fold.keep
+        full = [group for group in {entry.group for entry in entries} if added[group] >= keep]
+        for group in full:
+            del added[group]
+        if len(added) > _TRACKED_GROUPS_MAX:
+            self._added = Counter({group: n for group, n in added.items() if n > keep // 8})
+            if len(self._added) > _TRACKED_GROUPS_MAX:
+                self._added.clear()
+        return [Trim(group, keep) for group in full]
+
+
+def _other_log(name: str, kind: str) -> str:
+    return (
+        f"the {kind} {name} was filled from another log; if the log was replaced on purpose, "
+        f"run `penstock rebuild {name} --from-scratch`"
+    )

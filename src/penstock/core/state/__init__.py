@@ -1,0 +1,87 @@
+"""State: what folds know, in small keyed values read and written in microseconds.
+
+A *space* belongs to one projection. It holds *entries*: a group, a sort key within the group, and a
+value. A plain value is a group of one entry with an empty sort key; a bounded history is a group
+read from its first entry on. `apply` writes entries together with the projection's position, all
+or nothing, so that replaying from the position gives exactly the same contents: the state is never
+ahead of, nor behind, the log position it names. It may lose its newest part in a power cut, and
+then names the older position: the log has the rest.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+
+class Entry(NamedTuple):
+    group: bytes
+    """1 to 65,535 bytes of any value."""
+    sort: bytes
+    """Orders the entries of a group, ascending; empty for a plain value."""
+    value: bytes
+
+
+class Position(NamedTuple):
+    """How far a projection has come in one partition of one log."""
+
+    log: str
+    """Identity of the log; a position in another log means nothing."""
+    next: int
+    """Offset of the first record that is not in yet."""
+
+
+class Trim(NamedTuple):
+    """Forget all but the first `keep` entries of a group."""
+
+    group: bytes
+    keep: int
+
+
+class State(Protocol):
+    def position(self, space: str, partition: int) -> Position | None:
+        """None for a space that has nothing yet."""
+        ...
+
+    def apply(
+        self,
+        space: str,
+        entries: Iterable[Entry],
+        *,
+        partition: int,
+        position: Position,
+        trims: Sequence[Trim] = (),
+    ) -> None:
+        """Write entries and position, atomically; trims may follow later. Idempotent.
+
+        Blocks for microseconds to milliseconds. Raise `NotReady` when the store cannot write.
+        """
+        ...
+
+    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
+        """Values of the group's first `limit` entries in the order of their sort keys."""
+        ...
+
+    def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
+        """Plain values, in the order of `groups`."""
+        ...
+
+    def put(self, space: str, entry: Entry) -> None: ...
+
+    def delete(self, space: str, group: bytes, sort: bytes = b"") -> None: ...
+
+    def scan(self, space: str) -> Iterator[Entry]:
+        """Every entry, group by group; for comparing and counting, not for answering."""
+        ...
+
+    def spaces(self) -> list[str]: ...
+
+    def drop(self, space: str) -> None:
+        """Forget the space with its positions, at once, whatever its size."""
+        ...
+
+    def swap(self, shadow: str, space: str) -> None:
+        """Let `space` be what `shadow` is; what it was is gone. Atomic."""
+        ...
+
+    def bytes_on_disk(self) -> int: ...
+
+    def close(self) -> None: ...

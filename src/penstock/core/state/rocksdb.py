@@ -1,0 +1,215 @@
+"""The embedded state: RocksDB, a column family per space.
+
+Folds append entries of random groups. In a B-tree each is a page of its own to read, dirty and
+write back; in a log-structured tree it is a sequential write (docs/decisions/0004 has the figures).
+"""
+
+import struct
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+import rocksdict
+from rocksdict import Options, Rdict, WriteBatch
+
+from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.state import Entry, Position, Trim
+
+_BLOCK_CACHE_BYTES = 64 << 20
+_WRITE_BUFFER_BYTES = 16 << 20
+_BLOCK_BYTES = 4096
+_LENGTH = struct.Struct(">H")
+
+_decode_position = msgspec.msgpack.Decoder(Position).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class RocksState:
+    def __init__(self, path: Path) -> None:
+        """Raise `Misconfigured` when the folder cannot be used, or is in use."""
+        self._path = path
+        self._cache = rocksdict.Cache(_BLOCK_CACHE_BYTES)
+        self._lock = threading.Lock()
+        options = self._options()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
+            families = {name: self._options() for name in names}
+            self._db = Rdict(str(path), options, families or None)
+        except Exception as error:  # the binding raises plain Exception
+            raise Misconfigured(
+                f"opening the state {path}: {error}; if it is damaged, remove the folder: "
+                "it is rebuilt from the log"
+            ) from error
+        self._families = {
+            name: self._db.get_column_family(name) for name in names if name != "default"
+        }
+        """Column families by their own name; `_family` resolves a space to one."""
+
+    def position(self, space: str, partition: int) -> Position | None:
+        found = self._db.get(_position_key(self._active(space), partition))
+        return None if found is None else _decode_position(found)
+
+    def apply(
+        self,
+        space: str,
+        entries: Iterable[Entry],
+        *,
+        partition: int,
+        position: Position,
+        trims: Sequence[Trim] = (),
+    ) -> None:
+        family = self._family(space, create=True)
+        name = self._active(space)
+        handle = self._db.get_column_family_handle(name)
+        batch = WriteBatch(raw_mode=True)
+        put = batch.put
+        for group, sort, value in entries:
+            put(_LENGTH.pack(len(group)) + group + sort, value, handle)
+        put(_position_key(name, partition), _encode(position))
+        self._write(batch)
+        for trim in trims:
+            self._trim(family, trim)
+
+    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
+        family = self._family(space)
+        return [] if family is None else [value for _, value in _scan(family, group, limit)]
+
+    def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
+        family = self._family(space)
+        if family is None or not groups:
+            return [None] * len(groups)
+        return list(family.get([_prefix(group) for group in groups]) or ())
+
+    def put(self, space: str, entry: Entry) -> None:
+        self._family(space, create=True)
+        batch = WriteBatch(raw_mode=True)
+        handle = self._db.get_column_family_handle(self._active(space))
+        batch.put(_prefix(entry.group) + entry.sort, entry.value, handle)
+        self._write(batch)
+
+    def delete(self, space: str, group: bytes, sort: bytes = b"") -> None:
+        family = self._family(space)
+        if family is not None:
+            family.delete(_prefix(group) + sort)
+
+    def scan(self, space: str) -> Iterator[Entry]:
+        family = self._family(space)
+        if family is None:
+            return
+        iterator = family.iter()
+        iterator.seek_to_first()
+        while iterator.valid():
+            key, value = iterator.key(), iterator.value()
+            start = _LENGTH.size
+            end = start + _LENGTH.unpack_from(key)[0]
+            yield Entry(key[start:end], key[end:], value)
+            iterator.next()
+
+    def spaces(self) -> list[str]:
+        return sorted({name.partition("@")[0] for name in self._families})
+
+    def drop(self, space: str) -> None:
+        with self._lock:
+            self._forget(self._active(space))
+
+    def swap(self, shadow: str, space: str) -> None:
+        with self._lock:
+            old, new = self._active(space), self._active(shadow)
+            batch = WriteBatch(raw_mode=True)
+            batch.put(_active_key(space), new.encode())
+            batch.delete(_active_key(shadow))
+            self._write(batch)
+            if old != new:
+                self._forget(old)
+
+    def bytes_on_disk(self) -> int:
+        return sum(file.stat().st_size for file in self._path.iterdir() if file.is_file())
+
+    def close(self) -> None:
+        for family in self._families.values():
+            family.close()
+        self._db.close()
+
+    def _active(self, space: str) -> str:
+        """The column family that holds a space: its own name until it was first rebuilt."""
+        named = self._db.get(_active_key(space))
+        return space if named is None else bytes(named).decode()
+
+    def _family(self, space: str, *, create: bool = False) -> Rdict | None:
+        name = self._active(space)
+        family = self._families.get(name)
+        if family is None and create:
+            with self._lock:
+                if space not in self._families and name == space:
+                    name = f"{space}@{uuid4().hex[:8]}"
+                    self._db.put(_active_key(space), name.encode())
+                family = self._db.create_column_family(name, self._options())
+                self._families[name] = family
+        return family
+
+    def _forget(self, name: str) -> None:
+        family = self._families.pop(name, None)
+        if family is None:
+            return
+        family.close()
+        self._db.drop_column_family(name)
+        self._db.delete_range(_position_key(name, 0), _position_key(name, 0xFFFF))
+
+    def _trim(self, family: Rdict | None, trim: Trim) -> None:
+        beyond = _scan(family, trim.group, trim.keep + 1)[trim.keep :] if family else ()
+        if family and beyond:
+            prefix = _prefix(trim.group)
+            family.delete_range(beyond[0][0], prefix + b"\xff" * 32)
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._db.write(batch)
+        except Exception as error:  # the binding raises plain Exception
+            raise NotReady(f"writing the state {self._path}: {error}") from error
+
+    def _options(self) -> Options:
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
+        options.set_max_write_buffer_number(3)
+        options.set_max_background_jobs(2)
+        options.set_level_compaction_dynamic_level_bytes(True)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        options.set_bottommost_compression_type(rocksdict.DBCompressionType.zstd())
+        options.set_keep_log_file_num(4)
+        options.set_max_total_wal_size(8 * _WRITE_BUFFER_BYTES)
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_block_size(_BLOCK_BYTES)
+        options.set_block_based_table_factory(table)
+        return options
+
+
+def _prefix(group: bytes) -> bytes:
+    """Prefix-free for groups of any bytes, so that a scan of one never meets another."""
+    return _LENGTH.pack(len(group)) + group
+
+
+def _scan(family: Rdict, group: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    prefix = _prefix(group)
+    found: list[tuple[bytes, bytes]] = []
+    iterator = family.iter()
+    iterator.seek(prefix)
+    while len(found) < limit and iterator.valid():
+        key = iterator.key()
+        if not key.startswith(prefix):
+            break
+        found.append((key, iterator.value()))
+        iterator.next()
+    return found
+
+
+def _position_key(family: str, partition: int) -> bytes:
+    return b"position/" + family.encode() + b"/" + _LENGTH.pack(partition)
+
+
+def _active_key(space: str) -> bytes:
+    return b"active/" + space.encode()

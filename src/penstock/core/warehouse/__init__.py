@@ -1,0 +1,77 @@
+"""The warehouse: ClickHouse SQL over tables that only projections fill.
+
+One code path for the embedded engine (`chdb:///folder`) and a server (`clickhouse://…`): both are a
+client of clickhouse-connect. A block of rows goes in under a token; the same token a second time is
+recognised by the engine and changes nothing, so a block whose fate is unknown is simply sent again.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from penstock.core.errors import PenstockError
+
+Value = str | int | float
+Row = tuple[object, ...]
+
+
+class BadRows(PenstockError):
+    """The engine refused the rows themselves; sending them again will not help."""
+
+
+class Unavailable(PenstockError):
+    """The engine did not do it, for a reason that may pass; try again."""
+
+    status = 503
+    default_code = "not_ready"
+
+
+class Block(NamedTuple):
+    """A range of the log that is, or was, about to go into a table."""
+
+    log: str
+    first: int
+    next: int
+    carry: bytes
+    """What the projection knew before this block (its state), to make the same rows again."""
+
+
+class Warehouse(Protocol):
+    """Every call blocks its thread; run queries off the event loop.
+
+    Raise `Unavailable` for what may pass and `BadRows` for rows that never will.
+    """
+
+    def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]: ...
+
+    def command(self, sql: str) -> None: ...
+
+    def insert(self, table: str, rows: bytes, count: int, token: str) -> None:
+        """Add `count` rows, one JSON array per line in the order of the columns, under a token.
+
+        Returns only after the engine said it has written, or already had, every one of them.
+        """
+        ...
+
+    def columns(self, table: str) -> list[str]:
+        """Names in order; empty when there is no such table."""
+        ...
+
+    def create(self, statements: Sequence[str]) -> None:
+        """Run the `CREATE … IF NOT EXISTS` statements of an application."""
+        ...
+
+    def plan(self, projection: str, partition: int, block: Block) -> None:
+        """Remember that this block is about to go in."""
+        ...
+
+    def planned(self, projection: str, partition: int) -> Block | None:
+        """The block planned last; whether it went in is unknown until it is sent again."""
+        ...
+
+    def forget(self, projection: str) -> None:
+        """Forget all plans of a projection."""
+        ...
+
+    def bytes_on_disk(self) -> int: ...
+
+    def close(self) -> None: ...
