@@ -1,4 +1,4 @@
-"""A small correct server to grade, by brute force over a list, and wrong ones made from it."""
+"""A small correct server to grade, by brute force over lists, and wrong ones made from it."""
 
 import asyncio
 import json
@@ -31,14 +31,19 @@ def newest_first(tags: list[JsonTag]) -> list[JsonTag]:
 
 @dataclass
 class Store:
-    """Accepted tags in acceptance order; every answer scans them all."""
+    """Accepted tags in acceptance order; every answer scans them."""
 
     tags: list[JsonTag] = field(default_factory=list)
     by_cookie: dict[tuple[str, str], list[JsonTag]] = field(default_factory=dict)
+    by_minute: dict[datetime, list[JsonTag]] = field(default_factory=dict)
 
     def accept(self, tag: JsonTag) -> None:
         self.tags.append(tag)
+        self.by_minute.setdefault(self.bucket(tag), []).append(tag)
         self.by_cookie.setdefault((tag["cookie"], tag["action"]), []).append(tag)
+
+    def bucket(self, tag: JsonTag) -> datetime:
+        return instant(tag["time"]).replace(second=0, microsecond=0)
 
     def profile(self, cookie: str, start: datetime, end: datetime, limit: int) -> JsonTag:
         views, buys = (
@@ -61,16 +66,13 @@ class Store:
         minutes: dict[datetime, list[int]] = {}
         minute = start
         while minute < end:
-            minutes[minute] = []
-            minute += timedelta(minutes=1)
-        for tag in self.tags:
-            bucket = instant(tag["time"]).replace(second=0, microsecond=0)
-            if (
-                bucket in minutes
-                and tag["action"] == action
+            minutes[minute] = [
+                tag["product_info"]["price"]
+                for tag in self.by_minute.get(minute, [])
+                if tag["action"] == action
                 and all(product_of(tag, name) == value for name, value in filters.items())
-            ):
-                minutes[bucket].append(tag["product_info"]["price"])
+            ]
+            minute += timedelta(minutes=1)
         head = [action, *filters.values()]
         rows = [
             [
@@ -137,14 +139,9 @@ class StringifiesProducts(Store):
 class RoundsMinutes(Store):
     """Counts the last half second of a minute in the next one."""
 
-    def aggregate(
-        self, start: datetime, end: datetime, action: str, names: list[str], filters: dict[str, str]
-    ) -> JsonTag:
-        shifted = Store()
-        for tag in self.tags:
-            time = instant(tag["time"]) + timedelta(milliseconds=500)
-            shifted.tags.append({**tag, "time": f"{time:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"})
-        return shifted.aggregate(start, end, action, names, filters)
+    def bucket(self, tag: JsonTag) -> datetime:
+        later = instant(tag["time"]) + timedelta(milliseconds=500)
+        return later.replace(second=0, microsecond=0)
 
 
 @dataclass

@@ -244,7 +244,7 @@ class _Link(asyncio.Protocol, Generic[T]):
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, as the transports of uvloop derive from nothing in asyncio.
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         self._pool.opened(self)
 
     @override

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from itertools import islice
 from time import perf_counter
 
 import numpy as np
 
 from penstock.load.aggregates import COUNT, SUM_PRICE, AggregateQuery
 from penstock.load.instants import DAY_MS, MINUTE_MS, STREAM_START_MS
+from penstock.load.ledger import DEPTH, Ledger
 from penstock.load.plans import Plan
 from penstock.load.population import ACTIONS
 from penstock.load.profiles import ProfileQuery
@@ -16,6 +18,8 @@ from penstock.load.session import Query, Session
 
 _MINUTES_MAX = 10
 _MIXED_AGGREGATES = 64
+# Ranges that end this far above the depth show whether it cuts exactly.
+_DEPTH_SHOWN = 20
 # Far from the numbers of the schedule's own queries.
 _FIRST_NUMBER = 1 << 40
 _TICK_SECONDS = 0.001
@@ -45,13 +49,21 @@ def _queries(session: Session, plan: Plan, first: int, settled: int) -> Iterator
     if len(cookies) > plan.tail_cookies:
         cookies = seeded(f"{session.options.seed}/tail").sample(cookies, plan.tail_cookies)
     for cookie in cookies:
-        yield ProfileQuery(
-            cookie=session.ledger.population.cookie(cookie),
-            number=cookie,
-            from_ms=STREAM_START_MS,
-            to_ms=STREAM_START_MS + settled,
-            limit=None,
-        )
+        yield _until(session.ledger, cookie, settled)
+    deep = [cookie for _, cookie in session.ledger.hot[: plan.tail_cookies]]
+    for cookie in deep:
+        views = session.ledger.newest_first(cookie, 0)
+        yield _until(session.ledger, cookie, next(islice(views, DEPTH - _DEPTH_SHOWN, None)))
+
+
+def _until(ledger: Ledger, cookie: int, stop: int) -> ProfileQuery:
+    return ProfileQuery(
+        cookie=ledger.population.cookie(cookie),
+        number=cookie,
+        from_ms=STREAM_START_MS,
+        to_ms=STREAM_START_MS + stop,
+        limit=None,
+    )
 
 
 def totals(first: int, stop: int) -> Iterator[AggregateQuery]:
