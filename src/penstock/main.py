@@ -11,6 +11,16 @@ from penstock.core.telemetry import logger
 APPLICATIONS = (audiences,)
 
 
+_STRUCTS = {application.name: application.settings for application in APPLICATIONS}
+
+
+def read_settings(
+    environment: Mapping[str, str], overrides: Mapping[str, object] | None = None
+) -> configuration.Settings:
+    """The core's settings. Raise `Misconfigured`."""
+    return configuration.load(environment, _STRUCTS, overrides)[0]
+
+
 def build(
     environment: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
@@ -19,8 +29,7 @@ def build(
     clock: Clock | None = None,
 ) -> Platform:
     """Everything that the processes share, opened but not started. Raise `Misconfigured`."""
-    structs = {application.name: application.settings for application in APPLICATIONS}
-    settings, applications = configuration.load(environment, structs, overrides)
+    settings, applications = configuration.load(environment, _STRUCTS, overrides)
     return Platform(
         settings,
         applications,

@@ -87,7 +87,7 @@ class Manifest:
     errors: Mapping[str, str] = field(default_factory=dict)
     """Every error code its operations answer with, and what it means."""
     demo: Callable[[int, int], Iterable[tuple[str, bytes]]] | None = None
-    """(turn, epoch ms) → paths and bodies that a demonstration posts at this turn, once a second."""
+    """(turn, epoch ms) → paths and bodies that a demonstration posts, a turn a second."""
 
     def __post_init__(self) -> None:
         self._own("topic", (topic.name for topic in self.topics), ".")

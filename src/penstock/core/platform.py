@@ -6,6 +6,7 @@ everything in the order that loses nothing.
 
 import asyncio
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -79,6 +80,7 @@ class Platform:
             registry=self.registry,
         )
         self.registry.sources.extend([self.edge, *self.consumers.values(), self])
+        self._jobs: list[threading.Thread] = []
         self._pool = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
         self._offer()
 
@@ -112,7 +114,6 @@ class Platform:
         opened.callback(warehouse.close)
         for manifest in self.manifests:
             warehouse.create(sql.schema(manifest.package))
-            _check_columns(warehouse, manifest)
         return Stores(warehouse, state, Parking(state), self.clock)
 
     def _consumers(self, stores: Stores) -> dict[str, Consumer]:
@@ -148,6 +149,10 @@ class Platform:
     # -- running --------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """Raise `Misconfigured` when a table is not what this version writes."""
+        if self.stores is not None:
+            for manifest in self.manifests:
+                _check_columns(self.stores.warehouse, manifest)
         if "work" in self.roles:
             for consumer in self.consumers.values():
                 consumer.start()
@@ -162,12 +167,20 @@ class Platform:
             self.retention.stop()
         for consumer in self.consumers.values():
             consumer.stop()
+        for job in self._jobs:
+            job.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._closing.close()
 
     async def run(self, work: "partial[Any]") -> Any:
         """Blocking work, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def spawn(self, work: "partial[None]") -> None:
+        """Long blocking work, on a thread of its own that `close` waits for."""
+        thread = threading.Thread(target=work, name="penstock-job")
+        self._jobs = [job for job in self._jobs if job.is_alive()] + [thread]
+        thread.start()
 
     def require_stores(self) -> Stores:
         if self.stores is None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import gc
+import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 
 import uvicorn
 import uvloop
 
+from penstock.core.control import Control
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.platform import Platform
@@ -18,31 +21,60 @@ _SWITCH_SECONDS = 0.001
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2_048
 
-Ready = Callable[[str], Awaitable[None] | None]
+Ready = Callable[[str], None]
+Beside = Callable[[str], Coroutine[None, None, None]]
 
 
-def serve(platform: Platform, ready: Ready) -> int:
+def serve(platform: Platform, ready: Ready, beside: Sequence[Beside] = ()) -> int:
     """Serve until SIGTERM or SIGINT, then drain; the process's exit status.
 
-    `ready` gets the address once requests are answered. The platform is closed on return.
+    `ready` gets the address once requests are answered; so does everything that runs `beside`, and
+    is cancelled at the end. The platform is closed on return.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(platform, ready))
+            runner.run(_serve(platform, ready, beside))
     finally:
         platform.close()
     return 1 if platform.log is not None and platform.log.failure().startswith("fatal") else 0
 
 
-async def _serve(platform: Platform, ready: Ready) -> None:
+class _Server(uvicorn.Server):
+    """Leaves signals to us: uvicorn's own way ends the process before the stores are closed."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+    def _stop(self) -> None:
+        """The first signal drains; a second one does not wait."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> None:
     settings = platform.settings
     sockets = [_listen(settings.host, settings.port)]
     platform.edge.attach(asyncio.get_running_loop())
     Health(platform).offer()
+    control = Control(platform) if platform.stores is not None else None
+    if control is not None:
+        control.offer()
     platform.start()
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             platform.edge,
             http="httptools",
@@ -58,13 +90,21 @@ async def _serve(platform: Platform, ready: Ready) -> None:
         )
     )
     serving = asyncio.create_task(server.serve(sockets))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
+    await asyncio.wait(
+        [serving, asyncio.create_task(server.up.wait())], return_when="FIRST_COMPLETED"
+    )
     host, port = sockets[0].getsockname()[:2]
-    outcome = ready(f"http://{host}:{port}")
-    if outcome is not None:
-        await outcome
-    await serving
+    url = f"http://{host}:{port}"
+    door = control.open(url) if control is not None else None
+    helpers = [asyncio.create_task(task(url)) for task in beside]
+    ready(url)
+    try:
+        await serving
+    finally:
+        for helper in helpers:
+            helper.cancel()
+        if door is not None:
+            door.unlink(missing_ok=True)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,8 +7,8 @@ import msgspec
 from msgspec import Meta
 
 from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
-from penstock.apps.audiences.settings import Settings
 from penstock.apps.audiences.events.times import parse_tag
+from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Received, Reply, Response
 from penstock.core.errors import Rejected, TooLarge, UnsupportedType
 
@@ -148,7 +148,8 @@ def _convert(tag: _Tag) -> TagRecorded:
 
 def _quotes(tag: _Tag) -> int:
     """The decoder keeps the last of repeated members without a word. But all eleven are there, so
-    one more of any kind shows as more quotation marks than these (AU-23)."""
+    one more of any kind shows as more quotation marks than these (AU-23).
+    """
     return _QUOTES + 2 if isinstance(tag.product_info.product_id, str) else _QUOTES
 
 

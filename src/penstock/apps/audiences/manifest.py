@@ -78,9 +78,10 @@ manifest = Manifest(
         ),
     ),
     package=__package__,
+    demo=_demo,
     errors={
         "bad_json": "The body is not a JSON object, or not UTF-8.",
-        "bad_field": "A member or parameter is missing, of the wrong type, repeated or out of range.",
+        "bad_field": "A member or parameter is missing, mistyped, repeated or out of range.",
         "bad_time": "A tag's time is misspelt, impossible, or too far in the future.",
         "bad_range": "time_range is missing, misspelt, or ends before it starts.",
         "range_unaligned": "An aggregate's range does not start and end on whole minutes.",

@@ -112,7 +112,7 @@ aggregates = Table(
     row=TagRow,
     rows=tag_rows,
     flush=Flush.adaptive(share=0.15, wait_seconds=0.5),
-    retained=f"minute >= (SELECT max(minute) - {RETENTION_MINUTES} FROM {{table}})",
+    retained="minute >= (SELECT max(minute) - 1440 FROM {table})",
     expired=oldest_partition,
     gauges=newest_tag,
 )

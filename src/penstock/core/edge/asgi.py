@@ -10,8 +10,8 @@ from penstock.core.edge import (
     Answering,
     Ingesting,
     Message,
-    Received,
     Receive,
+    Received,
     Response,
     Scope,
     Send,
@@ -104,7 +104,7 @@ class Edge:
             timings.observe(499, perf_counter() - began)
             self.in_flight -= 1
             return
-        except Exception as error:  # noqa: BLE001 - a defect of ours is answered as such
+        except Exception as error:
             self._logger.exception("request.failed", path=scope["path"])
             response = self._refusal(scope, PenstockError(code=type(error).__name__))
         await _send(response, scope, send)

@@ -35,7 +35,13 @@ class SqliteFollower:
 
     def end(self, topic: str, partition: int) -> int:
         del partition
-        return self._ends.get(topic, 0)
+        if topic in self._listeners:
+            return self._ends.get(topic, 0)
+        reader = self.reader()
+        try:
+            return reader.end(topic)
+        finally:
+            reader.close()
 
     def listen(self, topic: str, wake: Callable[[], None]) -> None:
         self._listeners.setdefault(topic, []).append(wake)

@@ -56,7 +56,8 @@ class Flush:
     @classmethod
     def adaptive(cls, *, share: float = 0.2, wait_seconds: float = 0.5) -> "Flush":
         """As often as keeps inserting below this share of the time, at the latest after the wait:
-        fresh when blocks are cheap, large blocks when they are dear."""
+        fresh when blocks are cheap, large blocks when they are dear.
+        """
         return cls(wait_seconds=wait_seconds, share=share)
 
     def wait(self, backlog: Backlog) -> float:

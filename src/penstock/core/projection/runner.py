@@ -137,7 +137,9 @@ class Consumer:
         resume = self.sink.resume(self._log.identity, self.partition)
         self.position = resume.position
         if resume.again is not None:
+            counted = self.counts
             self.step(reader, resume.again - resume.position)
+            self.counts = counted
 
     def step(self, reader: Reader, limit: int) -> int:
         """Carry at most `limit` records over; how many there were."""
@@ -200,7 +202,9 @@ class Consumer:
         self.state = state
         self.retries += state == "retrying"
         self.last_error = f"{type(error).__name__}: {error}"
-        self._logger.error(f"projection.{state}", error=self.last_error, position=self.position)
+        self._logger.error(
+            "projection.failed", state=state, error=self.last_error, position=self.position
+        )
 
     # -- being asked ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -50,7 +51,7 @@ class Sink(Protocol):
     def resume(self, log: str, partition: int) -> Resume: ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        """Blocks. Idempotent for the same batch. Raise `Unavailable` or `NotReady` to be retried."""
+        """Blocks. Idempotent for the same batch. `Unavailable` and `NotReady` are to be retried."""
         ...
 
     def retry(self, log: str, letter: DeadLetter) -> None:
@@ -175,10 +176,8 @@ class TableSink:
     def _rows(
         self, partition: int, events: Sequence[Event], offsets: Sequence[int], batch: Batch
     ) -> tuple[Rows, int]:
-        try:
+        with suppress(Exception):  # some event is poison: find out which
             return self._table.rows(events, offsets, self.carry), 0
-        except Exception:  # noqa: BLE001 - some event is poison: find out which
-            pass
         rows: list[Row] = []
         carry, skipped = self.carry, 0
 
@@ -197,7 +196,9 @@ class TableSink:
         try:
             self._stores.warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
         except BadRows as error:
-            return self._bisect(partition, token, rows, (0, len(rows)), batch, error)
+            return self._bisect(
+                partition, token, rows, span=(0, len(rows)), batch=batch, error=error
+            )
         return 0
 
     def _bisect(
@@ -205,6 +206,7 @@ class TableSink:
         partition: int,
         token: str,
         rows: Sequence[Row],
+        *,
         span: tuple[int, int],
         batch: Batch,
         error: BadRows,
@@ -223,7 +225,7 @@ class TableSink:
             try:
                 self._stores.warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
             except BadRows as again:
-                refused += self._bisect(partition, token, rows, part, batch, again)
+                refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused
 
 
@@ -271,7 +273,8 @@ class FoldSink:
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
         """Groups that have grown by `keep` since their last trim: a hot group never holds more than
-        about twice what matters, and no read is needed to know it."""
+        about twice what matters, and no read is needed to know it.
+        """
         added = self._added
         added.update([entry.group for entry in entries])
         keep = self._fold.keep

@@ -172,11 +172,11 @@ class RocksState:
 
     def _options(self) -> Options:
         options = Options(raw_mode=True)
-        options.create_if_missing(True)
+        options.create_if_missing(create_if_missing=True)
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         options.set_max_write_buffer_number(3)
         options.set_max_background_jobs(2)
-        options.set_level_compaction_dynamic_level_bytes(True)
+        options.set_level_compaction_dynamic_level_bytes(v=True)
         options.set_compression_type(rocksdict.DBCompressionType.lz4())
         options.set_bottommost_compression_type(rocksdict.DBCompressionType.zstd())
         options.set_keep_log_file_num(4)

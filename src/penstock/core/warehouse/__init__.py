@@ -60,16 +60,20 @@ class Warehouse(Protocol):
         """Run the `CREATE … IF NOT EXISTS` statements of an application."""
         ...
 
-    def plan(self, projection: str, partition: int, block: Block) -> None:
-        """Remember that this block is about to go in."""
+    def plan(self, table: str, partition: int, block: Block) -> None:
+        """Remember that this block is about to go in. Belongs to the table's very contents: it
+        moves with them in `exchange` and is gone with them in `drop`.
+        """
         ...
 
-    def planned(self, projection: str, partition: int) -> Block | None:
+    def planned(self, table: str, partition: int) -> Block | None:
         """The block planned last; whether it went in is unknown until it is sent again."""
         ...
 
-    def forget(self, projection: str) -> None:
-        """Forget all plans of a projection."""
+    def drop(self, table: str) -> None: ...
+
+    def exchange(self, shadow: str, table: str) -> None:
+        """Let `table` be what `shadow` is, atomically, and drop what it was."""
         ...
 
     def bytes_on_disk(self) -> int: ...

@@ -1,6 +1,5 @@
 """ClickHouse through clickhouse-connect, embedded or as a server."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ _DATA_ERRORS = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 85, 117, 131, 3
 """ClickHouse error codes that speak of the rows; every other one may pass."""
 
 _STEADY = {
-    # A query's third run would otherwise stop for 60–100 ms to compile it (measured on chDB 26.9).
+    # A query's third run would otherwise stop for 60 to 100 ms to be compiled (chDB 26.9).
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
@@ -33,9 +32,9 @@ _INSERT = {
 }
 _PLANS = f"""
 CREATE TABLE IF NOT EXISTS {_DATABASE}.penstock_blocks (
-  consumer String, partition UInt32, log String, first UInt64, next UInt64, carry String,
+  contents String, partition UInt32, log String, first UInt64, next UInt64, carry String,
   planned_at DateTime64(6) DEFAULT now64(6)
-) ENGINE = ReplacingMergeTree(planned_at) ORDER BY (consumer, partition)
+) ENGINE = ReplacingMergeTree(planned_at) ORDER BY (contents, partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 """
 
@@ -49,6 +48,7 @@ class ClickHouse:
         if parts.scheme == "chdb":
             self._folder = Path(parts.path)
             self._folder.mkdir(parents=True, exist_ok=True)
+        self._identities: dict[str, str] = {}
         self._limits = {
             **_STEADY,
             "max_execution_time": settings.query_seconds_max,
@@ -94,9 +94,9 @@ class ClickHouse:
 
     def columns(self, table: str) -> list[str]:
         rows = self.query(
-            "SELECT name FROM system.columns WHERE database = {database:String} "
+            "SELECT name FROM system.columns WHERE database = currentDatabase() "
             "AND table = {table:String} ORDER BY position",
-            {"database": _DATABASE, "table": table},
+            {"table": table},
         )
         return [str(name) for (name,) in rows]
 
@@ -104,26 +104,50 @@ class ClickHouse:
         for statement in statements:
             self.command(statement)
 
-    def plan(self, projection: str, partition: int, block: Block) -> None:
-        columns = ["consumer", "partition", "log", "first", "next", "carry"]
-        values = [projection, partition, block.log, block.first, block.next, block.carry.hex()]
-        quoted = ", ".join(str(v) if isinstance(v, int) else f"'{v}'" for v in values)
-        self.command(f"INSERT INTO penstock_blocks ({', '.join(columns)}) VALUES ({quoted})")
+    def plan(self, table: str, partition: int, block: Block) -> None:
+        values = (
+            f"'{self._contents(table)}', {partition}, '{block.log}', {block.first}, {block.next}, "
+            f"'{block.carry.hex()}'"
+        )
+        self.command(
+            "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry) "
+            f"VALUES ({values})"
+        )
 
-    def planned(self, projection: str, partition: int) -> Block | None:
+    def planned(self, table: str, partition: int) -> Block | None:
         rows = self.query(
-            "SELECT log, first, next, carry FROM penstock_blocks WHERE consumer = "
-            "{consumer:String} AND partition = {partition:UInt32} "
-            "ORDER BY planned_at DESC LIMIT 1",
-            {"consumer": projection, "partition": partition},
+            "SELECT log, first, next, carry FROM penstock_blocks WHERE contents = "
+            "{contents:String} AND partition = {partition:UInt32} "
+            "ORDER BY planned_at DESC, next DESC LIMIT 1",
+            {"contents": self._contents(table), "partition": partition},
         )
         if not rows:
             return None
         log, first, following, carry = rows[0]
         return Block(str(log), int(str(first)), int(str(following)), bytes.fromhex(str(carry)))
 
-    def forget(self, projection: str) -> None:
-        self.command(f"DELETE FROM penstock_blocks WHERE consumer = '{projection}'")
+    def drop(self, table: str) -> None:
+        self._identities.pop(table, None)
+        self.command(f"DROP TABLE IF EXISTS {table} SYNC")
+
+    def exchange(self, shadow: str, table: str) -> None:
+        self.command(f"EXCHANGE TABLES {shadow} AND {table}")
+        self._identities.clear()
+        self.drop(shadow)
+
+    def _contents(self, table: str) -> str:
+        """Identity of what the table holds: stays with it when names are exchanged."""
+        known = self._identities.get(table)
+        if known is None:
+            rows = self.query(
+                "SELECT uuid FROM system.tables WHERE database = currentDatabase() "
+                "AND name = {table:String}",
+                {"table": table},
+            )
+            if not rows:
+                raise Unavailable(f"the table {table} is gone; restart to create and refill it")
+            known = self._identities[table] = str(rows[0][0])
+        return known
 
     def bytes_on_disk(self) -> int:
         if self._folder is not None:
@@ -136,11 +160,6 @@ class ClickHouse:
 
     def close(self) -> None:
         self._client.close()
-
-
-def remove_folder(url: str) -> None:
-    """Delete an embedded warehouse that is not open; it is rebuilt from the log."""
-    shutil.rmtree(urlsplit(url).path, ignore_errors=True)
 
 
 def _first_line(error: Exception) -> str:

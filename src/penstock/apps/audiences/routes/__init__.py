@@ -3,8 +3,8 @@
 import msgspec
 
 from penstock.apps.audiences import queries
-from penstock.apps.audiences.routes.debug import compare
 from penstock.apps.audiences.events import BUY, VIEW
+from penstock.apps.audiences.events.times import spell_second, spell_tag
 from penstock.apps.audiences.projections import (
     PROFILE_DEPTH,
     RETENTION_MINUTES,
@@ -12,13 +12,13 @@ from penstock.apps.audiences.projections import (
     profile_group,
     profiles,
 )
+from penstock.apps.audiences.routes.debug import compare
 from penstock.apps.audiences.routes.requests import (
     AggregatesRequest,
     ProfileRequest,
     aggregates_request,
     profile_request,
 )
-from penstock.apps.audiences.events.times import spell_second, spell_tag
 from penstock.core.edge import Received, Response
 from penstock.core.errors import Gone
 from penstock.core.manifest import Context

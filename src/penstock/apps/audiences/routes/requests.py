@@ -1,13 +1,13 @@
-"""What the two queries ask for: their parameters, read strictly (AU-08 to AU-13, AU-40 to AU-70)."""
+"""What the two queries ask for: parameters, read strictly (AU-08 to AU-13, AU-40 to AU-70)."""
 
 import re
 from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 from penstock.apps.audiences.events import BUY, VIEW, WORD_BYTES_MAX
+from penstock.apps.audiences.events.times import parse_end
 from penstock.apps.audiences.projections import PROFILE_DEPTH
 from penstock.apps.audiences.queries import AggregateFilter
-from penstock.apps.audiences.events.times import parse_end
 from penstock.core.errors import Rejected
 
 FILTERS = ("origin", "brand_id", "category_id")

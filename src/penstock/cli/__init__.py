@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line. Commands import what is heavy only when they run."""
 
 import os
 import sys
@@ -6,9 +6,11 @@ import sys
 import click
 
 from penstock import __version__
+from penstock.cli.dead_letters import dead_letters
+from penstock.cli.doctor import doctor
+from penstock.cli.operator import rebuild, topics
 from penstock.core.errors import PenstockError
-
-_HEAVY = "heavy; only when this command runs"
+from penstock.load.cli import load
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -33,16 +35,23 @@ def serve(
     host: str | None, port: int | None, data: str | None, roles: tuple[str, ...], demo: bool
 ) -> None:
     """Serve HTTP and keep the read models up to date, until stopped."""
-    from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
+    from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
     from penstock.core.platform import ROLES  # noqa: PLC0415 - heavy
+    from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
     from penstock.main import build  # noqa: PLC0415 - heavy
 
     given = {"host": host, "port": port, "data": data}
     overrides = {name: value for name, value in given.items() if value is not None}
     platform = build(os.environ, overrides, roles=roles or ROLES)
-    sys.exit(
-        run(platform, lambda url: click.echo(f"penstock {__version__} serves {url}", err=True))
-    )
+
+    def announce(url: str) -> None:
+        click.echo(f"penstock {__version__} serves {url}", err=True)
+
+    sys.exit(run(platform, announce, [feed(platform)] if demo else []))
+
+
+for command in (rebuild, dead_letters, topics, doctor, load):
+    cli.add_command(command)
 
 
 def main() -> None:

@@ -1,0 +1,126 @@
+"""A closed-loop HTTP client that keeps every connection busy: how much does a server take?
+
+Run as a process of its own (`python -m bench.blast`), so that it has a core and an interpreter to
+itself; prints one JSON object.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+_STATUS_AT = slice(9, 12)
+
+
+class Connection(asyncio.Protocol):
+    """One request in flight; the next is sent when the answer is complete."""
+
+    def __init__(self, blast: "Blast", index: int) -> None:
+        self._blast = blast
+        self._next = index
+        self._sent_at = 0.0
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        requests = self._blast.requests
+        self._next = (self._next + 1) % len(requests)
+        self._sent_at = time.perf_counter()
+        self._transport.write(requests[self._next])
+
+    def data_received(self, data: bytes) -> None:
+        if self._buffer:
+            data, self._buffer = self._buffer + data, b""
+        head = data.find(b"\r\n\r\n")
+        if head < 0 or not self._complete(data, head):
+            self._buffer = data
+            return
+        blast = self._blast
+        blast.record(data[_STATUS_AT], time.perf_counter() - self._sent_at)
+        if not blast.over:
+            self._send()
+
+    @staticmethod
+    def _complete(data: bytes, head: int) -> bool:
+        if data[_STATUS_AT] == b"204":
+            return True
+        at = data.lower().find(b"content-length:", 0, head)
+        if at < 0:
+            return True
+        length = int(data[at + 15 : data.find(b"\r", at)])
+        return len(data) >= head + 4 + length
+
+
+class Blast:
+    def __init__(self, requests: Sequence[bytes]) -> None:
+        self.requests = requests
+        self.over = False
+        self.measuring = False
+        self.latencies: list[float] = []
+        self.statuses: dict[str, int] = {}
+
+    def record(self, status: bytes, seconds: float) -> None:
+        if self.measuring:
+            self.latencies.append(seconds)
+        name = status.decode()
+        self.statuses[name] = self.statuses.get(name, 0) + 1
+
+    async def run(self, host: str, port: int, connections: int, seconds: float) -> dict[str, object]:
+        loop = asyncio.get_running_loop()
+        opened = [
+            await loop.create_connection(lambda i=i: Connection(self, i * 7919), host, port)  # type: ignore[misc]
+            for i in range(connections)
+        ]
+        await asyncio.sleep(min(1.0, seconds / 4))
+        self.measuring = True
+        began = time.perf_counter()
+        await asyncio.sleep(seconds)
+        elapsed = time.perf_counter() - began
+        self.measuring, self.over = False, True
+        await asyncio.sleep(0.2)
+        for transport, _ in opened:
+            transport.close()
+        ordered = sorted(self.latencies)
+        return {
+            "per_second": len(ordered) / elapsed,
+            "p50_ms": _quantile(ordered, 0.50) * 1e3,
+            "p99_ms": _quantile(ordered, 0.99) * 1e3,
+            "p999_ms": _quantile(ordered, 0.999) * 1e3,
+            "statuses": self.statuses,
+        }
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--core", type=int, default=-1)
+    parser.add_argument("--requests", type=Path, required=True, help="file of framed requests")
+    arguments = parser.parse_args()
+    if arguments.core >= 0:
+        os.sched_setaffinity(0, {arguments.core})
+    requests = json.loads(arguments.requests.read_text())
+    blast = Blast([request.encode("latin-1") for request in requests])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        result = runner.run(
+            blast.run("127.0.0.1", arguments.port, arguments.connections, arguments.seconds)
+        )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""`penstock dead-letters`: what projections could not take, and what becomes of it."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from penstock.cli.operator import data_option
+
+if TYPE_CHECKING:
+    from penstock.core.operations import Letter
+
+_ALL = 1_000_000
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Records that a projection could not take: list, show, retry, drop."""
+
+
+@dead_letters.command("list")
+@click.argument("projection", default="")
+@click.option("--limit", default=100, show_default=True, help="List at most so many.")
+@data_option
+def list_letters(projection: str, limit: int, data: str | None) -> None:
+    """List them, of one PROJECTION or of all."""
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    with operations(data) as operating:
+        letters = operating.dead_letters(projection, limit)
+    if not letters:
+        click.echo("no dead letters")
+        return
+    table = Table("projection", "partition", "offset", "records", "since", "code", "reason")
+    for letter in letters:
+        name = (letter.projection, str(letter.partition), str(letter.offset))
+        count = str(letter.next - letter.offset)
+        table.add_row(*name, count, _at(letter), letter.code, letter.reason)
+    Console().print(table)
+
+
+@dead_letters.command()
+@click.argument("projection")
+@click.argument("offset", type=int)
+@click.option("--partition", default=0, show_default=True)
+@data_option
+def show(projection: str, offset: int, partition: int, data: str | None) -> None:
+    """Show one with its reason and its record."""
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    with operations(data) as operating:
+        letter = operating.show_dead_letter(projection, partition, offset)
+    click.echo(f"projection  {letter.projection}")
+    click.echo(f"record      {letter.topic}/{letter.partition}/{letter.offset}")
+    click.echo(f"since       {_at(letter)}")
+    click.echo(f"code        {letter.code}")
+    click.echo(f"reason      {letter.reason}")
+    click.echo(f"record      {letter.record}")
+
+
+@dead_letters.command()
+@click.argument("projection")
+@click.argument("offsets", type=int, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Retry all of the projection.")
+@click.option("--partition", default=0, show_default=True)
+@data_option
+def retry(
+    projection: str, offsets: tuple[int, ...], partition: int, data: str | None, *, every: bool
+) -> None:
+    """Project them again; each that succeeds leaves the dead letters."""
+    _each("retry", projection, offsets, partition, data, every=every)
+
+
+@dead_letters.command()
+@click.argument("projection")
+@click.argument("offsets", type=int, nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Drop all of the projection.")
+@click.option("--partition", default=0, show_default=True)
+@click.confirmation_option(prompt="Drop them for good? The log keeps the records.")
+@data_option
+def drop(
+    projection: str, offsets: tuple[int, ...], partition: int, data: str | None, *, every: bool
+) -> None:
+    """Give them up for this projection; the log keeps the records."""
+    _each("drop", projection, offsets, partition, data, every=every)
+
+
+def _each(
+    verb: str,
+    projection: str,
+    offsets: tuple[int, ...],
+    partition: int,
+    data: str | None,
+    *,
+    every: bool,
+) -> None:
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+    from penstock.core.errors import PenstockError  # noqa: PLC0415 - beside the one above
+
+    if bool(offsets) == every:
+        raise click.UsageError("name offsets, or say --all")
+    failed = 0
+    with operations(data) as operating:
+        names = [(partition, offset) for offset in offsets]
+        if every:
+            letters = operating.dead_letters(projection, _ALL)
+            names = [(letter.partition, letter.offset) for letter in letters]
+        act = operating.retry_dead_letter if verb == "retry" else operating.drop_dead_letter
+        for name in names:
+            try:
+                act(projection, *name)
+            except PenstockError as error:
+                failed += 1
+                click.echo(f"{projection}/{name[0]}/{name[1]}: {error}", err=True)
+    click.echo(f"{verb}: {len(names) - failed} done, {failed} failed")
+    if failed:
+        raise SystemExit(1)
+
+
+def _at(letter: "Letter") -> str:
+    return datetime.fromtimestamp(letter.at_ms / 1000, UTC).isoformat(timespec="seconds")

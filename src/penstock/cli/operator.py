@@ -1,0 +1,64 @@
+"""`penstock rebuild` and `penstock topics`."""
+
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False), help="Folder of the embedded engines."
+)
+
+
+@click.command()
+@click.argument("projection")
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    help="Do not compare: the log was replaced or the table changed.",
+)
+@click.option("--dry-run", is_flag=True, help="Build and compare, but keep what there is.")
+@data_option
+def rebuild(projection: str, data: str | None, *, from_scratch: bool, dry_run: bool) -> None:
+    """Rebuild a read model from the log.
+
+    It goes into a shadow, is compared with what there is, and takes its place. The exit status is 1
+    when they differ.
+    """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    with operations(data) as operating, Bar(f"rebuilding {projection}", "records") as bar:
+        rebuilt = operating.rebuild(
+            projection, bar.move, from_scratch=from_scratch, dry_run=dry_run
+        )
+    fate = "kept as it was" if dry_run else "swapped in"
+    click.echo(f"{projection}: {rebuilt.records} records, {fate}")
+    if not rebuilt.compared:
+        click.echo("not compared")
+    elif not rebuilt.differences:
+        click.echo("equal")
+    else:
+        click.echo("different:")
+        for difference in rebuilt.differences:
+            click.echo(f"  {difference}")
+        sys.exit(1)
+
+
+@click.command()
+@data_option
+def topics(data: str | None) -> None:
+    """List the log's topics, their offsets, and how far each projection is."""
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    table = Table("topic", "partition", "first", "next", "projection", "position", "behind")
+    for column in table.columns:
+        column.overflow = "fold"
+    with operations(data) as operating:
+        for line in operating.topics():
+            head = (line.topic, str(line.partition), str(line.start), str(line.end))
+            for name, position in line.projections.items() or [("", line.end)]:
+                table.add_row(*head, name, str(position), str(line.end - position))
+                head = ("", "", "", "")
+    Console().print(table)

@@ -1,0 +1,125 @@
+"""The operator's tools work on a serving process and on a stopped one alike.
+
+A serving one is asked through its control door; otherwise the data folder is opened here.
+"""
+
+import http.client
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from penstock.core.control import FILE, Door, Job
+from penstock.core.errors import PenstockError
+from penstock.core.operations import Letter, Operations, TopicLine
+from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.main import build, read_settings
+
+T = TypeVar("T")
+_TIMEOUT_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+
+
+class Operating(Protocol):
+    def topics(self) -> list[TopicLine]: ...
+
+    def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]: ...
+
+    def show_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
+
+    def retry_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
+
+    def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
+
+    def rebuild(
+        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+    ) -> Rebuilt: ...
+
+
+@contextmanager
+def operations(data: str | None) -> Iterator[Operating]:
+    """Those of the process that serves the data folder, or our own if none does."""
+    overrides: dict[str, object] = {} if data is None else {"data": data}
+    settings = read_settings(os.environ, overrides)
+    try:
+        door = msgspec.json.decode((settings.folder / FILE).read_bytes(), type=Door)
+    except (OSError, msgspec.MsgspecError):
+        door = None
+    if door is not None and _alive(door):
+        yield Remote(door)
+        return
+    platform = build(os.environ, overrides)
+    try:
+        yield Operations(platform)
+    finally:
+        platform.close()
+
+
+class Remote:
+    """Asks the serving process."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def topics(self) -> list[TopicLine]:
+        return self._ask("topics", {}, list[TopicLine])
+
+    def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
+        return self._ask("dead_letters", {"projection": projection, "limit": limit}, list[Letter])
+
+    def show_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._letter("show", projection, partition, offset)
+
+    def retry_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._letter("retry", projection, partition, offset)
+
+    def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._letter("drop", projection, partition, offset)
+
+    def rebuild(
+        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+    ) -> Rebuilt:
+        wanted = {"projection": projection, "from_scratch": from_scratch, "dry_run": dry_run}
+        name = self._ask("rebuild", wanted, dict[str, int])
+        while True:
+            job = self._ask("job", name, Job)
+            progress(job.done, job.total)
+            if job.finished:
+                break
+            time.sleep(_POLL_SECONDS)
+        if job.error:
+            raise PenstockError(job.error)
+        return msgspec.convert(job.result, Rebuilt)
+
+    def _letter(self, verb: str, projection: str, partition: int, offset: int) -> Letter:
+        name = {"projection": projection, "partition": partition, "offset": offset}
+        return self._ask(verb, name, Letter)
+
+    def _ask(self, verb: str, arguments: dict[str, Any], answer: type[T]) -> T:
+        status, body = _post(self._door, verb, msgspec.json.encode(arguments))
+        if status != http.client.OK:
+            refusal = msgspec.json.decode(body, type=dict[str, str])
+            raise PenstockError(refusal.get("message", f"the server answered {status}"))
+        return msgspec.json.decode(body, type=answer)
+
+
+def _alive(door: Door) -> bool:
+    try:
+        return _post(door, "topics", b"{}")[0] == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def _post(door: Door, verb: str, body: bytes) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(urlsplit(door.url).netloc, timeout=_TIMEOUT_SECONDS)
+    try:
+        headers = {"Authorization": f"Bearer {door.token}"}
+        connection.request("POST", f"/api/control/{verb}", body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()

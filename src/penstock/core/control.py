@@ -1,0 +1,150 @@
+"""The control door of a running process: the operator's tools, for whoever can read its folder.
+
+The process writes its address and a fresh token to `control.json` in the data folder, readable by
+its owner only. The tools find it there; nobody else has the token.
+"""
+
+import hmac
+import os
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from penstock.core.edge import Received, Response
+from penstock.core.edge.asgi import Endpoint
+from penstock.core.errors import NotFound, PenstockError, Rejected
+from penstock.core.operations import Operations
+from penstock.core.platform import Platform
+
+FILE = "control.json"
+PATH = "/api/control/{verb}"
+_BODY_BYTES_MAX = 65_536
+_JOBS_KEPT = 16
+
+
+class Door(msgspec.Struct, frozen=True):
+    """Contents of `control.json`."""
+
+    url: str
+    token: str
+    pid: int
+
+
+class Job(msgspec.Struct):
+    """Long work under way, or done."""
+
+    done: int = 0
+    total: int = 0
+    finished: bool = False
+    result: Any = None
+    error: str = ""
+
+
+class LetterName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    projection: str
+    partition: int
+    offset: int
+
+
+class LettersWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    projection: str = ""
+    limit: int = 100
+
+
+class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    projection: str
+    from_scratch: bool = False
+    dry_run: bool = False
+
+
+class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    job: int
+
+
+class Control:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._operations = Operations(platform)
+        self._token = secrets.token_urlsafe(32)
+        self._jobs: dict[int, Job] = {}
+        operations = self._operations
+        self._verbs: dict[str, tuple[type[msgspec.Struct], Callable[[Any], object]]] = {
+            "topics": (LettersWanted, lambda _: operations.topics()),
+            "dead_letters": (
+                LettersWanted,
+                lambda w: operations.dead_letters(w.projection, w.limit),
+            ),
+            "show": (LetterName, partial(_named, operations.show_dead_letter)),
+            "retry": (LetterName, partial(_named, operations.retry_dead_letter)),
+            "drop": (LetterName, partial(_named, operations.drop_dead_letter)),
+            "rebuild": (RebuildWanted, self._rebuild),
+            "job": (JobName, self._job),
+        }
+
+    def offer(self) -> None:
+        endpoint = Endpoint(
+            operation="control", body_bytes_max=_BODY_BYTES_MAX, answer=self._answer
+        )
+        self._platform.edge.add("POST", PATH, endpoint)
+
+    def open(self, url: str) -> Path:
+        """Write `control.json`; the caller removes it at the end."""
+        path = self._platform.settings.folder / FILE
+        path.unlink(missing_ok=True)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "wb") as stream:
+            stream.write(msgspec.json.encode(Door(url, self._token, os.getpid())))
+        return path
+
+    async def _answer(self, received: Received) -> Response:
+        given = received.headers.get(b"authorization", b"")
+        if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            raise NotFound
+        wanted = self._verbs.get(received.parameters[0])
+        if wanted is None:
+            raise NotFound
+        struct, act = wanted
+        try:
+            arguments = msgspec.json.decode(received.body or b"{}", type=struct)
+        except msgspec.MsgspecError as error:
+            raise Rejected(str(error)) from error
+        return Response.json(await self._platform.run(partial(act, arguments)))
+
+    def _rebuild(self, wanted: RebuildWanted) -> JobName:
+        number = max(self._jobs, default=0) + 1
+        job = self._jobs[number] = Job()
+        for old in sorted(self._jobs)[:-_JOBS_KEPT]:
+            del self._jobs[old]
+        self._platform.spawn(partial(self._run_rebuild, job, wanted))
+        return JobName(number)
+
+    def _run_rebuild(self, job: Job, wanted: RebuildWanted) -> None:
+        def progress(done: int, total: int) -> None:
+            job.done, job.total = done, total
+
+        try:
+            job.result = self._operations.rebuild(
+                wanted.projection,
+                progress,
+                from_scratch=wanted.from_scratch,
+                dry_run=wanted.dry_run,
+            )
+        except PenstockError as error:
+            job.error = str(error)
+        except Exception as error:  # noqa: BLE001 - the operator is told, the server goes on
+            job.error = f"{type(error).__name__}: {error}"
+        job.finished = True
+
+    def _job(self, name: JobName) -> Job:
+        job = self._jobs.get(name.job)
+        if job is None:
+            raise NotFound(f"there is no job {name.job}")
+        return job
+
+
+def _named(act: Callable[[str, int, int], object], name: LetterName) -> object:
+    return act(name.projection, name.partition, name.offset)

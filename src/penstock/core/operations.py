@@ -1,0 +1,152 @@
+"""What an operator does to a platform, whether it is serving or not."""
+
+from typing import Any
+
+import msgspec
+
+from penstock.core.errors import NotFound, PenstockError, Rejected
+from penstock.core.events import Undecodable
+from penstock.core.platform import Platform
+from penstock.core.projection import Table
+from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
+from penstock.core.projection.runner import Consumer
+from penstock.core.warehouse import sql
+
+
+class TopicLine(msgspec.Struct, frozen=True):
+    topic: str
+    partition: int
+    start: int
+    end: int
+    projections: dict[str, int]
+    """Position of each projection that reads it."""
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter, readable."""
+
+    projection: str
+    topic: str
+    partition: int
+    offset: int
+    next: int
+    code: str
+    reason: str
+    at_ms: int
+    record: str
+    """The event as far as it can be decoded, otherwise the bytes in hex; at most 4 KiB."""
+
+
+_RECORD_SHOWN = 4_096
+
+
+class Operations:
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._stores = platform.require_stores()
+
+    def topics(self) -> list[TopicLine]:
+        platform = self._platform
+        lines = []
+        for manifest in platform.manifests:
+            for topic in manifest.topics:
+                readers = {
+                    consumer.projection.name: self._position(consumer)
+                    for consumer in platform.consumers.values()
+                    if consumer.projection.topic == topic
+                }
+                start, end = (
+                    platform.follow.start(topic.name, 0),
+                    platform.follow.end(topic.name, 0),
+                )
+                lines.append(TopicLine(topic.name, 0, start, end, readers))
+        return lines
+
+    def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
+        if projection:
+            self._consumer(projection)
+        return [
+            self._readable(letter) for letter in self._stores.parking.letters(projection, limit)
+        ]
+
+    def show_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._readable(self._stores.parking.letter(projection, partition, offset))
+
+    def retry_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
+        """Project it again; it leaves the dead letters if that succeeds. Raise what prevents it."""
+        consumer = self._consumer(projection)
+        letter = self._stores.parking.letter(projection, partition, offset)
+        if not letter.payload:
+            raise Rejected("the log's block is damaged; there is nothing left to retry")
+        with consumer.paused():
+            try:
+                consumer.sink.retry(self._platform.follow.identity, letter)
+            except PenstockError:
+                raise
+            except Exception as error:
+                raise Rejected(f"projecting it again: {type(error).__name__}: {error}") from error
+        self._stores.parking.remove(letter)
+        return self._readable(letter)
+
+    def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
+        """Give it up for this projection. The log still has the record."""
+        letter = self._stores.parking.letter(projection, partition, offset)
+        self._stores.parking.remove(letter)
+        return self._readable(letter)
+
+    def rebuild(
+        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+    ) -> Rebuilt:
+        consumer = self._consumer(projection)
+        platform = self._platform
+        work = Rebuild(consumer, self._stores, platform.follow, platform.clock, platform.logger)
+        return work.run(
+            self._statement(consumer), progress, compare=not from_scratch, swap=not dry_run
+        )
+
+    def _statement(self, consumer: Consumer) -> str:
+        if not isinstance(consumer.projection, Table):
+            return ""
+        named = f"CREATE TABLE IF NOT EXISTS {consumer.projection.table}"
+        statements = [
+            statement
+            for manifest in self._platform.manifests
+            for statement in sql.schema(manifest.package)
+            if named in statement
+        ]
+        return statements[0] if statements else ""
+
+    def _consumer(self, projection: str) -> Consumer:
+        consumer = self._platform.consumers.get(projection)
+        if consumer is None:
+            known = ", ".join(sorted(self._platform.consumers))
+            raise NotFound(f"there is no projection {projection}; there are {known}")
+        return consumer
+
+    def _position(self, consumer: Consumer) -> int:
+        if consumer.state != "stopped":
+            return consumer.position
+        resume = consumer.sink.resume(self._platform.follow.identity, consumer.partition)
+        return resume.position if resume.again is None else resume.again
+
+    def _readable(self, letter: DeadLetter) -> Letter:
+        shown: Any = letter.payload.hex()
+        consumer = self._platform.consumers.get(letter.projection)
+        if consumer is not None:
+            try:
+                event = consumer.projection.topic.codec().decode(letter.payload)
+                shown = msgspec.json.encode(msgspec.structs.asdict(event)).decode()
+            except Undecodable:
+                pass
+        return Letter(
+            letter.projection,
+            letter.topic,
+            letter.partition,
+            letter.offset,
+            letter.next,
+            letter.code,
+            letter.reason,
+            letter.at_ms,
+            shown[:_RECORD_SHOWN],
+        )
