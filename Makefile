@@ -1,0 +1,97 @@
+# Every command of this repository; `make` alone lists them.
+# Nothing here touches anything outside this folder: tools and caches live in .venv and .make.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .make/synced
+
+# A Python that was named is the only one tried; otherwise the first that is new enough.
+PYTHONS := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.13 python3.12 python3.11,$(PYTHON))
+
+# Options of single commands, as in `make run ARGS="--port 8090"`.
+ARGS ?=
+RUN ?= smoke
+URL ?= http://127.0.0.1:8080
+FAULT_ROUNDS ?= 1000
+
+export UV_CACHE_DIR ?= $(CURDIR)/.make/uv
+export PIP_CACHE_DIR ?= $(CURDIR)/.make/pip
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(STAMP) ## Install everything into .venv; the other commands do it by themselves
+
+$(STAMP): pyproject.toml uv.lock
+	@python=; for candidate in $(PYTHONS); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Penstock needs Python 3.11 or newer, tried: $(PYTHONS); name one: make setup PYTHON=..." >&2; \
+	  exit 1; \
+	fi; \
+	$(BIN)/python -c 'import pip' >/dev/null 2>&1 || "$$python" -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
+	$(BIN)/python -m uv sync --frozen --quiet
+	@mkdir -p $(@D) && touch $@
+
+.PHONY: run
+run: $(STAMP) ## Serve http://127.0.0.1:8080 and feed it a small demo stream
+	@exec $(BIN)/penstock serve --demo $(ARGS)
+
+.PHONY: check
+check: $(STAMP) static ## Format, lint, types, imports, tidiness and unit tests: under a minute
+	$(BIN)/pytest -q -m 'not e2e and not faults and not slow' $(ARGS)
+
+.PHONY: static
+static: $(STAMP) ## The part of `check` that runs no code of ours
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports > .make/imports 2>&1 || { cat .make/imports; exit 1; }
+
+.PHONY: format
+format: $(STAMP) ## Lay out the code and repair what the linter can
+	$(BIN)/ruff check --fix --quiet
+	$(BIN)/ruff format --quiet
+
+.PHONY: test
+test: $(STAMP) static ## Everything: what `check` looks at, and every test
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: faults
+faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills instead of a few; takes long
+	PENSTOCK_KILL_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+
+.PHONY: bench
+bench: $(STAMP) ## Measure this machine; docs/benchmarks.md explains the figures
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: load
+load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade every answer
+	$(BIN)/penstock load audiences $(RUN) --url $(URL) $(ARGS)
+
+.PHONY: docs
+docs: $(STAMP) ## Generate docs/reference anew from the code
+	$(BIN)/python -m penstock.reference docs/reference
+
+.PHONY: clean
+clean: ## Remove .venv, caches and what was built; the data folder stays
+	rm -rf .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests $(wildcard bench) -type d -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: clean-data
+clean-data: ## Remove ./data with every event in it; stop the server first
+	@if [ -e data ]; then echo "removing ./data and every event stored in it"; rm -rf data; \
+	else echo "there is no ./data"; fi
