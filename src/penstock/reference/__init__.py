@@ -1,0 +1,37 @@
+"""The pages of docs/reference, made from the code, so that they cannot say what is not there.
+
+`python -m penstock.reference FOLDER` writes them; a test holds them against the code.
+"""
+
+from pathlib import Path
+
+from penstock.cli import cli
+from penstock.core.telemetry import METRICS
+from penstock.main import APPLICATIONS
+from penstock.reference.facts import events_page, read_models_page
+from penstock.reference.interface import errors_page, http_page
+from penstock.reference.operating import commands_page, metrics_page, settings_page
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file name."""
+    return {
+        "settings.md": settings_page(APPLICATIONS),
+        "events.md": events_page(APPLICATIONS),
+        "read-models.md": read_models_page(APPLICATIONS),
+        "http.md": http_page(APPLICATIONS),
+        "errors.md": errors_page(APPLICATIONS),
+        "metrics.md": metrics_page(METRICS),
+        "commands.md": commands_page(cli),
+    }
+
+
+def write(folder: Path) -> None:
+    """Make the folder hold exactly the pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = pages()
+    for stale in folder.glob("*.md"):
+        if stale.name not in made:
+            stale.unlink()
+    for name, text in made.items():
+        (folder / name).write_text(text)

@@ -1,0 +1,100 @@
+"""What clients see: operations and errors."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from penstock.core import errors
+from penstock.core.edge.asgi import Endpoint
+from penstock.core.health import Health
+from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.platform import Platform
+from penstock.reference.markdown import page, table
+
+
+def http_page(manifests: Sequence[Manifest]) -> str:
+    parts = [
+        """
+        A path parameter is percent-decoded and never empty.
+        An answer that is an error has the body `{"error": CODE, "message": TEXT}`; see
+        [errors](errors.md).
+        An `X-Request-Id` that comes with a request goes back with its answer.
+        """
+    ]
+    for manifest in manifests:
+        offers: list[Ingest | Route] = [*manifest.ingest, *manifest.routes]
+        rows = [_operation(offer) for offer in offers]
+        parts += [f"## {manifest.name}", manifest.summary, table(_HTTP_HEAD, rows)]
+    parts += ["## Operations", table(_HTTP_HEAD, _health_operations())]
+    return page("HTTP", parts)
+
+
+_HTTP_HEAD = ("method", "path", "operation", "largest body", "what it does")
+
+
+def _operation(offer: Ingest | Route) -> tuple[str, ...]:
+    size = f"{offer.body_bytes_max:,} bytes"
+    return (f"`{offer.method}`", f"`{offer.path}`", f"`{offer.operation}`", size, offer.summary)
+
+
+class _Recorder:
+    """Stands in for a platform, to be offered what a platform is offered."""
+
+    def __init__(self) -> None:
+        self.edge = self
+        self.added: list[tuple[str, str, Endpoint]] = []
+
+    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
+        self.added.append((method, path, endpoint))
+
+
+def _health_operations() -> list[tuple[str, ...]]:
+    recorder = _Recorder()
+    Health(cast("Platform", recorder)).offer()
+    return [
+        (
+            f"`{method}`",
+            f"`{path}`",
+            f"`{endpoint.operation}`",
+            f"{endpoint.body_bytes_max:,} bytes",
+            _summary(endpoint.answer),
+        )
+        for method, path, endpoint in recorder.added
+    ]
+
+
+def _summary(described: object) -> str:
+    return " ".join((inspect.getdoc(described) or "").split("\n\n")[0].split())
+
+
+def errors_page(manifests: Sequence[Manifest]) -> str:
+    classes = sorted(_error_classes(), key=lambda kind: (kind.status, kind.default_code))
+    statuses = {kind.default_code: kind.status for kind in classes}
+    parts = [
+        """
+        After any error nothing of the request was stored.
+        A 4xx says that the request has to change; only 408 and 5xx are worth sending again.
+        A 503 to an event says in `Retry-After` when.
+        """,
+        "## Core",
+        table(
+            ("status", "code", "meaning"),
+            [(str(kind.status), f"`{kind.default_code}`", _summary(kind)) for kind in classes],
+        ),
+    ]
+    for manifest in manifests:
+        rows = [
+            (str(statuses.get(code, errors.Rejected.status)), f"`{code}`", meaning)
+            for code, meaning in manifest.errors.items()
+        ]
+        parts += [f"## {manifest.name}", table(("status", "code", "meaning"), rows)]
+    return page("Errors", parts)
+
+
+def _error_classes() -> Iterator[type[errors.PenstockError]]:
+    """Those a client can be answered with."""
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.PenstockError):
+            inside = kind.status == errors.PenstockError.status
+            if kind is errors.PenstockError or not inside:
+                yield kind

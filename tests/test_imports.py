@@ -1,0 +1,61 @@
+"""What imports what, and that importing does nothing else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+ONLY_WHEN_NEEDED = ("chdb", "clickhouse_connect", "numpy", "pandas", "pyarrow", "rocksdict")
+"""Together half a second and a hundred megabytes that `penstock --help` need not wait for."""
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, socket, threading
+
+import penstock
+
+opened = []
+
+class Watched(socket.socket):
+    def __init__(self, *arguments, **named):
+        opened.append(module)
+        super().__init__(*arguments, **named)
+
+socket.socket = Watched
+threads = threading.active_count()
+for found in pkgutil.walk_packages(penstock.__path__, "penstock."):
+    module = found.name
+    if not module.endswith("__main__"):
+        importlib.import_module(module)
+        assert threading.active_count() == threads, f"{module} starts a thread"
+assert not opened, f"{opened} open sockets"
+"""
+
+
+def run(*command: str) -> str:
+    """Its standard output. A failure shows what it said."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_contracts_on_imports_hold() -> None:
+    run("-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())")
+
+
+def test_importing_starts_no_thread_and_opens_no_socket() -> None:
+    run("-c", IMPORT_EVERYTHING)
+
+
+def test_importing_leaves_no_file_behind(tmp_path: Path) -> None:
+    run("-c", f"import os; os.chdir({str(tmp_path)!r}); import penstock.main, penstock.cli")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_imports_heavy_libraries_only_when_a_command_needs_them() -> None:
+    loaded = run("-c", "import sys, penstock.cli; print(*sys.modules)").split()
+
+    assert sorted(set(loaded) & set(ONLY_WHEN_NEEDED)) == []
