@@ -27,6 +27,7 @@ _MEMBERS = 11
 _WORDS = 8
 _QUOTES = 2 * (_MEMBERS + _WORDS)
 """Quotation marks in a tag whose product is a number, when no member is repeated or unknown."""
+_SHOWN_MAX = 200
 
 
 class _Product(msgspec.Struct, frozen=True, gc=False):
@@ -49,7 +50,6 @@ class _Tag(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Tag).decode
-_decode_lines = msgspec.json.Decoder(_Tag).decode_lines
 
 
 class _Repeated(ValueError):
@@ -78,7 +78,7 @@ def record_batch(received: Received, settings: Settings) -> Reply:
     if len(lines) > BATCH_TAGS_MAX:
         raise TooLarge(f"a batch has at most {BATCH_TAGS_MAX} tags; this one has {len(lines)}")
     key = _idempotency_key(received)
-    events = _events_at_once(body, latest_ms)
+    events = _events_at_once(body, lines, latest_ms)
     rejected: list[dict[str, object]] = []
     if events is None:
         events = []
@@ -93,12 +93,15 @@ def record_batch(received: Received, settings: Settings) -> Reply:
     return Reply(events, answer, key, len(rejected))
 
 
-def _events_at_once(body: bytes, latest_ms: float) -> list[TagRecorded] | None:
+def _events_at_once(
+    body: bytes, lines: list[tuple[int, bytes]], latest_ms: float
+) -> list[TagRecorded] | None:
     """All tags of a faultless batch in a few calls; None when a line needs a look of its own."""
+    if not _plain(body) or any(len(line) > TAG_BYTES_MAX for _, line in lines):
+        return None
     try:
-        tags: list[_Tag] = _decode_lines(body)
-        quotes = sum(_quotes(tag) for tag in tags)
-        if not body.isascii() or body.count(b'"') != quotes:
+        tags: list[_Tag] = [_decode(line) for _, line in lines]
+        if body.count(b'"') != sum(map(_quotes, tags)):
             return None
         events = [_convert(tag) for tag in tags]
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -111,12 +114,13 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
         tag: _Tag = _decode(body)
         if body.count(b'"') != _quotes(tag):
             _refuse_repeated_members(body)
-        if not body.isascii():
+        if not _plain(body):
             _refuse_long_words(tag)
     except (msgspec.ValidationError, _LongWord) as error:
-        raise Rejected(str(error), code="bad_field") from None
+        raise Rejected(str(error)[:_SHOWN_MAX], code="bad_field") from None
     except _Repeated as error:
-        raise Rejected(f"the member {error} is given twice", code="bad_field") from None
+        name = str(error)[:_SHOWN_MAX]
+        raise Rejected(f"the member {name} is given twice", code="bad_field") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Rejected(f"the body is not a JSON object: {error}", code="bad_json") from None
     try:
@@ -146,6 +150,11 @@ def _convert(tag: _Tag) -> TagRecorded:
     )
 
 
+def _plain(body: bytes) -> bool:
+    """Whether every character of its strings is a byte, also once they are decoded."""
+    return body.isascii() and b"\\" not in body
+
+
 def _quotes(tag: _Tag) -> int:
     """The decoder keeps the last of repeated members without a word. But all eleven are there, so
     one more of any kind shows as more quotation marks than these (AU-23).
@@ -164,7 +173,7 @@ def _refuse_repeated_members(body: bytes) -> None:
             members[name] = value
         return members
 
-    json.loads(body, object_pairs_hook=unique, parse_int=float)
+    json.loads(body.decode(), object_pairs_hook=unique, parse_int=float)
 
 
 class _LongWord(ValueError):
