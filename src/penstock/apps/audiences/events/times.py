@@ -8,7 +8,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-_SECOND = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
+_SECOND = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d", re.ASCII)
+"""Newer Pythons would read 24:00:00 as midnight, which could not be spelled back."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _CACHED_SECONDS = 4096

@@ -15,6 +15,12 @@ RANGE_MINUTES_MAX = 10
 
 Aggregate = Literal["count", "sum_price"]
 
+_AGGREGATES: dict[str, Aggregate] = {
+    "COUNT": "count",
+    "count": "count",
+    "SUM_PRICE": "sum_price",
+    "sum_price": "sum_price",
+}
 _CODES = {"time_range": "bad_range", "action": "bad_action", "limit": "bad_limit"}
 _LIMIT = re.compile(r"\d{1,10}", re.ASCII)
 _LIMIT_MAX = 2**31 - 1
@@ -122,10 +128,9 @@ def _filters(parameters: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _aggregates(parameters: dict[str, list[str]]) -> list[Aggregate]:
-    known: dict[str, Aggregate] = {"COUNT": "count", "SUM_PRICE": "sum_price"}
     wanted: list[Aggregate] = []
     for word in parameters.get("aggregates", []):
-        aggregate = known.get(word.upper() if word.islower() else word)
+        aggregate = _AGGREGATES.get(word)
         if aggregate is None or aggregate in wanted:
             raise Rejected("aggregates are COUNT and SUM_PRICE, each once", code="bad_aggregates")
         wanted.append(aggregate)
