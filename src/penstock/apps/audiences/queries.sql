@@ -1,8 +1,9 @@
 -- name: aggregates
 -- How many tags of an action were there in each minute of a range, and what did they sum to?
--- The first row is the newest minute known, for judging the range against the retention.
+-- The first row is the newest minute known, if any, for judging the range against the retention.
 SELECT max(minute) AS minute, toUInt64(0) AS count, toInt64(0) AS sum_price, 0 AS kind
 FROM audiences_tags
+HAVING count() > 0
 UNION ALL
 SELECT minute, count() AS count, sum(toInt64(price)) AS sum_price, 1 AS kind
 FROM audiences_tags
