@@ -11,7 +11,8 @@ from penstock.apps.audiences.events.times import parse_tag
 from penstock.core.edge import Received
 from penstock.core.manifest import Context
 
-_SHOWN_MAX = 1_000
+_SHOWN_MAX = 280
+"""Characters of each part of a log line. Escaped twice, five such parts stay below 4 KiB."""
 _MISSING = object()
 
 
@@ -21,17 +22,18 @@ def compare(operation: str, received: Received, answer: bytes, context: Context)
         return
     try:
         expected = msgspec.json.decode(received.body)
-    except (msgspec.MsgspecError, RecursionError):
+        got = expected if expected == {} else msgspec.json.decode(answer)
+        difference = first_difference(expected, got)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         context.count("audiences.debug_unparsed")
         return
-    difference = "" if expected == {} else first_difference(expected, msgspec.json.decode(answer))
     if difference:
         context.count("audiences.debug_mismatches")
         context.warn(
             "query.mismatch",
             operation=operation,
-            query=received.query[:_SHOWN_MAX].decode("latin-1"),
-            parameters=received.parameters,
+            query=_brief(received.query.decode("latin-1")),
+            parameters=[_brief(parameter) for parameter in received.parameters],
             difference=difference,
             expected_bytes=len(received.body),
             answer_bytes=len(answer),
@@ -50,14 +52,14 @@ def first_difference(expected: Any, got: Any, path: str = "$") -> str:
         return ""
     if isinstance(expected, list) and isinstance(got, list):
         if len(expected) != len(got):
-            return f"{path}: expected {len(expected)} elements, got {len(got)}"
+            return f"{_brief(path)}: expected {len(expected)} elements, got {len(got)}"
         for index, (left, right) in enumerate(zip(expected, got, strict=True)):
             if inner := first_difference(left, right, f"{path}[{index}]"):
                 return inner
         return ""
     if type(expected) is type(got) and (expected == got or _same_instant(path, expected, got)):
         return ""
-    return f"{path}: expected {_shown(expected)}, got {_shown(got)}"
+    return f"{_brief(path)}: expected {_shown(expected)}, got {_shown(got)}"
 
 
 def _same_instant(path: str, expected: Any, got: Any) -> bool:
@@ -72,4 +74,9 @@ def _same_instant(path: str, expected: Any, got: Any) -> bool:
 def _shown(value: Any) -> str:
     if value is _MISSING:
         return "nothing"
-    return msgspec.json.encode(value).decode()[:_SHOWN_MAX]
+    return _brief(msgspec.json.encode(value).decode())
+
+
+def _brief(text: str) -> str:
+    """Its start, in printable ASCII: the log's own escaping can at most double it."""
+    return ascii(text[:_SHOWN_MAX])[1:-1][:_SHOWN_MAX]
