@@ -27,7 +27,9 @@ class Health:
             ("/metrics", "metrics", self.metrics),
             ("/api/pipeline", "pipeline", self.pipeline),
         ):
-            endpoint = Endpoint(operation=operation, body_bytes_max=1_024, answer=answer)
+            endpoint = Endpoint(
+                operation=operation, body_bytes_max=1_024, answer=answer, sheds=False
+            )
             self._platform.edge.add("GET", path, endpoint)
 
     async def alive(self, received: Received) -> Response:

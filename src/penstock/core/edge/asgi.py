@@ -1,6 +1,7 @@
 """The ASGI host: limits, routing, durability before the reply, errors rendered, all measured."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -35,6 +36,7 @@ from penstock.core.telemetry import Logger, Registry, Samples, Throttle, Timings
 
 _REQUEST_ID = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 128
+_CLIENT_GONE = 499
 
 
 class ClientGone(Exception):
@@ -51,6 +53,8 @@ class Endpoint:
     encode: Callable[[Event], bytes] | None = None
     ingest: Ingesting | None = None
     answer: Answering | None = None
+    sheds: bool = True
+    """Whether it is refused when too much is under way; what an operator asks is not."""
 
 
 class Edge:
@@ -93,23 +97,24 @@ class Edge:
         if scope["type"] != "http":
             return
         began = perf_counter()
-        timings = self._unmatched
+        timings, status = self._unmatched, _CLIENT_GONE
         self.in_flight += 1
         try:
-            endpoint, timings, parameters = self._find(scope)
-            response = await self._respond(endpoint, parameters, scope, receive)
-        except PenstockError as error:
-            response = self._refusal(scope, error)
+            try:
+                endpoint, timings, parameters = self._find(scope)
+                response = await self._respond(endpoint, parameters, scope, receive)
+            except PenstockError as error:
+                response = self._refusal(scope, error)
+            except Exception as error:  # noqa: BLE001 - a defect of ours is answered as such
+                internal = PenstockError(code=type(error).__name__)
+                response = self._refusal(scope, internal, cause=error)
+            await _send(response, scope, send)
+            status = response.status
         except (ClientGone, asyncio.CancelledError):
-            timings.observe(499, perf_counter() - began)
-            self.in_flight -= 1
             return
-        except Exception as error:
-            self._logger.exception("request.failed", path=scope["path"])
-            response = self._refusal(scope, PenstockError(code=type(error).__name__))
-        await _send(response, scope, send)
-        self.in_flight -= 1
-        timings.observe(response.status, perf_counter() - began)
+        finally:
+            self.in_flight -= 1
+            timings.observe(status, perf_counter() - began)
 
     def _find(self, scope: Scope) -> tuple[Endpoint, Timings, tuple[str, ...]]:
         (endpoint, timings), parameters = self._routes.find(scope["method"], scope["raw_path"])
@@ -142,7 +147,7 @@ class Edge:
         self, endpoint: Endpoint, parameters: tuple[str, ...], scope: Scope, receive: Receive
     ) -> Received:
         settings = self._settings
-        if self.in_flight > settings.requests_in_flight_max:
+        if endpoint.sheds and self.in_flight > settings.requests_in_flight_max:
             raise Overloaded
         headers = dict(scope["headers"])
         query = scope["query_string"]
@@ -192,12 +197,15 @@ class Edge:
         except TimeoutError:
             raise TimedOut from None
 
-    def _refusal(self, scope: Scope, error: PenstockError) -> Response:
+    def _refusal(
+        self, scope: Scope, error: PenstockError, cause: Exception | None = None
+    ) -> Response:
         """The error's answer, with a request id, and its one line in the log."""
         request_id = _request_id(scope) or str(self._ids.uuid7()).encode()
         if self._throttle.admits():
-            self._logger.warning(
-                "request.refused",
+            self._logger.log(
+                logging.ERROR if cause else logging.WARNING,
+                "request.failed" if cause else "request.refused",
                 status=error.status,
                 error=error.code,
                 message=str(error),
@@ -205,6 +213,7 @@ class Edge:
                 path=scope["path"],
                 request_id=request_id.decode("latin-1"),
                 suppressed=self._throttle.take_suppressed(),
+                exc_info=cause,
             )
         headers = [(b"content-type", b"application/json"), (_REQUEST_ID, request_id)]
         if error.retry_after:
