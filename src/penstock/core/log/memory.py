@@ -25,6 +25,8 @@ class MemoryLog:
 
     def submit(self, appends: Sequence[Append], done: Done) -> None:
         if self.failing:
+            for append in appends:
+                self.tally(append.topic, rejected=len(append.payloads) + append.rejected)
             done(NotReady(self.failing))
             return
         with self._lock:
@@ -78,7 +80,7 @@ class MemoryLog:
         count = len(append.payloads)
         if append.idempotency_key:
             seen = self._keys.get((append.topic, append.idempotency_key))
-            if seen is not None and seen > now - self._window_ms:
+            if seen is not None and seen >= now - self._window_ms:
                 self._count(append.topic, stored=0, duplicate=count, rejected=append.rejected)
                 return DUPLICATE
             self._keys[append.topic, append.idempotency_key] = now

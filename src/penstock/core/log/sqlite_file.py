@@ -264,7 +264,8 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
             break
         end = min(first + count, stop)
         low, high = max(first, offset), end
-        at_ms = at_ms or block_at_ms
+        if low < high:
+            at_ms = at_ms or block_at_ms
         if blocks.checksum(first, count, body) == checksum:
             payloads.extend(blocks.unpack(body)[low - first : high - first])
             offsets.extend(range(low, high))
