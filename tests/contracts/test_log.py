@@ -1,0 +1,477 @@
+"""What every log promises, and what the embedded one promises besides."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.core.errors import Misconfigured, Overloaded
+from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks
+from penstock.core.log.follower import SqliteFollower
+from penstock.core.log.memory import MemoryLog
+from penstock.core.log.sqlite import Limits, SqliteLog
+from support.clock import MovedClock
+from support.logs import TOPIC, account, add, balanced, begin, contents, submit
+
+Open = Callable[[Path, MovedClock], Log]
+HOURS = 24.0
+
+
+def open_sqlite(folder: Path, clock: MovedClock) -> Log:
+    return SqliteLog(folder / "log.db", clock, Limits(idempotency_hours=HOURS))
+
+
+def open_memory(folder: Path, clock: MovedClock) -> Log:
+    return MemoryLog(clock, idempotency_hours=HOURS)
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture(params=[open_sqlite, open_memory], ids=["sqlite", "memory"])
+def log(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
+    opened: Log = request.param(tmp_path, clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
+    opened = open_sqlite(tmp_path, clock)
+    yield opened
+    opened.close()
+
+
+# -- offsets and receipts -----------------------------------------------------------------------
+
+
+def test_offsets_start_at_zero_and_follow_the_order_of_acceptance(log: Log) -> None:
+    assert add(log, b"a", b"b") == Receipt(0, 0)
+    assert add(log, b"c") == Receipt(0, 2)
+    assert log.end(TOPIC, 0) == 3
+    assert log.start(TOPIC, 0) == 0
+    assert contents(log) == [b"a", b"b", b"c"]
+
+
+def test_each_append_of_a_submission_gets_its_own_receipt(log: Log) -> None:
+    receipts = submit(
+        log,
+        Append("tests.one", [b"1", b"2"]),
+        Append("tests.two", [b"3"]),
+        Append("tests.one", [b"4"]),
+    )
+    assert receipts == [Receipt(0, 0), Receipt(0, 0), Receipt(0, 2)]
+    assert contents(log, "tests.one") == [b"1", b"2", b"4"]
+    assert contents(log, "tests.two") == [b"3"]
+
+
+def test_a_topic_nobody_wrote_to_is_empty(log: Log) -> None:
+    assert (log.start("tests.none", 0), log.end("tests.none", 0)) == (0, 0)
+    assert contents(log, "tests.none") == []
+    assert log.ledger("tests.none", 0) == []
+
+
+def test_any_bytes_are_kept_as_they_are(log: Log) -> None:
+    payloads = [b"", b"\x00", bytes(range(256)), "żółć".encode(), b"x" * 300_000]
+    add(log, *payloads)
+    assert contents(log) == payloads
+
+
+def test_two_logs_are_never_taken_for_one(tmp_path: Path, clock: MovedClock, log: Log) -> None:
+    (tmp_path / "other").mkdir()
+    other = open_sqlite(tmp_path / "other", clock)
+    try:
+        assert other.identity != log.identity
+    finally:
+        other.close()
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit", "expected"),
+    [
+        (0, 100, range(10)),
+        (0, 3, range(3)),
+        (3, 4, range(3, 7)),
+        (4, 2, range(4, 6)),
+        (9, 100, range(9, 10)),
+        (10, 5, range(10, 10)),
+        (50, 5, range(50, 50)),
+    ],
+)
+def test_a_read_gives_exactly_the_range_that_was_asked_for(
+    log: Log, clock: MovedClock, offset: int, limit: int, expected: range
+) -> None:
+    for start in (0, 4, 5):  # blocks of 4, 1 and 5 records
+        add(log, *(b"%d" % n for n in range(start, {0: 4, 4: 5, 5: 10}[start])))
+    batch = log.reader().read(TOPIC, 0, offset, limit)
+    assert (batch.first, batch.next) == (expected.start, expected.stop)
+    assert list(batch.offsets) == list(expected)
+    assert list(batch.payloads) == [b"%d" % n for n in expected]
+    assert batch.appended_at_ms == (clock.now_ms() if expected else 0)
+    assert batch.damages == ()
+
+
+def test_a_range_reads_the_same_again_after_more_was_added(log: Log) -> None:
+    add(log, b"a", b"b", b"c")
+    reader = log.reader()
+    before = reader.read(TOPIC, 0, 1, 2)
+    add(log, b"d")
+    assert reader.read(TOPIC, 0, before.first, before.next - before.first) == before
+    reader.close()
+
+
+def test_a_batch_says_when_its_oldest_record_was_stored(log: Log, clock: MovedClock) -> None:
+    stored_at = clock.now_ms()
+    add(log, b"old")
+    clock.pass_hours(1)
+    add(log, b"new")
+    assert log.reader().read(TOPIC, 0, 0, 10).appended_at_ms == stored_at
+    assert log.reader().read(TOPIC, 0, 1, 10).appended_at_ms == clock.now_ms()
+
+
+def test_listeners_are_woken_by_their_topic_only(log: Log) -> None:
+    woken, other = threading.Event(), threading.Event()
+    log.listen(TOPIC, woken.set)
+    log.listen("tests.other", other.set)
+    add(log, b"a")
+    assert woken.wait(5)
+    assert not other.is_set()
+
+
+# -- idempotency --------------------------------------------------------------------------------
+
+
+def test_a_repeated_key_stores_nothing_and_says_so(log: Log) -> None:
+    assert add(log, b"a", key="k") == Receipt(0, 0)
+    assert add(log, b"a", key="k") == DUPLICATE
+    assert add(log, b"b", key="other") == Receipt(0, 1)
+    assert add(log, b"c") == add(log, b"c")._replace(first=2)
+    assert contents(log) == [b"a", b"b", b"c", b"c"]
+
+
+def test_a_key_repeated_within_one_submission_counts_once(log: Log) -> None:
+    append = Append(TOPIC, [b"a"], idempotency_key="k")
+    assert submit(log, append, append, append) == [Receipt(0, 0), DUPLICATE, DUPLICATE]
+
+
+def test_keys_of_different_topics_are_different(log: Log) -> None:
+    assert add(log, b"a", key="k") == Receipt(0, 0)
+    assert add(log, b"a", key="k", topic="tests.other") == Receipt(0, 0)
+
+
+def test_a_key_is_remembered_for_its_window_and_no_longer(log: Log, clock: MovedClock) -> None:
+    add(log, b"a", key="k")
+    clock.pass_hours(HOURS)
+    assert add(log, b"a", key="k") == DUPLICATE
+    clock.ms += 1
+    assert add(log, b"a", key="k") == Receipt(0, 1)
+    assert add(log, b"a", key="k") == DUPLICATE
+
+
+def test_a_duplicate_does_not_prolong_the_window(log: Log, clock: MovedClock) -> None:
+    add(log, b"a", key="k")
+    clock.pass_hours(HOURS - 1)
+    assert add(log, b"a", key="k") == DUPLICATE
+    clock.pass_hours(2)
+    assert add(log, b"a", key="k") == Receipt(0, 1)
+
+
+def test_a_key_holds_while_the_wall_clock_steps_back(log: Log, clock: MovedClock) -> None:
+    add(log, b"a", key="k")
+    clock.step_hours(-1)
+    assert add(log, b"a", key="k") == DUPLICATE
+    assert balanced(account(log))
+
+
+# -- ledger -------------------------------------------------------------------------------------
+
+
+def test_every_event_received_is_accounted_for(log: Log) -> None:
+    add(log, b"a", b"b", key="k")
+    add(log, b"a", b"b", key="k")
+    log.tally(TOPIC, rejected=4)
+    submit(log, Append(TOPIC, [b"c"], rejected=3))
+    submit(log, Append(TOPIC, [b"c"], idempotency_key="k", rejected=1))
+    assert account(log)[1:] == (2 + 2 + 4 + 4 + 2, 3, 3, 8)
+
+
+def test_the_ledger_is_kept_by_minute_and_topic(log: Log, clock: MovedClock) -> None:
+    minute = clock.now_ms() // 60_000
+    add(log, b"a")
+    clock.pass_hours(1 / 60)
+    add(log, b"b", b"c")
+    add(log, b"d", topic="tests.other")
+    assert [line[:3] for line in log.ledger(TOPIC, 0)] == [(minute, 1, 1), (minute + 1, 2, 2)]
+    assert [line[:3] for line in log.ledger(TOPIC, minute + 1)] == [(minute + 1, 2, 2)]
+    assert account(log, "tests.other").stored == 1
+
+
+def test_a_clock_that_goes_back_an_hour_changes_no_order_and_no_balance(
+    log: Log, clock: MovedClock
+) -> None:
+    add(log, b"a")
+    clock.step_hours(-1)
+    add(log, b"b", key="k")
+    add(log, b"b", key="k")
+    clock.step_hours(2)
+    add(log, b"c")
+    assert contents(log) == [b"a", b"b", b"c"]
+    assert balanced(account(log))
+    assert account(log).minute == 3
+
+
+# -- many at once -------------------------------------------------------------------------------
+
+
+def test_many_threads_at_once_lose_and_mix_up_nothing(log: Log) -> None:
+    def write(thread: int) -> list[tuple[int, bytes]]:
+        written = []
+        for n in range(50):
+            payloads = [b"%d/%d/%d" % (thread, n, part) for part in range(1 + n % 3)]
+            first = add(log, *payloads).first
+            written += [(first + part, payload) for part, payload in enumerate(payloads)]
+        return written
+
+    with ThreadPoolExecutor(8) as pool:
+        acknowledged = [pair for pairs in pool.map(write, range(8)) for pair in pairs]
+    assert dict(acknowledged) == dict(enumerate(contents(log)))
+    assert log.end(TOPIC, 0) == len(acknowledged)
+    assert account(log).stored == len(acknowledged)
+
+
+# -- both engines are the same ------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """One thing that happens to a log."""
+
+    appends: list[tuple[str, int, str, int]]
+    """Topic, records, key, rejected."""
+    tally: int
+    move_ms: int
+
+
+topics = st.sampled_from(["tests.one", "tests.two"])
+keys = st.sampled_from(["", "", "k", "l"])
+steps = st.builds(
+    Step,
+    st.lists(st.tuples(topics, st.integers(1, 4), keys, st.integers(0, 2)), min_size=1, max_size=4),
+    st.integers(0, 2),
+    st.sampled_from([0, 1, 60_000, 12 * 3_600_000, 24 * 3_600_000]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(steps, max_size=8), st.integers(0, 20), st.integers(0, 20))
+def test_the_embedded_log_does_what_the_one_in_memory_does(
+    history: list[Step], offset: int, limit: int
+) -> None:
+    clock = MovedClock()
+    with tempfile.TemporaryDirectory() as folder:
+        model, real = open_memory(Path(folder), clock), open_sqlite(Path(folder), clock)
+        try:
+            for number, step in enumerate(history):
+                appends = [
+                    Append(topic, [b"%d.%d" % (number, n) for n in range(count)], b"", key, refused)
+                    for topic, count, key, refused in step.appends
+                ]
+                for log in (model, real):
+                    log.tally(step.appends[0][0], rejected=step.tally)
+                assert submit(real, *appends) == submit(model, *appends)
+                clock.ms += step.move_ms
+            for topic in ("tests.one", "tests.two"):
+                assert contents(real, topic) == contents(model, topic)
+                assert real.ledger(topic, 0) == model.ledger(topic, 0)
+                read = [log.reader().read(topic, 0, offset, limit) for log in (model, real)]
+                assert read[0].next == read[1].next
+                assert list(read[0].payloads) == list(read[1].payloads)
+        finally:
+            real.close()
+
+
+# -- the embedded log ---------------------------------------------------------------------------
+
+
+def test_the_embedded_log_survives_a_reopening(tmp_path: Path, clock: MovedClock) -> None:
+    log = open_sqlite(tmp_path, clock)
+    add(log, b"a", b"b", key="k")
+    identity, told = log.identity, account(log)
+    log.close()
+    log = open_sqlite(tmp_path, clock)
+    try:
+        assert log.identity == identity
+        assert contents(log) == [b"a", b"b"]
+        assert account(log) == told
+        assert add(log, b"a", b"b", key="k") == DUPLICATE
+        assert add(log, b"c") == Receipt(0, 2)
+    finally:
+        log.close()
+
+
+def test_closing_commits_what_is_waiting(tmp_path: Path, clock: MovedClock) -> None:
+    log = open_sqlite(tmp_path, clock)
+    answers = [begin(log, Append(TOPIC, [b"%d" % n])) for n in range(2_000)]
+    log.tally(TOPIC, rejected=7)
+    log.close()
+    assert [answer.result(0)[0].first for answer in answers] == list(range(2_000))
+    log = open_sqlite(tmp_path, clock)
+    try:
+        assert contents(log) == [b"%d" % n for n in range(2_000)]
+        assert account(log)[1:] == (2_007, 2_000, 0, 7)
+    finally:
+        log.close()
+
+
+def test_refusals_alone_reach_the_ledger_as_well(sqlite: Log) -> None:
+    add(sqlite, b"a")
+    sqlite.tally(TOPIC, rejected=5)
+    deadline = time.monotonic() + 5
+    while account(sqlite).rejected < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert account(sqlite)[1:] == (6, 1, 0, 5)
+
+
+def test_what_arrives_during_a_commit_is_committed_together(sqlite: Log) -> None:
+    with _held_up(sqlite):
+        answers = [begin(sqlite, Append(TOPIC, [b"x"])) for _ in range(100)]
+        before = sqlite.commits
+    for answer in answers:
+        answer.result(10)
+    assert sqlite.commits == before + 1
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(queue_records_max=10), Limits(queue_bytes_max=50)], ids=["records", "bytes"]
+)
+def test_beyond_its_limits_the_queue_refuses_and_then_recovers(
+    tmp_path: Path, clock: MovedClock, limits: Limits
+) -> None:
+    log = SqliteLog(tmp_path / "log.db", clock, limits)
+    try:
+        with _held_up(log):
+            waiting = begin(log, Append(TOPIC, [b"12345"] * 9))
+            with pytest.raises(Overloaded) as refusal:
+                begin(log, Append(TOPIC, [b"12345"] * 2))
+            assert refusal.value.retry_after > 0
+            last = begin(log, Append(TOPIC, [b"1"]))
+        assert waiting.result(10)
+        assert last.result(10)
+        assert add(log, *[b"12345"] * 2).first == 11
+        assert len(contents(log)) == 13
+    finally:
+        log.close()
+
+
+class _held_up:  # noqa: N801 - reads as the state it is
+    """Keeps the log's own thread busy, so that submissions gather in its queue."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._holding, self._go = log, threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        def done(_: object) -> None:
+            self._holding.set()
+            self._go.wait(10)
+
+        self._log.submit([Append(TOPIC, [b"!"])], done)
+        assert self._holding.wait(10)
+
+    def __exit__(self, *_: object) -> None:
+        self._go.set()
+
+
+def test_large_appends_are_split_into_blocks_and_read_back(sqlite: Log, tmp_path: Path) -> None:
+    payloads = [b"%06d" % n for n in range(2 * blocks.RECORDS_MAX + 100)]
+    add(sqlite, b"before")
+    assert add(sqlite, *payloads) == Receipt(0, 1)
+    assert contents(sqlite) == [b"before", *payloads]
+    reader = sqlite.reader()
+    around = reader.read(TOPIC, 0, blocks.RECORDS_MAX - 5, 10)
+    assert list(around.payloads) == payloads[blocks.RECORDS_MAX - 6 : blocks.RECORDS_MAX + 4]
+    reader.close()
+    counts = apsw.Connection(str(tmp_path / "log.db")).execute("SELECT count FROM blocks_1")
+    assert max(int(str(count)) for (count,) in counts) == blocks.RECORDS_MAX
+
+
+def test_a_follower_sees_what_the_writer_adds(sqlite: Log, tmp_path: Path) -> None:
+    add(sqlite, b"a")
+    follower = SqliteFollower(tmp_path / "log.db")
+    try:
+        woken = threading.Event()
+        assert follower.identity == sqlite.identity
+        assert follower.end(TOPIC, 0) == 1
+        follower.listen(TOPIC, woken.set)
+        add(sqlite, b"b", b"c")
+        deadline = time.monotonic() + 5
+        while follower.end(TOPIC, 0) < 3 and time.monotonic() < deadline:
+            woken.wait(0.1)
+        assert woken.is_set()
+        assert follower.end(TOPIC, 0) == 3
+        assert contents(follower) == [b"a", b"b", b"c"]
+        assert follower.ledger(TOPIC, 0) == sqlite.ledger(TOPIC, 0)
+        assert follower.bytes_on_disk() == sqlite.bytes_on_disk() > 0
+    finally:
+        follower.close()
+
+
+def test_a_follower_meets_a_topic_that_did_not_exist_when_it_came(
+    sqlite: Log, tmp_path: Path
+) -> None:
+    follower = SqliteFollower(tmp_path / "log.db")
+    try:
+        woken = threading.Event()
+        follower.listen(TOPIC, woken.set)
+        assert follower.end(TOPIC, 0) == 0
+        add(sqlite, b"a")
+        assert woken.wait(5)
+        assert contents(follower) == [b"a"]
+        assert [line.stored for line in follower.ledger(TOPIC, 0)] == [1]
+    finally:
+        follower.close()
+
+
+def test_a_follower_without_a_log_says_who_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="log"):
+        SqliteFollower(tmp_path / "log.db")
+
+
+# -- blocks -------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(max_size=300), max_size=60))
+def test_a_block_unpacks_to_what_was_packed(payloads: list[bytes]) -> None:
+    assert blocks.unpack(blocks.pack(payloads)) == payloads
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=30), st.data())
+def test_a_block_with_any_byte_changed_is_told_from_the_true_one(
+    payloads: list[bytes], data: st.DataObject
+) -> None:
+    body = blocks.pack(payloads)
+    at = data.draw(st.integers(0, len(body) - 1))
+    other = data.draw(st.integers(1, 255))
+    flipped = body[:at] + bytes([body[at] ^ other]) + body[at + 1 :]
+    assert blocks.checksum(7, len(payloads), flipped) != blocks.checksum(7, len(payloads), body)
+    assert blocks.checksum(8, len(payloads), body) != blocks.checksum(7, len(payloads), body)
+
+
+@given(st.binary(max_size=200))
+def test_foreign_bytes_unpack_to_nothing_but_an_error(body: bytes) -> None:
+    try:
+        found = blocks.unpack(body)
+    except blocks.DamagedBlock:
+        return
+    assert all(isinstance(payload, bytes) for payload in found)

@@ -1,0 +1,54 @@
+"""Talking to a log as a test does: wait for the answer, read everything, sum the ledger."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+from penstock.core.errors import PenstockError
+from penstock.core.log import Append, Follow, Log, Minute, Receipt
+
+TOPIC = "tests.events"
+ANSWER_SECONDS = 20.0
+
+
+def begin(log: Log, *appends: Append) -> "Future[Sequence[Receipt]]":
+    """Submit; the future has the receipts, or the error, once the log has answered."""
+    answer: Future[Sequence[Receipt]] = Future()
+
+    def done(outcome: Sequence[Receipt] | PenstockError) -> None:
+        if isinstance(outcome, PenstockError):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
+
+    log.submit(appends, done)
+    return answer
+
+
+def submit(log: Log, *appends: Append) -> Sequence[Receipt]:
+    """Receipts, once durable. Raise what the log answered."""
+    return begin(log, *appends).result(ANSWER_SECONDS)
+
+
+def add(log: Log, *payloads: bytes, topic: str = TOPIC, key: str = "") -> Receipt:
+    return submit(log, Append(topic, payloads, idempotency_key=key))[0]
+
+
+def contents(log: Follow, topic: str = TOPIC) -> list[bytes]:
+    """Every record that can be read, from offset 0 on."""
+    reader = log.reader()
+    try:
+        return list(reader.read(topic, 0, 0, 1 << 40).payloads)
+    finally:
+        reader.close()
+
+
+def account(log: Follow, topic: str = TOPIC) -> Minute:
+    """The topic's ledger, all minutes summed; `minute` is how many there were."""
+    minutes = log.ledger(topic, 0)
+    columns = list(zip(*minutes, strict=True))[1:] or [(0,)] * 4
+    return Minute(len(minutes), *map(sum, columns))
+
+
+def balanced(account: Minute) -> bool:
+    parts = account.stored + account.duplicate + account.rejected
+    return min(account[1:]) >= 0 and account.received == parts
