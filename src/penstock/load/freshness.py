@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
+from typing import TypeVar
 
 import msgspec
 
@@ -24,6 +25,7 @@ _POLL_SECONDS_MIN, _POLL_SECONDS_MAX = 0.005, 0.2
 _CONNECTIONS = 4
 _OK = 200
 
+T = TypeVar("T", ProfileAnswer, AggregateAnswer)
 Check = Callable[[int], Awaitable[bool | None]]
 """Whether the tag at an index shows; None where it cannot tell."""
 
@@ -102,11 +104,8 @@ class Prober:
             to_ms=at + 1,
             limit=None,
         )
-        exchange = await self._asker.ask(query.target)
-        if exchange.status != _OK:
-            return False
-        answer = msgspec.json.decode(exchange.body, type=ProfileAnswer)
-        return bool(answer.views or answer.buys)
+        answer = await self._ask(query.target, ProfileAnswer)
+        return answer is not None and bool(answer.views or answer.buys)
 
     async def _shows_in_aggregate(self, index: int) -> bool | None:
         query = _cell_of(self._session.ledger, index)
@@ -114,11 +113,18 @@ class Prober:
         if len(cell.possible) != 1:
             # Another tag of this cell and minute could be taken for the sampled one.
             return None
-        exchange = await self._asker.ask(query.target)
+        answer = await self._ask(query.target, AggregateAnswer)
+        return answer is not None and [row[-1:] for row in answer.rows] not in ([], [["0"]])
+
+    async def _ask(self, target: str, kind: type[T]) -> T | None:
+        """The answer, or None for what is none: such a tag does not show."""
+        exchange = await self._asker.ask(target)
         if exchange.status != _OK:
-            return False
-        answer = msgspec.json.decode(exchange.body, type=AggregateAnswer)
-        return answer.rows[0][-1] != "0"
+            return None
+        try:
+            return msgspec.json.decode(exchange.body, type=kind)
+        except msgspec.DecodeError:
+            return None
 
 
 def _cell_of(ledger: Ledger, index: int) -> AggregateQuery:

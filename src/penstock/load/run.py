@@ -71,9 +71,9 @@ async def _measured(name: str, plan: Plan, session: Session, server: Server) -> 
             await server.listening()
         await check_tail(session, plan, first=options.first)
     finally:
-        await _cancel(tasks)
-        await prober.close()
         await session.close()
+        await prober.close()
+        await _cancel(tasks)
     meter.sample()
     outcome = _Outcome(plan, session, drive, prober, server.kills)
     return outcome.report(name, _resources(session, meter, _cpu_seconds() - cpu_before))

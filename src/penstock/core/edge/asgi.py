@@ -8,11 +8,13 @@ from time import perf_counter
 
 from penstock.core.clock import Clock
 from penstock.core.edge import (
+    NO_CONTENT,
     Answering,
     Ingesting,
     Message,
     Receive,
     Received,
+    Reply,
     Response,
     Scope,
     Send,
@@ -22,6 +24,7 @@ from penstock.core.edge.routing import Routes
 from penstock.core.errors import (
     HeadersTooLarge,
     MethodNotAllowed,
+    NotReady,
     Overloaded,
     PenstockError,
     TimedOut,
@@ -30,13 +33,17 @@ from penstock.core.errors import (
 )
 from penstock.core.events import Event
 from penstock.core.ids import Ids
-from penstock.core.log import Append, Log
+from penstock.core.log import Append, Log, Receipt
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle, Timings
 
 _REQUEST_ID = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 128
 _CLIENT_GONE = 499
+
+
+_NO_CONTENT_START: Message = {"type": "http.response.start", "status": 204, "headers": ()}
+_EMPTY: Message = {"type": "http.response.body", "body": b""}
 
 
 class ClientGone(Exception):
@@ -55,6 +62,11 @@ class Endpoint:
     answer: Answering | None = None
     sheds: bool = True
     """Whether it is refused when too much is under way; what an operator asks is not."""
+
+    async def answered(self, received: Received) -> Response:
+        if self.answer is None:
+            raise NotReady(f"{self.operation} is not served by this process")
+        return await self.answer(received)
 
 
 class Edge:
@@ -94,21 +106,48 @@ class Edge:
         samples.gauge("penstock_requests_in_flight", self.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Kept flat: every coroutine and look-up here is paid by every event."""
         if scope["type"] != "http":
             return
         began = perf_counter()
-        timings, status = self._unmatched, _CLIENT_GONE
+        timings, status, accountable = self._unmatched, _CLIENT_GONE, ""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         self.in_flight += 1
         try:
             try:
-                endpoint, timings, parameters = self._find(scope)
-                response = await self._respond(endpoint, parameters, scope, receive)
+                (endpoint, timings), parameters = self._routes.find(
+                    scope["method"], scope["raw_path"]
+                )
+                accountable = endpoint.topic
+                self._check_head(endpoint, scope, headers)
+                body = await self._body(endpoint.body_bytes_max, receive)
+                client = scope["client"]
+                received = Received(
+                    scope["method"],
+                    parameters,
+                    scope["query_string"],
+                    headers,
+                    body,
+                    client[0] if client else "",
+                    self._clock.now_ms(),
+                )
+                if endpoint.ingest is None:
+                    response = await endpoint.answered(received)
+                else:
+                    reply = endpoint.ingest(received)
+                    accountable = ""  # from here on the log accounts for the events
+                    if (pending := self._append(endpoint, reply)) is not None:
+                        await pending
+                    response = reply.response
             except PenstockError as error:
-                response = self._refusal(scope, error)
+                self._account(accountable)
+                response = self._refusal(scope, headers, error)
             except Exception as error:  # noqa: BLE001 - a defect of ours is answered as such
-                internal = PenstockError(code=type(error).__name__)
-                response = self._refusal(scope, internal, cause=error)
-            await _send(response, scope, send)
+                self._account(accountable)
+                response = self._refusal(scope, headers, PenstockError(), cause=error)
+            start, content = _messages(response, headers)
+            await send(start)
+            await send(content)
             status = response.status
         except (ClientGone, asyncio.CancelledError):
             return
@@ -116,68 +155,47 @@ class Edge:
             self.in_flight -= 1
             timings.observe(status, perf_counter() - began)
 
-    def _find(self, scope: Scope) -> tuple[Endpoint, Timings, tuple[str, ...]]:
-        (endpoint, timings), parameters = self._routes.find(scope["method"], scope["raw_path"])
-        return endpoint, timings, parameters
-
-    async def _respond(
-        self, endpoint: Endpoint, parameters: tuple[str, ...], scope: Scope, receive: Receive
-    ) -> Response:
-        try:
-            received = await self._receive(endpoint, parameters, scope, receive)
-            if endpoint.answer is not None:
-                return await endpoint.answer(received)
-            if endpoint.ingest is None or endpoint.encode is None or self._committer is None:
-                raise PenstockError(f"{endpoint.operation} has no handler in this role")
-            reply = endpoint.ingest(received)
-        except PenstockError:
-            if endpoint.topic and self._log is not None:
-                self._log.tally(endpoint.topic, rejected=1)
-            raise
-        if reply.events:
-            payloads = [endpoint.encode(event) for event in reply.events]
-            await self._committer.commit(
-                Append(endpoint.topic, payloads, b"", reply.idempotency_key, reply.rejected)
-            )
-        elif reply.rejected and self._log is not None:
-            self._log.tally(endpoint.topic, rejected=reply.rejected)
-        return reply.response
-
-    async def _receive(
-        self, endpoint: Endpoint, parameters: tuple[str, ...], scope: Scope, receive: Receive
-    ) -> Received:
+    def _check_head(self, endpoint: Endpoint, scope: Scope, headers: dict[bytes, bytes]) -> None:
         settings = self._settings
         if endpoint.sheds and self.in_flight > settings.requests_in_flight_max:
             raise Overloaded
-        headers = dict(scope["headers"])
-        query = scope["query_string"]
-        head = len(scope["raw_path"]) + len(query) + sum(map(len, headers.values()))
-        if head > settings.head_bytes_max:
+        head = len(scope["raw_path"]) + len(scope["query_string"])
+        if head + sum(map(len, headers.values())) > settings.head_bytes_max:
             raise HeadersTooLarge
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        if b"content-encoding" in headers and headers[b"content-encoding"] != b"identity":
             raise UnsupportedType("send the body without a Content-Encoding")
-        limit = endpoint.body_bytes_max
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > limit:
-            raise TooLarge(f"the body may have at most {limit} bytes")
+        if length.isdigit() and int(length) > endpoint.body_bytes_max:
+            raise TooLarge(f"the body may have at most {endpoint.body_bytes_max} bytes")
+
+    def _append(self, endpoint: Endpoint, reply: Reply) -> "asyncio.Future[Receipt] | None":
+        """Hand the events to the log. None when there are none."""
+        if self._committer is None or self._log is None or endpoint.encode is None:
+            raise NotReady(f"{endpoint.operation} is not served by this process")
+        if not reply.events:
+            self._log.tally(endpoint.topic, rejected=reply.rejected)
+            return None
+        encode = endpoint.encode
+        payloads = [encode(event) for event in reply.events]
+        return self._committer.commit(
+            Append(endpoint.topic, payloads, b"", reply.idempotency_key, reply.rejected)
+        )
+
+    def _account(self, topic: str) -> None:
+        """A request to a topic was refused before it could become an append."""
+        if topic and self._log is not None:
+            self._log.tally(topic, rejected=1)
+
+    async def _body(self, limit: int, receive: Receive) -> bytes:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         body: bytes = message["body"]
         if message["more_body"]:
-            body = await self._rest(body, limit, receive)
+            return await self._rest(body, limit, receive)
         if len(body) > limit:
             raise TooLarge(f"the body may have at most {limit} bytes")
-        client = scope["client"]
-        return Received(
-            scope["method"],
-            parameters,
-            query,
-            headers,
-            body,
-            client[0] if client else "",
-            self._clock.now_ms(),
-        )
+        return body
 
     async def _rest(self, start: bytes, limit: int, receive: Receive) -> bytes:
         """The body beyond its first piece, within size and time."""
@@ -198,10 +216,14 @@ class Edge:
             raise TimedOut from None
 
     def _refusal(
-        self, scope: Scope, error: PenstockError, cause: Exception | None = None
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        error: PenstockError,
+        cause: Exception | None = None,
     ) -> Response:
         """The error's answer, with a request id, and its one line in the log."""
-        request_id = _request_id(scope) or str(self._ids.uuid7()).encode()
+        request_id = _request_id(headers) or str(self._ids.uuid7()).encode()
         if self._throttle.admits():
             self._logger.log(
                 logging.ERROR if cause else logging.WARNING,
@@ -215,36 +237,29 @@ class Edge:
                 suppressed=self._throttle.take_suppressed(),
                 exc_info=cause,
             )
-        headers = [(b"content-type", b"application/json"), (_REQUEST_ID, request_id)]
+        extra = [(b"content-type", b"application/json"), (_REQUEST_ID, request_id)]
         if error.retry_after:
-            headers.append((b"retry-after", str(error.retry_after).encode()))
+            extra.append((b"retry-after", str(error.retry_after).encode()))
         if isinstance(error, MethodNotAllowed):
-            headers.append((b"allow", ", ".join(error.allowed).encode()))
-        internal = type(error) is PenstockError
-        code, message = (
-            ("internal", "something failed inside") if internal else (error.code, str(error))
-        )
-        rendered = Response.json({"error": code, "message": message}, error.status)
-        return Response(error.status, rendered.body, tuple(headers))
+            extra.append((b"allow", ", ".join(error.allowed).encode()))
+        rendered = Response.json({"error": error.code, "message": str(error)}, error.status)
+        return Response(error.status, rendered.body, tuple(extra))
 
 
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == _REQUEST_ID and 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii():
-            return bytes(value)
-    return b""
+def _request_id(headers: dict[bytes, bytes]) -> bytes:
+    """The client's own, if it is one that can be repeated safely; otherwise nothing."""
+    given = headers.get(_REQUEST_ID, b"")
+    sound = len(given) <= _REQUEST_ID_BYTES_MAX and all(0x20 < c < 0x7F for c in given)
+    return given if sound else b""
 
 
-async def _send(response: Response, scope: Scope, send: Send) -> None:
-    headers = list(response.headers)
-    if response.status != 204:
-        headers.append((b"content-length", b"%d" % len(response.body)))
-    if not any(name == _REQUEST_ID for name, _ in headers) and (given := _request_id(scope)):
-        headers.append((_REQUEST_ID, given))
-    start: Message = {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": headers,
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": response.body})
+def _messages(response: Response, headers: dict[bytes, bytes]) -> tuple[Message, Message]:
+    if response is NO_CONTENT and _REQUEST_ID not in headers:
+        return _NO_CONTENT_START, _EMPTY
+    named = list(response.headers)
+    if response.status != NO_CONTENT.status:
+        named.append((b"content-length", b"%d" % len(response.body)))
+    if (given := _request_id(headers)) and (_REQUEST_ID, given) not in named:
+        named.append((_REQUEST_ID, given))
+    start = {"type": "http.response.start", "status": response.status, "headers": named}
+    return start, {"type": "http.response.body", "body": response.body}
