@@ -1,0 +1,89 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from load.reference import CountsTwice, ReferenceServer, Store, serving
+from penstock.load.cli import RUNS, load
+from penstock.load.plans import DAY_TAGS, PLANS, tailored
+
+SHORT = [
+    "audiences",
+    "smoke",
+    "--rate",
+    "300",
+    "--duration",
+    "2",
+    "--cookies",
+    "20",
+    "--profile-wait",
+    "0.2",
+    "--aggregate-wait",
+    "0.2",
+    "--aggregate-start",
+    "0.5",
+    "--tail-wait",
+    "0.2",
+    "--timeouts",
+    "5",
+    "5",
+    "5",
+]
+
+
+def test_au_132_every_run_is_offered() -> None:
+    assert set(RUNS) == set(PLANS)
+    shown = CliRunner().invoke(load, ["audiences", "--help"]).output
+    assert all(run in shown for run in RUNS)
+
+
+@pytest.mark.parametrize(("store", "status"), [(Store(), 0), (CountsTwice(), 1)])
+def test_au_130_the_exit_status_tells_whether_all_was_exact(
+    store: Store, status: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.json"
+    with serving(ReferenceServer(store)) as url:
+        result = CliRunner().invoke(load, [*SHORT, "--url", url, "--json", str(path)])
+    assert result.exit_code == status, result.output
+    report = json.loads(path.read_text())
+    assert report["perfect"] is (status == 0)
+    assert report["operations"]["user_tags"]["status_2xx"] == 600
+    assert ("wrong answer 1" in result.output) is (status == 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["crash"], "--kill-command"),
+        (["smoke", "--kill-every", "5"], "only a crash run kills"),
+        (["smoke", "--url", "https://example.test"], "not an http:// address"),
+    ],
+)
+def test_au_132_what_cannot_be_run_is_refused_at_once(arguments: list[str], message: str) -> None:
+    result = CliRunner().invoke(load, ["audiences", "--cookies", "10", *arguments])
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_au_122_aggregates_start_by_the_reference_formula() -> None:
+    starts = {rate: tailored("standard", rate=rate).aggregates_after for rate in (1000, 100, 10)}
+    assert starts == {1000: 3 * 60, 100: 21 * 60, 10: 201 * 60}
+
+
+def test_au_132_plans_are_tailored_by_rate_and_duration() -> None:
+    assert tailored("standard").tags == 15 * 60 * 1000
+    assert tailored("standard", rate=10).tags == 15 * 60 * 10
+    assert tailored("standard", duration=5).tags == 5_000
+    assert tailored("soak", duration=5).seconds == 5
+    assert tailored("soak").tags == DAY_TAGS
+    assert tailored("burst").tags == 50_000
+    assert tailored("burst", changes={"tail_wait": 1.0, "url": "x"}).tail_wait == 1.0
+
+
+def test_the_command_line_starts_without_the_heavy_imports() -> None:
+    code = "import sys, penstock.load.cli; print('numpy' in sys.modules, 'rich' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
