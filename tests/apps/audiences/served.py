@@ -1,0 +1,200 @@
+"""A whole platform on this process's loop, asked through its ASGI door without a socket."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import structlog
+
+from apps.audiences.tags import Tag, encoded
+from penstock.core import settings as configuration
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.edge import Message
+from penstock.core.health import Health
+from penstock.core.platform import ROLES, Platform
+from penstock.main import APPLICATIONS
+
+T = TypeVar("T")
+_SETTLED_SECONDS = 60.0
+PATIENT = {"PENSTOCK_AUDIENCES_READ_YOUR_WRITE_SECONDS": "30"}
+"""Tests share their machine: what is promised is asserted, not how fast."""
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Status and code."""
+        return self.status, self.json["error"]
+
+
+class Ask(NamedTuple):
+    """A request."""
+
+    path: str
+    query: str = ""
+    body: bytes = b""
+    method: str = "POST"
+    headers: Mapping[str, str] = {}
+    pieces: int = 1
+    """In how many the body arrives."""
+
+
+class Served:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str] = PATIENT,
+        *,
+        clock: Clock | None = None,
+        roles: Sequence[str] = ROLES,
+    ) -> None:
+        self.folder = folder
+        self.lines: list[dict[str, Any]] = []
+        """What was logged, in order."""
+        self._environment = environment
+        self._clock = clock or SystemClock()
+        self._roles = roles
+        self._runner = asyncio.Runner()
+        self.platform = self._open()
+
+    def reopen(self) -> None:
+        """Stop cleanly and start again on the same folder."""
+        self.platform.close()
+        self.platform = self._open()
+
+    def close(self) -> None:
+        self.platform.close()
+        self._runner.close()
+
+    # -- asking ---------------------------------------------------------------------------------
+
+    def ask(self, ask: Ask) -> Answer:
+        return self.run(self._ask(ask))
+
+    def at_once(self, asks: Iterable[Ask]) -> list[Answer]:
+        """All under way together, begun in this order."""
+
+        async def gathered() -> list[Answer]:
+            return list(await asyncio.gather(*map(self._ask, asks)))
+
+        return self.run(gathered())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def get(self, path: str) -> Answer:
+        return self.ask(Ask(path, method="GET"))
+
+    def tag(self, tag: Tag) -> None:
+        answer = self.ask(Ask("/user_tags", body=encoded(tag)))
+        assert (answer.status, answer.body) == (204, b"")
+
+    def tags(self, tags: Iterable[Tag]) -> None:
+        """Accepted in this order."""
+        listed = list(tags)
+        for first in range(0, len(listed), 1000):
+            lines = b"\n".join(encoded(tag) for tag in listed[first : first + 1000])
+            answer = self.ask(Ask("/user_tags/batch", body=lines))
+            assert answer.json["rejected"] == []
+
+    def profile(self, cookie: str, query: str, body: bytes = b"") -> Answer:
+        return self.ask(Ask(f"/user_profiles/{cookie}", query, body))
+
+    def aggregates(self, query: str, body: bytes = b"") -> Answer:
+        return self.ask(Ask("/aggregates", query, body))
+
+    def rows(self, query: str) -> list[list[str]]:
+        answer = self.aggregates(query)
+        assert answer.status == 200, answer.body
+        rows: list[list[str]] = answer.json["rows"]
+        return rows
+
+    def settle(self) -> None:
+        """Until both views have everything that was accepted; waiting is not what is tested."""
+        end = self.platform.follow.end("audiences.tags", 0)
+        for consumer in self.platform.consumers.values():
+            assert self.run(consumer.reach(end, _SETTLED_SECONDS))
+
+    def metric(self, sample: str) -> float | None:
+        """Value of a line of `/metrics`, by its name and labels; None when there is none."""
+        for line in self.get("/metrics").body.decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == sample:
+                return float(value)
+        return None
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _open(self) -> Platform:
+        structs = {application.name: application.settings for application in APPLICATIONS}
+        settings, applications = configuration.load(
+            self._environment, structs, {"data": str(self.folder)}
+        )
+        platform = Platform(
+            settings,
+            applications,
+            APPLICATIONS,
+            clock=self._clock,
+            logger=self._logger(),
+            roles=self._roles,
+        )
+        platform.edge.attach(self._runner.get_loop())
+        Health(platform).offer()
+        platform.start()
+        return platform
+
+    def _logger(self) -> structlog.typing.FilteringBoundLogger:
+        def keep(_: object, level: str, line: structlog.typing.EventDict) -> str:
+            self.lines.append({**line, "level": level})
+            raise structlog.DropEvent
+
+        logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+            None,
+            processors=[structlog.processors.format_exc_info, keep],
+            wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        )
+        return logger
+
+    async def _ask(self, ask: Ask) -> Answer:
+        sent: list[Message] = []
+        waiting = list(_pieces(ask.body, ask.pieces))
+
+        async def receive() -> Message:
+            return waiting.pop(0)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http",
+            "method": ask.method,
+            "path": ask.path,
+            "raw_path": ask.path.encode(),
+            "query_string": ask.query.encode(),
+            "headers": [
+                (name.lower().encode(), value.encode()) for name, value in ask.headers.items()
+            ],
+            "client": ("127.0.0.1", 50_000),
+        }
+        await self.platform.edge(scope, receive, send)
+        start, content = sent
+        headers = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Answer(start["status"], headers, content["body"])
+
+
+def _pieces(body: bytes, count: int) -> Iterable[Message]:
+    size = len(body) // count + 1
+    for index in range(count):
+        piece = body[index * size : (index + 1) * size]
+        yield {"type": "http.request", "body": piece, "more_body": index + 1 < count}

@@ -1,0 +1,141 @@
+"""The batch: lines are judged one by one, and all at once when none has a fault."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.audiences.tags import a_tag, encoded, received
+from penstock.apps.audiences.ingest import BATCH_TAGS_MAX, TAG_BYTES_MAX, record_batch, record_tag
+from penstock.apps.audiences.settings import Settings
+from penstock.core.edge import Reply
+from penstock.core.errors import Rejected, TooLarge
+from penstock.core.events import Event
+
+ALWAYS = Settings(max_future_skew_hours=0.0)
+GOOD = encoded(a_tag())
+BROKEN = b"{"
+"""A last line that nothing but the slow path can judge."""
+
+
+def batch(body: bytes) -> tuple[list[Event], list[dict[str, Any]]]:
+    reply = record_batch(received(body), ALWAYS)
+    assert reply.response.status == 200
+    answer = json.loads(reply.response.body)
+    assert list(answer) == ["accepted", "rejected"]
+    assert answer["accepted"] == len(reply.events)
+    assert len(answer["rejected"]) == reply.rejected
+    return list(reply.events), answer["rejected"]
+
+
+def alone(line: bytes) -> tuple[list[Event], str]:
+    """What becomes of a line by itself: its event, or the code of its refusal."""
+    try:
+        if len(line) > TAG_BYTES_MAX:
+            raise TooLarge
+        reply: Reply = record_tag(received(line), ALWAYS)
+    except (Rejected, TooLarge) as error:
+        return [], error.code
+    return list(reply.events), ""
+
+
+def test_au_31_a_batch_says_how_many_and_which_lines_were_refused() -> None:
+    lines = [GOOD, b"", b"nonsense", encoded(a_tag(time="soon")), b"  ", encoded(a_tag(price="1"))]
+    events, rejected = batch(b"\n".join([*lines, GOOD]))
+    assert len(events) == 2
+    assert rejected == [
+        {"line": 3, "error": "bad_json"},
+        {"line": 4, "error": "bad_time"},
+        {"line": 6, "error": "bad_field"},
+    ]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n\t\n"])
+@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\n\n", b"\n \t\n"])
+def test_au_31_blank_lines_and_carriage_returns_are_no_tags(separator: bytes, end: bytes) -> None:
+    events, rejected = batch(separator.join([GOOD, GOOD, GOOD]) + end)
+    assert (len(events), rejected) == (3, [])
+
+
+@pytest.mark.parametrize("body", [b"", b"\n", b" \n\r\n"])
+def test_au_31_a_batch_of_nothing_is_accepted_as_such(body: bytes) -> None:
+    assert batch(body) == ([], [])
+
+
+def test_au_31_tags_keep_the_order_of_their_lines() -> None:
+    cookies = [f"c{n}" for n in range(BATCH_TAGS_MAX)]
+    events, rejected = batch(b"\n".join(encoded(a_tag(cookie=cookie)) for cookie in cookies))
+    assert rejected == []
+    assert [getattr(event, "cookie", "") for event in events] == cookies
+
+
+@pytest.mark.parametrize("line", [GOOD, BROKEN])
+def test_au_31_more_than_a_thousand_tags_are_answered_413(line: bytes) -> None:
+    batch(b"\n\n".join([line] * BATCH_TAGS_MAX))
+    with pytest.raises(TooLarge) as raised:
+        record_batch(received(b"\n".join([line] * (BATCH_TAGS_MAX + 1))), ALWAYS)
+    assert (raised.value.status, raised.value.code) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "accepted", "rejected"),
+    [
+        (GOOD + GOOD, 0, {1: "bad_json"}),
+        (GOOD + b" " + GOOD + b"\n" + GOOD, 1, {1: "bad_json"}),
+        (GOOD.replace(b',"brand', b',\n"brand'), 0, {1: "bad_json", 2: "bad_field"}),
+        (GOOD[:-1] + b" " * TAG_BYTES_MAX + b"}\n" + GOOD, 1, {1: "too_large"}),
+        (b"[" + GOOD + b"]", 0, {1: "bad_field"}),
+    ],
+)
+def test_au_31_a_line_is_one_tag_whole_and_within_its_limit(
+    body: bytes, accepted: int, rejected: dict[int, str]
+) -> None:
+    events, told = batch(body)
+    assert len(events) == accepted
+    assert told == [{"line": line, "error": code} for line, code in rejected.items()]
+
+
+@pytest.mark.parametrize("given_type", ["application/x-ndjson", "application/jsonl; x=y"])
+def test_au_31_a_batch_may_call_itself_lines_of_json(given_type: str) -> None:
+    assert len(record_batch(received(GOOD, content_type=given_type), ALWAYS).events) == 1
+
+
+lines = st.one_of(
+    st.builds(
+        lambda product, escape: json.dumps(a_tag(product_id=product), ensure_ascii=escape).encode(),
+        st.integers(-1, 3) | st.text(max_size=3) | st.just("é" * 200),
+        st.booleans(),
+    ),
+    st.sampled_from(
+        [
+            GOOD, GOOD + b"\r", b" " + GOOD, GOOD + GOOD, GOOD[:-1], GOOD[:-1] + b',"x":[{},{}]}',
+            GOOD[:-1] + b',"cookie":"z"}', GOOD[:-1] + b',"x":"\\"\\""}', b"", b" ", b"\x0b", b"{}",
+            b"\0", b"\xff", BROKEN, b"}", GOOD[:-1] + b" " * 70_000 + b"}",
+        ]
+    ),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(drawn=st.lists(lines, max_size=6))
+def test_au_31_a_line_fares_in_a_batch_as_it_fares_alone(drawn: list[bytes]) -> None:
+    body = b"\n".join(drawn)
+    expected: list[Event] = []
+    codes = []
+    for number, line in enumerate(body.split(b"\n"), start=1):
+        if line.strip():
+            found, code = alone(line)
+            expected.extend(found)
+            codes.extend([{"line": number, "error": code}] if code else [])
+    assert batch(body) == (expected, codes)
+
+
+@settings(deadline=None, max_examples=100)
+@given(drawn=st.lists(lines, max_size=6))
+def test_au_31_a_fault_elsewhere_changes_nothing_for_the_other_lines(drawn: list[bytes]) -> None:
+    body = b"\n".join([*drawn, BROKEN])
+    events, rejected = batch(body)
+    assert rejected[-1] == {"line": body.count(b"\n") + 1, "error": "bad_json"}
+    assert batch(b"\n".join(drawn)) == (events, rejected[:-1])
