@@ -14,6 +14,7 @@ _SCHEMA_VERSION = "1"
 _BUSY_MS = 5_000
 _CHECKPOINT_PAGES = 4096
 _LEDGER_DAYS = 7
+_MISSING = "missing from the log"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -256,24 +257,29 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
     offsets: list[int] = []
     payloads: list[bytes] = []
     damages: list[Damage] = []
+    reason, claimed = _MISSING, 0
     for first, count, block_at_ms, checksum, body in rows:
         if first > position:
-            damages.append(Damage(position, min(first, stop), "missing from the log"))
-        if first >= stop:
-            position = stop
-            break
-        end = min(first + count, stop)
-        low, high = max(first, offset), end
-        if low < high:
-            at_ms = at_ms or block_at_ms
-        if blocks.checksum(first, count, body) == checksum:
-            payloads.extend(blocks.unpack(body)[low - first : high - first])
-            offsets.extend(range(low, high))
-        elif low < high:
-            damages.append(Damage(low, high, "checksum does not match"))
-        position = max(position, end)
+            damages.append(Damage(position, min(first, stop), reason))
+            position = min(first, stop)
+        reason, claimed = _MISSING, 0
         if position >= stop:
             break
+        end = min(first + count, stop)
+        if position < end:
+            at_ms = at_ms or block_at_ms
+        if blocks.checksum(first, count, body) != checksum:
+            # Its count may be what is damaged: the next block says where this one ends.
+            reason, claimed = "checksum does not match", end
+        elif position < end:
+            payloads.extend(blocks.unpack(body)[position - first : end - first])
+            offsets.extend(range(position, end))
+            position = end
+        if position >= stop:
+            break
+    if claimed > position:
+        damages.append(Damage(position, claimed, reason))
+        position = claimed
     return Batch(offset, position, offsets, payloads, at_ms, tuple(damages))
 
 
