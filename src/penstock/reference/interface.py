@@ -2,10 +2,9 @@
 
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 from penstock.core import errors
-from penstock.core.edge.asgi import Endpoint
 from penstock.core.health import Health
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.platform import Platform
@@ -37,14 +36,25 @@ def _operation(offer: Ingest | Route) -> tuple[str, ...]:
     return (f"`{offer.method}`", f"`{offer.path}`", f"`{offer.operation}`", size, offer.summary)
 
 
+class _Offered(Protocol):
+    @property
+    def operation(self) -> str: ...
+
+    @property
+    def body_bytes_max(self) -> int: ...
+
+    @property
+    def answer(self) -> object: ...
+
+
 class _Recorder:
     """Stands in for a platform, to be offered what a platform is offered."""
 
     def __init__(self) -> None:
         self.edge = self
-        self.added: list[tuple[str, str, Endpoint]] = []
+        self.added: list[tuple[str, str, _Offered]] = []
 
-    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
+    def add(self, method: str, path: str, endpoint: _Offered) -> None:
         self.added.append((method, path, endpoint))
 
 
