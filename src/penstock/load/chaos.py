@@ -12,6 +12,8 @@ from penstock.load.plans import Options
 
 _READY_SECONDS_MAX = 60.0
 _READY_PAUSE_SECONDS = 0.05
+# Standard output is for the report.
+_STDERR = 2
 
 
 class ServerNotReady(Exception):
@@ -43,7 +45,7 @@ class Server:
             command = shlex.split(self._options.serve)
             # A session of its own lets one signal reach all that the command starts.
             self._process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=_STDERR, start_new_session=True
             )
         await self.listening()
 

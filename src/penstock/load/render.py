@@ -19,7 +19,7 @@ _COUNTERS = (
     ("overflow", "queue_overflows"),
     ("exact", "exact"),
     ("wrong", "wrong"),
-    ("empty", "expected_empty"),
+    ("expected empty", "expected_empty"),
 )
 _MIB = 1 << 20
 
@@ -38,11 +38,12 @@ def render(report: Report, console: Console) -> None:
 
 
 def _counters(report: Report) -> Table:
-    table = Table("operation", title="Requests and answers")
-    for title, _ in _COUNTERS:
-        table.add_column(title, justify="right")
-    for name, operation in report.operations.items():
-        table.add_row(name, *(str(getattr(operation, field)) for _, field in _COUNTERS))
+    table = Table("count", title="Requests and answers")
+    for name in report.operations:
+        table.add_column(name, justify="right")
+    for title, field in _COUNTERS:
+        counts = (str(getattr(operation, field)) for operation in report.operations.values())
+        table.add_row(title, *counts)
     return table
 
 
@@ -52,7 +53,7 @@ def _durations(report: Report) -> Table:
         table.add_column(title, justify="right")
     for name, operation in report.operations.items():
         table.add_row(name, *_cells(operation.latency), "")
-    table.add_row("send lag of the client", *_cells(report.send_lag), "")
+    table.add_row("client's send lag", *_cells(report.send_lag), "")
     for name, freshness in (
         ("profile freshness", report.profile_freshness),
         ("aggregate freshness", report.aggregate_freshness),
