@@ -109,13 +109,22 @@ class RocksState:
             iterator.next()
 
     def spaces(self) -> list[str]:
-        return sorted({name.partition("@")[0] for name in self._families})
+        found: list[str] = []
+        start = _active_key("")
+        iterator = self._db.iter()
+        iterator.seek(start)
+        while iterator.valid() and iterator.key().startswith(start):
+            if bytes(iterator.value()).decode() in self._families:
+                found.append(iterator.key()[len(start) :].decode())
+            iterator.next()
+        return found
 
     def drop(self, space: str) -> None:
         with self._lock:
             self._forget(self._active(space))
 
     def swap(self, shadow: str, space: str) -> None:
+        self._family(shadow, create=True)  # an empty one too must not share the shadow's name
         with self._lock:
             old, new = self._active(space), self._active(shadow)
             batch = WriteBatch(raw_mode=True)

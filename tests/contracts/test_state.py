@@ -1,0 +1,272 @@
+"""What every keyed state promises to folds."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.core.errors import Misconfigured
+from penstock.core.state import Entry, Position, State, Trim
+from penstock.core.state.rocksdb import RocksState
+
+Open = Callable[[Path], State]
+SPACE = "tests.space"
+LOG = "a-log"
+
+
+@pytest.fixture(params=[RocksState], ids=["rocksdb"])
+def engine(request: pytest.FixtureRequest) -> Open:
+    opening: Open = request.param
+    return opening
+
+
+@pytest.fixture
+def state(engine: Open, tmp_path: Path) -> Iterator[State]:
+    opened = engine(tmp_path / "state")
+    yield opened
+    opened.close()
+
+
+def apply(state: State, *entries: Entry, upto: int = 1, space: str = SPACE) -> None:
+    state.apply(space, entries, partition=0, position=Position(LOG, upto))
+
+
+def plain(group: bytes, value: bytes) -> Entry:
+    return Entry(group, b"", value)
+
+
+def everything(state: State, space: str = SPACE) -> list[Entry]:
+    return list(state.scan(space))
+
+
+def test_a_space_that_was_never_written_is_empty(state: State) -> None:
+    assert state.position(SPACE, 0) is None
+    assert state.first(SPACE, b"g", 10) == []
+    assert state.get_many(SPACE, [b"g", b"h"]) == [None, None]
+    assert everything(state) == []
+    state.delete(SPACE, b"g")
+    state.drop(SPACE)
+
+
+def test_entries_and_position_are_there_after_they_were_applied(state: State) -> None:
+    apply(state, plain(b"a", b"1"), plain(b"b", b"2"), upto=7)
+    assert state.position(SPACE, 0) == Position(LOG, 7)
+    assert state.position(SPACE, 1) is None
+    assert state.get_many(SPACE, [b"b", b"none", b"a", b"b"]) == [b"2", None, b"1", b"2"]
+    assert state.get_many(SPACE, []) == []
+
+
+def test_an_application_of_the_same_changes_nothing(state: State) -> None:
+    for _ in range(3):
+        apply(state, plain(b"a", b"1"), Entry(b"h", b"s", b"2"), upto=7)
+    assert everything(state) == [plain(b"a", b"1"), Entry(b"h", b"s", b"2")]
+    assert state.position(SPACE, 0) == Position(LOG, 7)
+
+
+def test_a_position_moves_without_entries(state: State) -> None:
+    apply(state, upto=5)
+    assert state.position(SPACE, 0) == Position(LOG, 5)
+    assert everything(state) == []
+
+
+def test_partitions_keep_positions_of_their_own(state: State) -> None:
+    state.apply(SPACE, [], partition=0, position=Position(LOG, 5))
+    state.apply(SPACE, [], partition=3, position=Position("other", 9))
+    assert state.position(SPACE, 0) == Position(LOG, 5)
+    assert state.position(SPACE, 3) == Position("other", 9)
+
+
+def test_a_history_is_read_from_its_first_entry_on(state: State) -> None:
+    apply(state, *(Entry(b"g", bytes([n]), b"%d" % n) for n in (5, 1, 3, 2, 4)))
+    assert state.first(SPACE, b"g", 3) == [b"1", b"2", b"3"]
+    assert state.first(SPACE, b"g", 100) == [b"1", b"2", b"3", b"4", b"5"]
+    assert state.first(SPACE, b"g", 0) == []
+
+
+def test_a_trim_keeps_the_first_and_forgets_the_rest_of_its_group_only(state: State) -> None:
+    entries = [Entry(group, bytes([n]), b"") for group in (b"f", b"g", b"gg") for n in range(10)]
+    state.apply(
+        SPACE, entries, partition=0, position=Position(LOG, 1), trims=[Trim(b"g", 4), Trim(b"x", 1)]
+    )
+    kept = [(entry.group, entry.sort[0]) for entry in everything(state)]
+    assert [sort for group, sort in kept if group == b"g"] == [0, 1, 2, 3]
+    assert [sort for group, sort in kept if group != b"g"] == [*range(10), *range(10)]
+
+
+def test_single_entries_are_put_and_deleted(state: State) -> None:
+    state.put(SPACE, Entry(b"g", b"1", b"a"))
+    state.put(SPACE, Entry(b"g", b"2", b"b"))
+    state.put(SPACE, Entry(b"g", b"2", b"c"))
+    state.delete(SPACE, b"g", b"1")
+    state.delete(SPACE, b"g", b"none")
+    assert everything(state) == [Entry(b"g", b"2", b"c")]
+    assert state.position(SPACE, 0) is None
+
+
+def test_spaces_do_not_meet(state: State) -> None:
+    apply(state, plain(b"a", b"1"), space="tests.one", upto=1)
+    apply(state, plain(b"a", b"2"), space="tests.one.more", upto=2)
+    state.drop("tests.one")
+    assert state.get_many("tests.one", [b"a"]) == [None]
+    assert state.position("tests.one", 0) is None
+    assert state.get_many("tests.one.more", [b"a"]) == [b"2"]
+    assert state.position("tests.one.more", 0) == Position(LOG, 2)
+    assert state.spaces() == ["tests.one.more"]
+
+
+def test_a_dropped_space_can_be_filled_again(state: State) -> None:
+    apply(state, plain(b"a", b"1"), plain(b"b", b"1"), upto=9)
+    state.drop(SPACE)
+    assert state.position(SPACE, 0) is None
+    apply(state, plain(b"a", b"2"), upto=1)
+    assert everything(state) == [plain(b"a", b"2")]
+    assert state.position(SPACE, 0) == Position(LOG, 1)
+
+
+def test_a_swap_puts_the_shadow_with_its_position_in_the_place_of_the_space(state: State) -> None:
+    shadow = SPACE + "__shadow"
+    for turn in range(3):  # a space is rebuilt more than once
+        apply(state, plain(b"old", b"%d" % turn), upto=100 + turn)
+        apply(state, plain(b"new", b"%d" % turn), space=shadow, upto=turn)
+        state.swap(shadow, SPACE)
+        assert everything(state) == [plain(b"new", b"%d" % turn)]
+        assert state.position(SPACE, 0) == Position(LOG, turn)
+        assert everything(state, shadow) == []
+        assert state.position(shadow, 0) is None
+        assert state.spaces() == [SPACE]
+
+
+def test_a_space_swapped_for_an_empty_one_lives_on_by_itself(state: State) -> None:
+    shadow = SPACE + "__shadow"
+    apply(state, plain(b"old", b"1"))
+    state.swap(shadow, SPACE)
+    assert everything(state) == []
+    assert state.position(SPACE, 0) is None
+    apply(state, plain(b"new", b"1"), upto=3)
+    state.drop(shadow)
+    assert everything(state) == [plain(b"new", b"1")]
+    assert state.position(SPACE, 0) == Position(LOG, 3)
+
+
+def test_everything_is_there_after_a_reopening(engine: Open, tmp_path: Path) -> None:
+    state = engine(tmp_path / "state")
+    apply(state, plain(b"a", b"1"), upto=3, space="tests.kept")
+    apply(state, plain(b"a", b"2"), upto=4, space="tests.shadow")
+    apply(state, plain(b"a", b"3"), upto=5, space="tests.swapped")
+    apply(state, plain(b"a", b"4"), upto=6, space="tests.dropped")
+    state.swap("tests.shadow", "tests.swapped")
+    state.drop("tests.dropped")
+    state.close()
+    state = engine(tmp_path / "state")
+    try:
+        assert everything(state, "tests.kept") == [plain(b"a", b"1")]
+        assert state.position("tests.kept", 0) == Position(LOG, 3)
+        assert everything(state, "tests.swapped") == [plain(b"a", b"2")]
+        assert state.position("tests.swapped", 0) == Position(LOG, 4)
+        assert everything(state, "tests.dropped") == []
+        assert state.position("tests.dropped", 0) is None
+        assert state.spaces() == ["tests.kept", "tests.swapped"]
+        assert state.bytes_on_disk() > 0
+    finally:
+        state.close()
+
+
+def test_a_store_that_is_open_already_is_refused_with_the_remedy(
+    engine: Open, state: State, tmp_path: Path
+) -> None:
+    with pytest.raises(Misconfigured, match="rebuilt from the log"):
+        engine(tmp_path / "state")
+
+
+groups = st.one_of(
+    st.sampled_from([b"a", b"aa", b"ab", b"\x00", b"\x00\x00", b"\xff", b"\xff\xff", b"a\xff"]),
+    st.binary(min_size=1, max_size=300),
+)
+sorts = st.one_of(st.just(b""), st.binary(max_size=20))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(groups, sorts, st.binary(max_size=8)), max_size=40),
+    st.integers(0, 5),
+    st.data(),
+)
+def test_groups_of_any_bytes_never_meet(
+    written: list[tuple[bytes, bytes, bytes]], keep: int, data: st.DataObject
+) -> None:
+    """Also groups that begin like others."""
+    model: dict[bytes, dict[bytes, bytes]] = {}
+    for group, sort, value in written:
+        model.setdefault(group, {})[sort] = value
+    with tempfile.TemporaryDirectory() as folder:
+        state = RocksState(Path(folder))
+        try:
+            apply(state, *(Entry(*entry) for entry in written))
+            if model:
+                trimmed = data.draw(st.sampled_from(sorted(model)))
+                model[trimmed] = dict(sorted(model[trimmed].items())[:keep])
+                trims = [Trim(trimmed, keep)]
+                state.apply(SPACE, [], partition=0, position=Position(LOG, 2), trims=trims)
+            for group, entries in model.items():
+                values = [value for _, value in sorted(entries.items())]
+                assert state.first(SPACE, group, 100) == values
+                assert state.get_many(SPACE, [group]) == [entries.get(b"")]
+            assert sorted(everything(state)) == sorted(
+                Entry(group, sort, value)
+                for group, entries in model.items()
+                for sort, value in entries.items()
+            )
+        finally:
+            state.close()
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from penstock.core.state import Entry, Position
+from penstock.core.state.rocksdb import RocksState
+
+state = RocksState(Path(sys.argv[1]))
+found = state.position("tests.space", 0)
+n = 0 if found is None else found.next
+while True:
+    n += 1
+    entries = [Entry(b"%d" % k, b"%08d" % n, b"") for k in range(5)]
+    state.apply("tests.space", entries, partition=0, position=Position("a-log", n))
+    print(n, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_entries_and_position_in_step(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    applied = 0
+    for _ in range(5):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.05)
+        writer.send_signal(signal.SIGKILL)
+        told = writer.communicate()[0].split()
+        applied = max([applied, *(int(n) for n in told[:-1])])
+        state = RocksState(path)
+        position = state.position(SPACE, 0)
+        assert position is not None
+        assert position.next >= applied
+        sorted_keys = [b"%08d" % n for n in range(1, position.next + 1)]
+        found: dict[bytes, list[bytes]] = {}
+        for entry in state.scan(SPACE):
+            found.setdefault(entry.group, []).append(entry.sort)
+        assert found == {b"%d" % k: sorted_keys for k in range(5)}
+        state.close()
