@@ -34,7 +34,7 @@ _PLANS = f"""
 CREATE TABLE IF NOT EXISTS {_DATABASE}.penstock_blocks (
   contents String, partition UInt32, log String, first UInt64, next UInt64, carry String,
   planned_at DateTime64(6) DEFAULT now64(6)
-) ENGINE = ReplacingMergeTree(planned_at) ORDER BY (contents, partition)
+) ENGINE = ReplacingMergeTree(next) ORDER BY (contents, partition)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
 """
 
@@ -118,7 +118,7 @@ class ClickHouse:
         rows = self.query(
             "SELECT log, first, next, carry FROM penstock_blocks WHERE contents = "
             "{contents:String} AND partition = {partition:UInt32} "
-            "ORDER BY planned_at DESC, next DESC LIMIT 1",
+            "ORDER BY next DESC LIMIT 1",  # not by time: the clock may have stepped back
             {"contents": self._contents(table), "partition": partition},
         )
         if not rows:
