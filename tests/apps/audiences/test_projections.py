@@ -1,0 +1,254 @@
+"""Events into rows and entries: pure, and the same whatever the batches."""
+
+import json
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.audiences.tags import Tag, a_tag, encoded, instant, received
+from penstock.apps.audiences.events import TagRecorded
+from penstock.apps.audiences.ingest import record_tag
+from penstock.apps.audiences.projections import (
+    RETENTION_MINUTES,
+    TagRow,
+    aggregates,
+    codec,
+    newest_tag,
+    oldest_partition,
+    profile_entries,
+    profile_group,
+    profiles,
+    tag_rows,
+)
+from penstock.apps.audiences.settings import Settings
+from penstock.core.errors import PenstockError
+from penstock.core.projection import Row
+from penstock.core.state import Entry
+
+CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
+FIRST_OFFSET = 100
+ALWAYS = Settings(max_future_skew_hours=0.0)
+DAY_MS = 86_400_000
+START = 1_646_092_800_000
+
+
+def event_of(tag: Tag) -> TagRecorded:
+    (event,) = record_tag(received(encoded(tag)), ALWAYS).events
+    assert isinstance(event, TagRecorded)
+    return event
+
+
+def offsets_of(events: list[TagRecorded]) -> range:
+    return range(FIRST_OFFSET, FIRST_OFFSET + len(events))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_au_62_tags_become_these_rows(path: Path) -> None:
+    case = json.loads(path.read_text())
+    events = [event_of(a_tag(**changes)) for changes in case["tags"]]
+    made = tag_rows(events, offsets_of(events), case["carry"])
+    assert json.loads(msgspec.json.encode(made.rows)) == case["rows"]
+    assert (made.carry, made.skipped) == (case["newest_minute"], case["skipped"])
+
+
+# -- batches --------------------------------------------------------------------------------------
+
+minutes = st.integers(0, 3 * RETENTION_MINUTES)
+streams = st.lists(
+    st.builds(
+        lambda minute, millisecond, action, cookie: a_tag(
+            time=instant(START + minute * 60_000 + millisecond), action=action, cookie=cookie
+        ),
+        minutes | st.sampled_from([0, RETENTION_MINUTES, RETENTION_MINUTES + 1]),
+        st.sampled_from([0, 1, 59_999]),
+        st.sampled_from(["VIEW", "BUY"]),
+        st.sampled_from(["a", "b"]),
+    ),
+    max_size=12,
+).map(lambda tags: [event_of(tag) for tag in tags])
+cuts = st.sets(st.integers(1, 11), max_size=4).map(sorted)
+
+
+def in_batches(events: list[TagRecorded], cuts: list[int]) -> tuple[list[Row], Any, int]:
+    rows: list[Row] = []
+    carry, skipped = None, 0
+    bounds = [0, *cuts, len(events)]
+    for start, end in pairwise(bounds):
+        made = tag_rows(events[start:end], offsets_of(events)[start:end], carry)
+        rows.extend(made.rows)
+        carry, skipped = made.carry, skipped + made.skipped
+    return rows, carry, skipped
+
+
+def inside(rows: list[Row], newest: int | None) -> list[Row]:
+    oldest = (newest or 0) - RETENTION_MINUTES
+    return [row for row in rows if isinstance(row, TagRow) and row.minute >= oldest]
+
+
+@settings(deadline=None)
+@given(events=streams, cuts=cuts)
+def test_au_80_batches_make_no_difference_inside_the_retention(
+    events: list[TagRecorded], cuts: list[int]
+) -> None:
+    whole, newest, _ = in_batches(events, [])
+    parts, again, _ = in_batches(events, [cut for cut in cuts if cut < len(events)])
+    assert newest == again
+    assert inside(parts, newest) == inside(whole, newest)
+
+
+@settings(deadline=None)
+@given(events=streams, cuts=cuts)
+def test_au_83_everything_since_a_day_before_the_newest_tag_is_there(
+    events: list[TagRecorded], cuts: list[int]
+) -> None:
+    rows, newest, skipped = in_batches(events, [cut for cut in cuts if cut < len(events)])
+    kept = {row.log_offset for row in rows}
+    newest_ms = max((event.time_ms for event in events), default=0)
+    for event, offset in zip(events, offsets_of(events), strict=True):
+        if event.time_ms >= newest_ms - DAY_MS:
+            assert offset in kept
+    assert skipped == len(events) - len(rows)
+    assert newest == (newest_ms // 60_000 if events else None)
+
+
+@settings(deadline=None)
+@given(events=streams)
+def test_au_62_a_row_carries_what_is_counted_summed_and_filtered(events: list[TagRecorded]) -> None:
+    rows, _, _ = in_batches(events, [])
+    for row in rows:
+        assert isinstance(row, TagRow)
+        event = events[row.log_offset - FIRST_OFFSET]
+        assert row.minute * 60_000 <= event.time_ms < (row.minute + 1) * 60_000
+        assert (row.action, row.origin, row.price) == (event.action, event.origin, event.price)
+        assert (row.brand_id, row.category_id) == (event.brand_id, event.category_id)
+
+
+def test_au_85_a_late_tag_is_skipped_and_counted_but_stays_in_the_profile() -> None:
+    events = [event_of(a_tag(time="2022-03-03T00:00:00Z")), event_of(a_tag())]
+    made = tag_rows(events, offsets_of(events), None)
+    assert (len(made.rows), made.skipped) == (1, 1)
+    assert len(profile_entries(events, offsets_of(events))) == 2
+
+
+def test_au_85_the_newest_tag_of_the_batches_before_decides() -> None:
+    events = [event_of(a_tag(time="2022-03-01T00:00:00Z"))]
+    minute = events[0].time_ms // 60_000
+    assert tag_rows(events, [0], minute + RETENTION_MINUTES).skipped == 0
+    late = tag_rows(events, [0], minute + RETENTION_MINUTES + 1)
+    assert (late.rows, late.carry, late.skipped) == ([], minute + RETENTION_MINUTES + 1, 1)
+
+
+def test_au_80_no_tags_make_no_rows_and_keep_what_was_known() -> None:
+    assert tag_rows([], [], None) == ([], None, 0)
+    assert tag_rows([], [], 7) == ([], 7, 0)
+
+
+# -- retention ------------------------------------------------------------------------------------
+
+
+@given(newest=st.integers(-10_000_000, 100_000_000), minute=st.integers(-3_000, 3_000))
+def test_au_83_only_partitions_wholly_behind_the_retention_may_go(newest: int, minute: int) -> None:
+    bound = oldest_partition(newest)
+    assert bound is not None
+    at = newest - RETENTION_MINUTES + minute
+    partition = int(at / 60)  # towards zero, as the table's partition key divides
+    if partition < bound:
+        assert at < newest - RETENTION_MINUTES
+
+
+def test_au_83_nothing_may_go_before_there_is_a_tag() -> None:
+    assert oldest_partition(None) is None
+    assert newest_tag(None) == {}
+
+
+def test_au_111_the_newest_tag_and_the_horizon_are_reported_in_seconds() -> None:
+    assert newest_tag(27_434_880) == {
+        "audiences.newest_tag_seconds": 1_646_092_800.0,
+        "audiences.retention_horizon_seconds": 1_646_006_400.0,
+    }
+
+
+# -- profiles ------------------------------------------------------------------------------------
+
+
+def by_group(entries: list[Entry]) -> dict[bytes, list[TagRecorded]]:
+    """As the state gives them back: by group, in the order of the sort keys."""
+    groups: dict[bytes, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        groups[entry.group].append(entry)
+    return {
+        group: [codec.decode(entry.value) for entry in sorted(found, key=lambda e: e.sort)]
+        for group, found in groups.items()
+    }
+
+
+@settings(deadline=None)
+@given(events=streams)
+def test_au_46_entries_sort_newest_first_and_of_equal_times_the_later_accepted(
+    events: list[TagRecorded],
+) -> None:
+    groups = by_group(profile_entries(events, offsets_of(events)))
+    for cookie in ("a", "b"):
+        for action in ("VIEW", "BUY"):
+            mine = [event for event in events if (event.cookie, event.action) == (cookie, action)]
+            expected = [
+                event for _, event in sorted(enumerate(mine), key=lambda p: (-p[1].time_ms, -p[0]))
+            ]
+            assert groups.get(profile_group(cookie, action), []) == expected
+
+
+@given(
+    times=st.lists(
+        st.sampled_from([-62_135_596_800_000, -1, 0, 1, START, 253_402_300_799_999]), min_size=2
+    )
+)
+def test_au_46_the_order_holds_for_every_time_that_can_be_spelled(times: list[int]) -> None:
+    event = event_of(a_tag())
+    events = [msgspec.structs.replace(event, time_ms=time) for time in times]
+    entries = profile_entries(events, range(2**40, 2**40 + len(events)))
+    assert len({entry.sort for entry in entries}) == len(entries)
+    newest_first = sorted(entries, key=lambda entry: entry.sort)
+    found = [codec.decode(entry.value).time_ms for entry in newest_first]
+    assert found == sorted(times, reverse=True)
+
+
+@settings(deadline=None)
+@given(events=streams, cut=st.integers(0, 12))
+def test_au_46_batches_make_no_difference_to_entries(events: list[TagRecorded], cut: int) -> None:
+    offsets = offsets_of(events)
+    parts = [(events[:cut], offsets[:cut]), (events[cut:], offsets[cut:])]
+    separate = [entry for part in parts for entry in profile_entries(*part)]
+    assert separate == profile_entries(events, offsets)
+
+
+@given(left=st.tuples(st.text(), st.booleans()), right=st.tuples(st.text(), st.booleans()))
+def test_au_42_cookies_and_actions_never_share_a_group(
+    left: tuple[str, bool], right: tuple[str, bool]
+) -> None:
+    groups = [profile_group(cookie, "VIEW" if view else "BUY") for cookie, view in (left, right)]
+    assert (groups[0] == groups[1]) is (left == right)
+
+
+def test_au_26_both_views_read_the_same_topic() -> None:
+    assert profiles.topic is aggregates.topic
+
+
+@settings(deadline=None)
+@given(payload=st.binary(max_size=60))
+def test_au_26_any_stored_bytes_are_an_event_or_said_to_be_none(payload: bytes) -> None:
+    try:
+        assert isinstance(codec.decode(payload), TagRecorded)
+    except PenstockError as error:
+        assert str(error)  # noqa: PT017 - either outcome is right, nothing else is
+
+
+def test_au_48_an_event_survives_its_encoding() -> None:
+    for product in (0, 2**63 - 1, "12486", "\0é😀"):
+        event = event_of(a_tag(product_id=product))
+        assert codec.decode(codec.encode(event)) == event
