@@ -30,9 +30,16 @@ def cli() -> None:
     type=click.Choice(["edge", "api", "work"]),
     help="Run only this role; repeatable. Default: all of them.",
 )
+@click.option("--no-fast-lane", is_flag=True, help="Serve ingest through ASGI, to compare.")
 @click.option("--demo", is_flag=True, help="Feed a small stream of made-up events to itself.")
 def serve(
-    host: str | None, port: int | None, data: str | None, roles: tuple[str, ...], demo: bool
+    host: str | None,
+    port: int | None,
+    data: str | None,
+    roles: tuple[str, ...],
+    *,
+    no_fast_lane: bool,
+    demo: bool,
 ) -> None:
     """Serve HTTP and keep the read models up to date, until stopped."""
     from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
@@ -40,7 +47,8 @@ def serve(
     from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
     from penstock.main import build  # noqa: PLC0415 - heavy
 
-    given = {"host": host, "port": port, "data": data}
+    lane = False if no_fast_lane else None
+    given = {"host": host, "port": port, "data": data, "fast_lane": lane}
     overrides = {name: value for name, value in given.items() if value is not None}
     platform = build(os.environ, overrides, roles=roles or ROLES)
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.edge import Received, Response
-from penstock.core.edge.asgi import Endpoint
+from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
@@ -86,7 +86,7 @@ class Control:
         }
 
     def offer(self) -> None:
-        endpoint = Endpoint(
+        endpoint = AnswerEndpoint(
             operation="control", body_bytes_max=_BODY_BYTES_MAX, answer=self._answer
         )
         self._platform.edge.add("POST", PATH, endpoint)

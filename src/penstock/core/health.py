@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from penstock.core.edge import Received, Response
-from penstock.core.edge.asgi import Endpoint
+from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import PenstockError
 from penstock.core.platform import Platform
 
@@ -27,7 +27,7 @@ class Health:
             ("/metrics", "metrics", self.metrics),
             ("/api/pipeline", "pipeline", self.pipeline),
         ):
-            endpoint = Endpoint(
+            endpoint = AnswerEndpoint(
                 operation=operation, body_bytes_max=1_024, answer=answer, sheds=False
             )
             self._platform.edge.add("GET", path, endpoint)

@@ -19,7 +19,8 @@ import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.edge import Received, Response
-from penstock.core.edge.asgi import Edge, Endpoint
+from penstock.core.edge.asgi import Edge
+from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.ids import Ids
@@ -141,7 +142,7 @@ class Platform:
         async def answer(received: Received) -> Response:
             return await route.handle(received, context)
 
-        endpoint = Endpoint(
+        endpoint = AnswerEndpoint(
             operation=route.operation, body_bytes_max=route.body_bytes_max, answer=answer
         )
         self.edge.add(route.method, route.path, endpoint)
@@ -254,9 +255,9 @@ class ApplicationContext:
             samples.gauge("penstock_application", value, number=name)
 
 
-def _ingest_endpoint(offer: Ingest, settings: Any) -> Endpoint:
+def _ingest_endpoint(offer: Ingest, settings: Any) -> IngestEndpoint:
     handle = offer.handle
-    return Endpoint(
+    return IngestEndpoint(
         operation=offer.operation,
         body_bytes_max=offer.body_bytes_max,
         topic=offer.topic.name,

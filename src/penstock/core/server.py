@@ -12,6 +12,7 @@ import uvicorn
 import uvloop
 
 from penstock.core.control import Control
+from penstock.core.edge.lane import LaneProtocol
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.platform import Platform
@@ -80,7 +81,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     server = _Server(
         uvicorn.Config(
             platform.edge,
-            http="httptools",
+            http=LaneProtocol if settings.fast_lane else "httptools",
             lifespan="off",
             log_config=None,
             access_log=False,

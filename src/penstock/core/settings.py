@@ -46,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(description="Addresses, comma-separated, whose `X-Forwarded-For` is believed."),
     ] = ""
+    fast_lane: Annotated[
+        bool, Meta(description="Serve plain ingest requests without the overhead of ASGI.")
+    ] = True
     admin: Annotated[
         bool,
         Meta(description="Offer `reset` on the control socket. For test rigs only."),
