@@ -18,6 +18,10 @@ RUN ?= smoke
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
 
+# What `check` runs: without marked tests, and without those that live by the clock or kill things.
+UNIT := -m 'not e2e and not faults and not slow' --ignore=tests/e2e --ignore=tests/faults \
+  $(addprefix --ignore=tests/load/test_,cli.py crash.py run.py)
+
 export UV_CACHE_DIR ?= $(CURDIR)/.make/uv
 export PIP_CACHE_DIR ?= $(CURDIR)/.make/pip
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/.venv
@@ -52,7 +56,7 @@ run: $(STAMP) ## Serve http://127.0.0.1:8080 and feed it a small demo stream
 
 .PHONY: check
 check: $(STAMP) static ## Format, lint, types, imports, tidiness and unit tests: under a minute
-	$(BIN)/pytest -q -m 'not e2e and not faults and not slow' $(ARGS)
+	$(BIN)/pytest -q $(UNIT) $(ARGS)
 
 .PHONY: static
 static: $(STAMP) ## The part of `check` that runs no code of ours
