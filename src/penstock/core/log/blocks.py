@@ -1,6 +1,7 @@
 """The bytes of a block: many records framed together, compressed when that pays, checksummed."""
 
 import sys
+import threading
 import zlib
 from collections.abc import Sequence
 
@@ -21,6 +22,7 @@ _ZSTD_LEVEL = 1
 _RAW, _ZSTD = b"r", b"z"
 _BLOCK_BYTES_MAX = 1 << 30
 
+_compressor = threading.local()
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[bytes]).decode
 
@@ -33,7 +35,15 @@ def pack(payloads: Sequence[bytes]) -> bytes:
     framed = _encode(payloads)
     if len(framed) < _COMPRESS_FROM_BYTES:
         return _RAW + framed
-    return _ZSTD + zstd.compress(framed, _ZSTD_LEVEL)
+    return _ZSTD + _compress(framed)
+
+
+def _compress(framed: bytes) -> bytes:
+    """One frame. A compressor is dear to make and cheap to use again, in its own thread."""
+    compressor: zstd.ZstdCompressor | None = getattr(_compressor, "zstd", None)
+    if compressor is None:
+        compressor = _compressor.zstd = zstd.ZstdCompressor(_ZSTD_LEVEL)
+    return compressor.compress(framed, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
 def unpack(body: bytes) -> list[bytes]:

@@ -29,11 +29,10 @@ CREATE TABLE IF NOT EXISTS ledger (
   PRIMARY KEY (minute, topic)
 ) WITHOUT ROWID;
 """
-_LEDGER = """
-INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+_ADD_UP = """ON CONFLICT DO UPDATE SET
   received = received + excluded.received, stored = stored + excluded.stored,
-  duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected
-"""
+  duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""
+_LEDGER = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) " + _ADD_UP
 
 
 class _TopicWrite:
@@ -101,10 +100,10 @@ class SqliteFile:
         rejected: dict[str, int],
     ) -> list[list[Receipt]]:
         """Commit, synced. Raise `apsw.Error` with nothing stored and `ends` as they were."""
-        created = dict(self._topics)
-        run = self._connection.execute
-        run("BEGIN IMMEDIATE")
+        known = dict(self._topics)
         try:
+            if self._needs_several_statements(transaction, group, rejected):
+                self._connection.execute("BEGIN IMMEDIATE")
             receipts = [[self._add(transaction, a) for a in appends] for appends in group]
             for topic, count in rejected.items():
                 written = self._topic(transaction, topic)
@@ -112,16 +111,38 @@ class SqliteFile:
                 written.rejected += count
             for topic_write in transaction.topics.values():
                 self._store(transaction, topic_write)
-            self._sweep(transaction)
-            run("COMMIT")
-        except BaseException:
-            self._topics = created
             if self._connection.in_transaction:
-                run("ROLLBACK")
+                self._sweep(transaction)
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._topics = known
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
         for name, written in transaction.topics.items():
             self.ends[name] = written.first + len(written.payloads)
         return receipts
+
+    def _needs_several_statements(
+        self,
+        transaction: Transaction,
+        group: Sequence[Sequence[Append]],
+        rejected: dict[str, int],
+    ) -> bool:
+        """Most groups are one block of one topic: a single statement, which is a transaction of
+        its own. It gives the interpreter up once; each further one would ask for it back.
+        """
+        if rejected or transaction.now_ms // 60_000 != self._swept_minute:
+            return True
+        topics = set()
+        records = 0
+        for appends in group:
+            for append in appends:
+                if append.idempotency_key:
+                    return True
+                topics.add(append.topic)
+                records += len(append.payloads)
+        return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self.ends.keys()
 
     def _add(self, transaction: Transaction, append: Append) -> Receipt:
         written = self._topic(transaction, append.topic)
@@ -145,16 +166,20 @@ class SqliteFile:
 
     def _store(self, transaction: Transaction, written: _TopicWrite) -> None:
         now = transaction.now_ms
+        counts = (written.received, written.duplicate, written.rejected)
+        if not written.payloads:
+            received, duplicate, refused = counts
+            account = (now // 60_000, written.id, received, 0, duplicate, refused)
+            self._connection.execute(_LEDGER, account)
         for start in range(0, len(written.payloads), blocks.RECORDS_MAX):
             part = written.payloads[start : start + blocks.RECORDS_MAX]
             first = written.first + start
             body = blocks.pack(part)
             self._connection.execute(
-                f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - an integer
-                (first, len(part), now, blocks.checksum(first, len(part), body), body),
+                f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (first, len(part), now, *counts, blocks.checksum(first, len(part), body), body),
             )
-        counts = (written.received, len(written.payloads), written.duplicate, written.rejected)
-        self._connection.execute(_LEDGER, (now // 60_000, written.id, *counts))
+            counts = (0, 0, 0)
 
     def _topic(self, transaction: Transaction, name: str) -> _TopicWrite:
         written = transaction.topics.get(name)
@@ -171,7 +196,13 @@ class SqliteFile:
         topic_id = self._connection.last_insert_rowid()
         run(
             f"CREATE TABLE blocks_{topic_id} (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, "
-            "at_ms INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL)"
+            "at_ms INTEGER NOT NULL, received INTEGER NOT NULL, duplicate INTEGER NOT NULL, "
+            "rejected INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL)"
+        )
+        run(
+            f"CREATE TRIGGER account_{topic_id} AFTER INSERT ON blocks_{topic_id} BEGIN "
+            f"INSERT INTO ledger VALUES (NEW.at_ms / 60000, {topic_id}, NEW.received, NEW.count, "
+            f"NEW.duplicate, NEW.rejected) {_ADD_UP}; END"
         )
         self._topics[name] = topic_id
 
@@ -193,7 +224,7 @@ class SqliteFile:
         topic_id = self._topics.get(topic)
         if topic_id is None:
             return 0
-        found = self._connection.execute(f"SELECT min(first) FROM blocks_{topic_id}").get  # noqa: S608
+        found = self._connection.execute(f"SELECT min(first) FROM blocks_{topic_id}").get
         return int(str(found or 0))
 
     def close(self) -> None:
@@ -243,7 +274,7 @@ class SqliteReader:
     def _rows(self, topic_id: int, offset: int) -> Iterator[tuple[int, int, int, int, bytes]]:
         table = f"blocks_{topic_id}"
         cursor = self._connection.execute(
-            f"SELECT first, count, at_ms, checksum, body FROM {table} WHERE first >= "  # noqa: S608
+            f"SELECT first, count, at_ms, checksum, body FROM {table} WHERE first >= "
             f"coalesce((SELECT max(first) FROM {table} WHERE first <= ?), 0) ORDER BY first",
             (offset,),
         )
@@ -285,7 +316,7 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
 
 def _end(connection: apsw.Connection, topic_id: int) -> int:
     found = connection.execute(
-        f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"  # noqa: S608
+        f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
     ).get
     return int(str(found or 0))
 

@@ -151,7 +151,7 @@ def _table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> 
     def summary(name: str) -> dict[str, tuple[object, ...]]:
         retained = table.retained.format(table=name)
         rows = warehouse.query(
-            f"SELECT _partition_id, count(), sum(cityHash64(*)) FROM {name} "  # noqa: S608 - our names
+            f"SELECT _partition_id, count(), sum(cityHash64(*)) FROM {name} "
             f"WHERE {retained} GROUP BY _partition_id",
             {},
         )
