@@ -231,11 +231,8 @@ class ApplicationContext:
         )
         return rows
 
-    async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
-        found: list[list[bytes]] = await self._platform.run(
-            partial(_first_of_each, self._stores, space, groups, limit)
-        )
-        return found
+    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
+        return self._stores.state.first(space, group, limit)
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         consumer = self._platform.consumers[projection]
@@ -264,12 +261,6 @@ def _ingest_endpoint(offer: Ingest, settings: Any) -> IngestEndpoint:
         encode=offer.topic.codec().encode,
         ingest=lambda received: handle(received, settings),
     )
-
-
-def _first_of_each(
-    stores: Stores, space: str, groups: Sequence[bytes], limit: int
-) -> list[list[bytes]]:
-    return [stores.state.first(space, group, limit) for group in groups]
 
 
 def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:

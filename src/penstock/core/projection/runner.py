@@ -8,6 +8,7 @@ that never will are parked by the sink; too many in a row stop the consumer, lou
 import asyncio
 import random
 import threading
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
@@ -69,7 +70,7 @@ class Consumer:
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
         self._failures = 0
-        self._target = 0
+        self._idle = False
         self._waiters_lock = threading.Lock()
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread: threading.Thread | None = None
@@ -78,7 +79,7 @@ class Consumer:
 
     def start(self) -> None:
         self.state = "running"
-        self._log.listen(self.projection.topic.name, self._wake.set)
+        self._log.listen(self.projection.topic.name, self._stir)
         name = f"penstock-{self.projection.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -95,11 +96,11 @@ class Consumer:
         return self._pause
 
     def _run(self) -> None:
-        reader = self._log.reader()
         try:
             while not self._stopping.is_set():
                 try:
-                    self._follow(reader)
+                    with closing(self._log.reader()) as reader:
+                        self._follow(reader)
                 except (Stopped, Misconfigured) as error:
                     self._fail(error, "stopped")
                     return
@@ -108,7 +109,6 @@ class Consumer:
                     self._fail(error, "retrying")
                     self._stopping.wait(_backoff(self._failures))
         finally:
-            reader.close()
             self._release(float("inf"))
 
     def _follow(self, reader: Reader) -> None:
@@ -117,14 +117,27 @@ class Consumer:
             self.resume(reader)
         self._recover()
         while not self._stopping.is_set():
-            wait = self._due()
-            if wait > 0:
-                self._wake.wait(wait)
-                self._wake.clear()
+            if self._rests():
                 continue
             with self._pause:
                 self.step(reader, self.projection.flush.block_records)
             self._recover()
+
+    def _rests(self) -> bool:
+        """Sleep until the next batch is due; False at once when it is."""
+        self._idle = self._behind() <= 0
+        # Looked at again after `_idle` was set: what came in between would stir nobody.
+        wait = self._due()
+        if wait > 0:
+            self._wake.wait(wait)
+            self._wake.clear()
+        self._idle = False
+        return wait > 0
+
+    def _stir(self) -> None:
+        """New records, told on the log's thread: only one who has nothing to do need hear it."""
+        if self._idle:
+            self._wake.set()
 
     def _recover(self) -> None:
         if self._failures:
@@ -134,12 +147,23 @@ class Consumer:
     # -- work -----------------------------------------------------------------------------------
 
     def resume(self, reader: Reader) -> None:
+        was, counted = self.position, self.counts
         resume = self.sink.resume(self._log.identity, self.partition)
+        self._check_end(reader, resume.again or resume.position)
         self.position = resume.position
         if resume.again is not None:
-            counted = self.counts
             self.step(reader, resume.again - resume.position)
-            self.counts = counted
+            if was >= resume.again:
+                self.counts = counted
+
+    def _check_end(self, reader: Reader, known: int) -> None:
+        """New records must not get offsets that are already in."""
+        topic, name = self.projection.topic.name, self.projection.name
+        if known and reader.read(topic, self.partition, known - 1, 1).next < known:
+            raise Misconfigured(
+                f"{name} has the records before offset {known}, and the log ends earlier: it was "
+                f"restored from an older copy; run `penstock rebuild {name} --from-scratch`"
+            )
 
     def step(self, reader: Reader, limit: int) -> int:
         """Carry at most `limit` records over; how many there were."""
@@ -171,21 +195,25 @@ class Consumer:
             self._logger.warning(
                 "projection.parked", first=batch.first, next=batch.next, parked=outcome.parked
             )
-        self._in_a_row = self._in_a_row + outcome.parked if outcome.parked == records else 0
+        damaged = sum(damage.next - damage.first for damage in batch.damages)
+        poison = outcome.parked - damaged
+        if records > damaged:
+            self._in_a_row = self._in_a_row + poison if poison == records - damaged else 0
         if self._in_a_row >= PARKED_IN_A_ROW_MAX:
             raise Stopped(
                 f"the last {self._in_a_row} records could not be projected; correct the projection "
                 "and restart; they are in the dead letters"
             )
 
+    def _behind(self) -> int:
+        return self._log.end(self.projection.topic.name, self.partition) - self.position
+
     def _due(self) -> float:
         """Seconds until the next batch; 0 now."""
-        backlog = self._log.end(self.projection.topic.name, self.partition) - self.position
+        backlog = self._behind()
         if backlog <= 0:
             self._waiting_since = None
             return _IDLE_SECONDS
-        if self._target > self.position:
-            return 0.0
         now = self._clock.monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
@@ -209,22 +237,23 @@ class Consumer:
     # -- being asked ----------------------------------------------------------------------------
 
     async def reach(self, offset: int, timeout_seconds: float) -> bool:
-        """Wait until every record before `offset` is in; False when the time is up."""
+        """Wait until every record before `offset` is in; False when the time is up.
+
+        It is a wait, not a push: the flush policy still chooses the moment.
+        """
         if self.position >= offset:
             return True
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         with self._waiters_lock:
             self._waiters.append((offset, loop, future))
-            self._target = max(self._target, offset)
-        self._wake.set()
         if self.position >= offset:
             return True
         try:
             await asyncio.wait_for(future, timeout_seconds)
         except TimeoutError:
             return False
-        return True
+        return self.position >= offset  # a consumer that ends lets everybody go
 
     def _release(self, position: float) -> None:
         if not self._waiters:
@@ -232,8 +261,10 @@ class Consumer:
         with self._waiters_lock:
             reached = [waiter for waiter in self._waiters if waiter[0] <= position]
             self._waiters = [waiter for waiter in self._waiters if waiter[0] > position]
-        for _, loop, future in reached:
-            loop.call_soon_threadsafe(_resolve, future)
+        for loop in {loop for _, loop, _ in reached}:
+            futures = [future for _, own, future in reached if own is loop]
+            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, futures)
 
     def status(self) -> Status:
         end = self._log.end(self.projection.topic.name, self.partition)
@@ -273,9 +304,10 @@ class Consumer:
         samples.counter("penstock_projection_retries", status.retries, projection=name)
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
 
 
 def _backoff(failures: int) -> float:
