@@ -1,0 +1,257 @@
+"""The thread that carries the log into a projection: following, waiting, retrying, stopping."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from penstock.core.clock import SystemClock
+from penstock.core.log.memory import MemoryLog
+from penstock.core.projection import Projection
+from penstock.core.projection.flush import Flush
+from penstock.core.projection.retention import Retention
+from penstock.core.projection.runner import PARKED_IN_A_ROW_MAX, Consumer
+from penstock.core.projection.sinks import TableSink, sink
+from penstock.core.telemetry import METRICS, Samples
+from support import notes
+from support.clock import MovedClock
+from support.lines import Lines
+from support.logs import add
+from support.notes import Unreliable, note, rows_of
+from support.stores import open_state, stores
+
+PATIENCE_SECONDS = 20.0
+
+
+class Running:
+    """A table and a fold over real stores, each on its own thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = MovedClock()
+        self.log = MemoryLog(self.clock)
+        self.state = open_state(folder)
+        self.warehouse: Unreliable = notes.open_unreliable(folder)
+        self.stores = stores(self.warehouse, self.state, self.clock)
+        self.lines = Lines()
+        self.table = self.consumer(notes.table)
+        self.fold = self.consumer(notes.fold)
+
+    def consumer(self, projection: Projection) -> Consumer:
+        inner = sink(projection, self.stores)
+        return Consumer(projection, inner, self.log, SystemClock(), self.lines.logger)
+
+    def start(self) -> None:
+        self.table.start()
+        self.fold.start()
+
+    def close(self) -> None:
+        self.table.stop()
+        self.fold.stop()
+        self.warehouse.close()
+        self.state.close()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Running]:
+    made = Running(tmp_path)
+    yield made
+    made.close()
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+def reach(consumer: Consumer, offset: int, seconds: float = PATIENCE_SECONDS) -> bool:
+    return asyncio.run(consumer.reach(offset, seconds))
+
+
+def exactly(count: int) -> list[tuple[int, int, int]]:
+    return [(n, n, n) for n in range(count)]
+
+
+def test_what_was_there_and_what_comes_is_carried_over(running: Running) -> None:
+    note(running.log, *range(100))
+    running.start()
+    assert reach(running.table, 100)
+    for n in range(100, 130):
+        note(running.log, n)
+    assert reach(running.table, 130)
+    assert reach(running.fold, 130)
+    assert rows_of(running.warehouse) == exactly(130)
+    assert running.table.counts.projected == running.fold.counts.projected == 130
+    assert (running.table.state, running.table.last_error) == ("running", "")
+
+
+def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_or_doubled(
+    running: Running,
+) -> None:
+    running.start()
+    note(running.log, *range(10))
+    assert reach(running.table, 10)
+    running.warehouse.faults = ["refuse", "lose the reply", "refuse", "refuse"]
+    note(running.log, *range(10, 90))
+    wait_until(lambda: running.table.state == "retrying")
+    status = running.table.status()
+    assert status.lag_records == 80
+    assert status.lag_seconds >= 0.0
+    assert "Unavailable" in status.last_error
+    assert reach(running.fold, 90), "the other projection goes on"
+    assert reach(running.table, 90)
+    wait_until(lambda: running.table.state == "running")
+    assert rows_of(running.warehouse) == exactly(90)
+    assert notes.counted_in_view(running.warehouse) == 90
+    assert running.table.counts.projected == 90
+    assert running.table.status().retries == 4
+    assert running.table.status().last_error == ""
+    assert len(running.lines.named("projection.failed")) == 4
+    assert running.lines.named("projection.recovered")[0]["attempts"] >= 1
+
+
+def test_stopping_ends_a_consumer_that_is_waiting_to_try_again(running: Running) -> None:
+    running.warehouse.faults = ["refuse"] * 1_000
+    note(running.log, 1)
+    running.table.start()
+    wait_until(lambda: running.table.retries >= 5)
+    began = time.monotonic()
+    running.table.stop()
+    assert time.monotonic() - began < 2.0
+
+
+def test_a_consumer_that_stops_says_so_and_keeps_nobody_waiting(running: Running) -> None:
+    bad = PARKED_IN_A_ROW_MAX + notes.table.flush.block_records
+    add(running.log, *[b"no event"] * bad)
+    note(running.log, *range(50))
+    running.table.start()
+    assert not reach(running.table, bad + 50)
+    wait_until(lambda: running.table.state == "stopped")
+    assert "correct the projection" in running.table.last_error
+    (line,) = running.lines.named("projection.failed")
+    assert (line["level"], line["state"]) == ("error", "stopped")
+
+
+def test_a_store_of_another_log_stops_the_consumer_with_the_remedy(running: Running) -> None:
+    note(running.log, 1)
+    running.table.start()
+    assert reach(running.table, 1)
+    running.table.stop()
+    running.log = MemoryLog(running.clock)
+    other = running.consumer(notes.table)
+    other.start()
+    wait_until(lambda: other.state == "stopped")
+    assert "penstock rebuild tests_notes --from-scratch" in other.last_error
+    other.stop()
+
+
+# -- waiting ------------------------------------------------------------------------------------
+
+
+def test_waiting_for_what_is_in_already_ends_at_once(running: Running) -> None:
+    note(running.log, 1, 2, 3)
+    running.table.start()
+    assert reach(running.table, 3)
+    assert reach(running.table, 3, seconds=0.0)
+    assert reach(running.table, 0, seconds=0.0)
+
+
+def test_waiting_ends_when_the_time_is_up(running: Running) -> None:
+    running.warehouse.faults = ["refuse"] * 1_000
+    note(running.log, 1)
+    running.table.start()
+    began = time.monotonic()
+    assert not reach(running.table, 1, seconds=0.1)
+    assert time.monotonic() - began < 2.0
+
+
+def test_whoever_waits_makes_a_lazy_policy_hurry(running: Running) -> None:
+    lazy = running.consumer(replace(notes.table, flush=Flush.time(3_600.0)))
+    lazy.start()
+    note(running.log, *range(5))
+    assert not reach(lazy, 6, seconds=0.0)
+    assert reach(lazy, 5)
+    assert rows_of(running.warehouse) == exactly(5)
+    lazy.stop()
+
+
+def test_one_who_gave_up_waiting_does_not_trouble_the_consumer_later(running: Running) -> None:
+    running.warehouse.faults = ["refuse"] * 3
+    note(running.log, 1)
+    running.table.start()
+    assert not reach(running.table, 1, seconds=0.01)  # its event loop is closed now
+    assert reach(running.table, 1)
+    assert running.table.retries == 3
+
+
+def test_readers_see_their_own_writes(running: Running) -> None:
+    running.start()
+    for n in range(20):
+        note(running.log, n, word=f"word {n}")
+        assert reach(running.fold, n + 1)
+        assert running.state.first("tests.notes", b"word %d" % n, 10) == [b"%d" % n]
+
+
+def test_while_it_is_paused_a_consumer_does_nothing(running: Running) -> None:
+    running.table.start()
+    note(running.log, 0)
+    assert reach(running.table, 1)
+    with running.table.paused():
+        note(running.log, 1)
+        assert not reach(running.table, 2, seconds=0.2)
+        assert rows_of(running.warehouse) == exactly(1)
+    assert reach(running.table, 2)
+
+
+def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None:
+    consumer = Consumer(
+        notes.table, sink(notes.table, running.stores), running.log, running.clock,
+        running.lines.logger,
+    )  # fmt: skip
+    reader = running.log.reader()
+    note(running.log, 0)
+    consumer.step(reader, 10)
+    running.clock.step_hours(-1)
+    note(running.log, 1)
+    assert consumer.status().lag_records == 1
+    assert consumer.status().lag_seconds >= 0.0
+    running.clock.step_hours(3)
+    assert consumer.step(reader, 10) == 1
+    assert rows_of(running.warehouse) == exactly(2)
+    assert consumer.status().lag_seconds == 0.0
+
+
+def test_a_consumer_reports_under_names_that_are_explained(running: Running) -> None:
+    note(running.log, 1)
+    running.table.start()
+    assert reach(running.table, 1)
+    samples = Samples()
+    running.table.sample(samples)
+    assert set(samples.families) <= set(METRICS)
+    values = {name: family.samples[0].value for name, family in samples.families.items()}
+    assert values["penstock_projection_records"] == 1
+    assert values["penstock_projection_lag_records"] == 0
+
+
+# -- retention ----------------------------------------------------------------------------------
+
+
+def test_retention_drops_the_outdated_partitions_and_no_other(running: Running) -> None:
+    note(running.log, *range(9))
+    expiring = replace(notes.table, expired=lambda seen: seen - 8 if seen >= 9 else None)
+    consumer = running.consumer(expiring)
+    retention = Retention(running.warehouse, running.lines.logger)
+    assert retention.expire(consumer) == 0
+    consumer.step(running.log.reader(), 3)
+    assert retention.expire(consumer) == 0
+    consumer.step(running.log.reader(), 100)
+    assert isinstance(consumer.sink, TableSink)
+    assert consumer.sink.carry == 9
+    assert retention.expire(consumer) == 1  # partition 0 of 0, 1 and 2
+    assert [row[0] for row in rows_of(running.warehouse)] == [1, 2, 4, 5, 7, 8]
+    assert retention.expire(consumer) == 0
+    assert retention.expire(running.fold) == 0
