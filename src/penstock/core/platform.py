@@ -29,6 +29,7 @@ from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.projection import Table
+from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.parking import Parking
 from penstock.core.projection.retention import Retention
 from penstock.core.projection.runner import Consumer
@@ -172,6 +173,25 @@ class Platform:
             job.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._closing.close()
+
+    def reset(self) -> None:
+        """Forget every event and every view. Blocks; events that arrive meanwhile may go too."""
+        stores = self.require_stores()
+        if not isinstance(self.follow, SqliteLog):
+            raise NotReady("only a process with all roles can be reset")
+        for consumer in self.consumers.values():
+            consumer.stop()
+        self.follow.clear()
+        for manifest in self.manifests:
+            for projection in manifest.projections:
+                if isinstance(projection, Table):
+                    stores.warehouse.drop(projection.table)
+                else:
+                    stores.state.drop(projection.space)
+            stores.warehouse.create(sql.schema(manifest.package))
+        stores.state.drop(DEAD_LETTERS)
+        for consumer in self.consumers.values():
+            consumer.start()
 
     async def run(self, work: "partial[Any]") -> Any:
         """Blocking work, off the event loop."""

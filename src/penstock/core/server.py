@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 import uvloop
 
+from penstock.core.admin import admin_edge
 from penstock.core.control import Control
 from penstock.core.edge.lane import LaneProtocol
 from penstock.core.errors import Misconfigured
@@ -23,6 +24,7 @@ _GC_ALLOCATIONS = 50_000
 """Requests leave no cycles behind: look for them less often than after every 700 objects."""
 _KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2_048
+_WATCH_SECONDS = 0.5
 
 Ready = Callable[[str], None]
 Beside = Callable[[str], Coroutine[None, None, None]]
@@ -69,6 +71,35 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
+class _Admin(uvicorn.Server):
+    """Lives and ends with the server beside it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _admin(platform: Platform) -> None:
+    """Serve the admin listener until cancelled."""
+    config = uvicorn.Config(admin_edge(platform), lifespan="off", log_config=None, access_log=False)
+    server = _Admin(config)
+    serving = asyncio.create_task(
+        server.serve([_listen("127.0.0.1", platform.settings.admin_port)])
+    )
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def _watch(platform: Platform, server: uvicorn.Server) -> None:
+    """End a process that can make nothing durable any more; a new one recovers."""
+    while platform.log is None or not platform.log.failure().startswith("fatal"):  # noqa: ASYNC110 - it fails on a thread of its own
+        await asyncio.sleep(_WATCH_SECONDS)
+    server.should_exit = True
+
+
 async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> None:
     settings = platform.settings
     sockets = [_listen(settings.host, settings.port)]
@@ -101,12 +132,16 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     url = f"http://{host}:{port}"
     door = control.open(url) if control is not None else None
     helpers = [asyncio.create_task(task(url)) for task in beside]
+    helpers.append(asyncio.create_task(_watch(platform, server)))
+    if settings.admin_port:
+        helpers.append(asyncio.create_task(_admin(platform)))
     ready(url)
     try:
         await serving
     finally:
         for helper in helpers:
             helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
         if door is not None:
             door.unlink(missing_ok=True)
 

@@ -49,10 +49,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fast_lane: Annotated[
         bool, Meta(description="Serve plain ingest requests without the overhead of ASGI.")
     ] = True
-    admin: Annotated[
-        bool,
-        Meta(description="Offer `reset` on the control socket. For test rigs only."),
-    ] = False
+    admin_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="Port, on the loopback only, of `POST /admin/reset`, which forgets "
+            "everything. For test rigs; 0: off.",
+        ),
+    ] = 0
     log_level: Annotated[
         str,
         Meta(

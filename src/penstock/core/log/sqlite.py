@@ -49,7 +49,7 @@ class SqliteLog:
         self._file = SqliteFile(path, vfs=vfs, writable=True)
         self.identity = self._file.identity
         self.commits = 0
-        self._queue: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Submission | threading.Event | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._queued_records = 0
         self._queued_bytes = 0
@@ -81,6 +81,12 @@ class SqliteLog:
         with self._lock:
             self._rejected[topic] = self._rejected.get(topic, 0) + rejected
 
+    def clear(self) -> None:
+        """Forget every record and become another log; blocks until done."""
+        cleared = threading.Event()
+        self._queue.put(cleared)
+        cleared.wait()
+
     def failure(self) -> str:
         return self._failed
 
@@ -102,6 +108,9 @@ class SqliteLog:
             while True:
                 if first is None:
                     open_for_more = False
+                elif isinstance(first, threading.Event):
+                    self._forget()
+                    first.set()
                 else:
                     group.append(first)
                 if self._queue.empty():
@@ -110,6 +119,12 @@ class SqliteLog:
             if group:
                 self._settle(group)
         self._commit_tallies()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._rejected = {}
+        self._file.clear()
+        self.identity = self._file.identity
 
     def _settle(self, group: list[_Submission]) -> None:
         outcome = self._commit(group)

@@ -220,6 +220,18 @@ class SqliteFile:
         )
         run("DELETE FROM ledger WHERE minute < ?", (minute - _LEDGER_DAYS * 1440,))
 
+    def clear(self) -> None:
+        with self._connection:
+            for topic_id in self._topics.values():
+                self._connection.execute(f"DELETE FROM blocks_{topic_id}")
+            self._connection.execute("DELETE FROM idempotency")
+            self._connection.execute("DELETE FROM ledger")
+            self.identity = str(uuid4())
+            self._connection.execute(
+                "UPDATE meta SET value = ? WHERE key = 'identity'", (self.identity,)
+            )
+        self.ends = dict.fromkeys(self._topics, 0)
+
     def start(self, topic: str) -> int:
         topic_id = self._topics.get(topic)
         if topic_id is None:

@@ -60,6 +60,11 @@ class Flush:
         """
         return cls(wait_seconds=wait_seconds, share=share)
 
+    @property
+    def gathers(self) -> bool:
+        """Whether more records may make a backlog due before its time."""
+        return self.records is not None or self.bytes is not None
+
     def wait(self, backlog: Backlog) -> float:
         """Seconds until the backlog is due; 0.0: now."""
         if self.records is not None and backlog.records >= self.records:

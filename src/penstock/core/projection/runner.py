@@ -79,7 +79,9 @@ class Consumer:
 
     def start(self) -> None:
         self.state = "running"
-        self._log.listen(self.projection.topic.name, self._stir)
+        self._stopping.clear()
+        if self._thread is None:
+            self._log.listen(self.projection.topic.name, self._stir)
         name = f"penstock-{self.projection.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -125,7 +127,7 @@ class Consumer:
 
     def _rests(self) -> bool:
         """Sleep until the next batch is due; False at once when it is."""
-        self._idle = self._behind() <= 0
+        self._idle = self._behind() <= 0 or self.projection.flush.gathers
         # Looked at again after `_idle` was set: what came in between would stir nobody.
         wait = self._due()
         if wait > 0:
@@ -135,7 +137,7 @@ class Consumer:
         return wait > 0
 
     def _stir(self) -> None:
-        """New records, told on the log's thread: only one who has nothing to do need hear it."""
+        """New records, told on the log's thread: only one who waits for more need hear it."""
         if self._idle:
             self._wake.set()
 
