@@ -19,7 +19,7 @@ from penstock.core.telemetry import METRICS, Samples
 from support import notes
 from support.clock import MovedClock
 from support.lines import Lines
-from support.logs import add
+from support.logs import TOPIC, add
 from support.notes import Unreliable, note, rows_of
 from support.stores import open_state, stores
 
@@ -169,14 +169,26 @@ def test_waiting_ends_when_the_time_is_up(running: Running) -> None:
     assert time.monotonic() - began < 2.0
 
 
-def test_whoever_waits_makes_a_lazy_policy_hurry(running: Running) -> None:
+def test_whoever_waits_does_not_push(running: Running) -> None:
     lazy = running.consumer(replace(notes.table, flush=Flush.time(3_600.0)))
     lazy.start()
     note(running.log, *range(5))
-    assert not reach(lazy, 6, seconds=0.0)
-    assert reach(lazy, 5)
-    assert rows_of(running.warehouse) == exactly(5)
+    assert not reach(lazy, 5, seconds=0.2)
+    assert rows_of(running.warehouse) == []
     lazy.stop()
+
+
+def test_a_backlog_goes_in_as_soon_as_it_is_large_enough(running: Running) -> None:
+    for flush in (Flush.size(5, wait_seconds=3_600.0), Flush.hybrid(5, 3_600.0)):
+        gathering = running.consumer(replace(notes.table, flush=flush))
+        gathering.start()
+        at = running.log.end(TOPIC, 0)
+        note(running.log, *range(at, at + 3))
+        assert not reach(gathering, at + 3, seconds=0.2)
+        note(running.log, *range(at + 3, at + 6))
+        assert reach(gathering, at + 6)
+        gathering.stop()
+    assert rows_of(running.warehouse) == exactly(12)
 
 
 def test_one_who_gave_up_waiting_does_not_trouble_the_consumer_later(running: Running) -> None:
