@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -74,11 +75,13 @@ class Blast:
         name = status.decode()
         self.statuses[name] = self.statuses.get(name, 0) + 1
 
-    async def run(self, host: str, port: int, connections: int, seconds: float) -> dict[str, object]:
+    async def run(
+        self, host: str, port: int, connections: int, seconds: float
+    ) -> dict[str, object]:
         loop = asyncio.get_running_loop()
         opened = [
-            await loop.create_connection(lambda i=i: Connection(self, i * 7919), host, port)  # type: ignore[misc]
-            for i in range(connections)
+            await loop.create_connection(partial(Connection, self, index * 7919), host, port)
+            for index in range(connections)
         ]
         await asyncio.sleep(min(1.0, seconds / 4))
         self.measuring = True

@@ -4,9 +4,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
@@ -33,12 +32,13 @@ def list_letters(projection: str, limit: int, data: str | None) -> None:
     if not letters:
         click.echo("no dead letters")
         return
-    table = Table("projection", "partition", "offset", "records", "since", "code", "reason")
-    for letter in letters:
-        name = (letter.projection, str(letter.partition), str(letter.offset))
-        count = str(letter.next - letter.offset)
-        table.add_row(*name, count, _at(letter), letter.code, letter.reason)
-    Console().print(table)
+    rows = [
+        (letter.projection, str(letter.partition), str(letter.offset),
+         str(letter.next - letter.offset), _at(letter), letter.code, letter.reason)
+        for letter in letters
+    ]  # fmt: skip
+    head = ("projection", "partition", "offset", "records", "since", "code", "reason")
+    echo_rows(head, rows)
 
 
 @dead_letters.command()

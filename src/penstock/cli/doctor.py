@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
@@ -50,12 +50,7 @@ def doctor(data: str | None, *, deep: bool) -> None:
     if deep:
         checks.append(_blocks)
     findings = [finding for check in checks for finding in check(settings)]
-    table = Table("check", "verdict", "detail")
-    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
-    for finding in findings:
-        colour = colours[finding.verdict]
-        table.add_row(finding.check, f"[{colour}]{finding.verdict}[/]", finding.detail)
-    Console().print(table)
+    echo_rows(("check", "verdict", "detail"), findings)
     if any(finding.verdict == "fail" for finding in findings):
         sys.exit(1)
 
@@ -127,7 +122,7 @@ def _limits(settings: "Settings") -> Iterator[Finding]:
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
-    path = settings.folder / "log.db"
+    path = Path(urlsplit(settings.log_url).path)
     if not path.exists():
         yield Finding("log", "ok", "there is none yet")
         return
@@ -147,7 +142,7 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
     from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
     from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
 
-    path = settings.folder / "log.db"
+    path = Path(urlsplit(settings.log_url).path)
     if not path.exists():
         return
     with closing(SqliteReader(path)) as reader:

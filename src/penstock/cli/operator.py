@@ -3,8 +3,8 @@
 import sys
 
 import click
-from rich.console import Console
-from rich.table import Table
+
+from penstock.cli.listing import echo_rows
 
 data_option = click.option(
     "--data", type=click.Path(file_okay=False), help="Folder of the embedded engines."
@@ -52,13 +52,12 @@ def topics(data: str | None) -> None:
     """List the log's topics, their offsets, and how far each projection is."""
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
-    table = Table("topic", "partition", "first", "next", "projection", "position", "behind")
-    for column in table.columns:
-        column.overflow = "fold"
     with operations(data) as operating:
-        for line in operating.topics():
-            head = (line.topic, str(line.partition), str(line.start), str(line.end))
-            for name, position in line.projections.items() or [("", line.end)]:
-                table.add_row(*head, name, str(position), str(line.end - position))
-                head = ("", "", "", "")
-    Console().print(table)
+        lines = operating.topics()
+    rows = [
+        (line.topic, str(line.partition), str(line.start), str(line.end), name, str(position),
+         str(line.end - position))
+        for line in lines
+        for name, position in line.projections.items() or [("", line.end)]
+    ]  # fmt: skip
+    echo_rows(("topic", "partition", "first", "next", "projection", "position", "behind"), rows)

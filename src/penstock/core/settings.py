@@ -69,9 +69,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str,
         Meta(pattern="^(auto|json|console)$", description="auto: console on a terminal."),
     ] = "auto"
-    body_bytes_max: Annotated[
-        Bytes, Meta(description="Largest request body where a route sets no lower limit.")
-    ] = 1_048_576
     head_bytes_max: Annotated[
         Bytes, Meta(description="Largest request line and headers together.")
     ] = 16_384
@@ -109,15 +106,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def log_url(self) -> str:
-        return self.log or f"sqlite:///{self.folder.absolute()}/log.db"
+        return self.log or f"sqlite://{self.folder.absolute()}/log.db"
 
     @property
     def warehouse_url(self) -> str:
-        return self.warehouse or f"chdb:///{self.folder.absolute()}/warehouse"
+        return self.warehouse or f"chdb://{self.folder.absolute()}/warehouse"
 
     @property
     def state_url(self) -> str:
-        return self.state or f"rocksdb:///{self.folder.absolute()}/state"
+        return self.state or f"rocksdb://{self.folder.absolute()}/state"
 
 
 S = TypeVar("S", bound=msgspec.Struct)

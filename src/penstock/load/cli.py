@@ -90,7 +90,7 @@ def audiences(
     json_path: str | None,
     **arguments: object,
 ) -> None:
-    r"""Send user tags and queries, and hold every answer against an exact oracle.
+    """Send user tags and queries, and hold every answer against an exact oracle.
 
     \b
     smoke     200 tags/s for a minute, short waits
@@ -102,7 +102,7 @@ def audiences(
 
     Each run ends by waiting, then checking the totals of every minute and whole profiles. The exit
     status is 0 only if every answer was exact and, except for what a crash run kills, none failed.
-    """
+    """  # noqa: D301 - click reads the backspace as "keep these lines"
     import msgspec  # noqa: PLC0415 - see the top
 
     from penstock.load.chaos import ServerNotReady  # noqa: PLC0415 - see the top

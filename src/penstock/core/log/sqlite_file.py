@@ -32,6 +32,10 @@ CREATE TABLE IF NOT EXISTS ledger (
 _ADD_UP = """ON CONFLICT DO UPDATE SET
   received = received + excluded.received, stored = stored + excluded.stored,
   duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""
+_FOLD_OLD_MINUTES = """INSERT INTO ledger
+SELECT 0, topic, sum(received), sum(stored), sum(duplicate), sum(rejected) FROM ledger
+WHERE minute > 0 AND minute < ? GROUP BY topic"""
+"""Minute 0 holds the sums of what is too old for minutes of its own, so that totals only grow."""
 _LEDGER = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) " + _ADD_UP
 
 
@@ -218,7 +222,9 @@ class SqliteFile:
             "(SELECT topic, key FROM idempotency WHERE at_ms < ? LIMIT 10000)",
             (transaction.keys_from_ms,),
         )
-        run("DELETE FROM ledger WHERE minute < ?", (minute - _LEDGER_DAYS * 1440,))
+        old = (minute - _LEDGER_DAYS * 1440,)
+        run(f"{_FOLD_OLD_MINUTES} {_ADD_UP}", old)
+        run("DELETE FROM ledger WHERE minute > 0 AND minute < ?", old)
 
     def clear(self) -> None:
         with self._connection:

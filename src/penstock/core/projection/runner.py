@@ -70,7 +70,7 @@ class Consumer:
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
         self._failures = 0
-        self._idle = False
+        self._stirs = False
         self._waiters_lock = threading.Lock()
         self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._thread: threading.Thread | None = None
@@ -133,7 +133,7 @@ class Consumer:
         if wait > 0:
             self._wake.wait(wait)
             self._wake.clear()
-        self._idle = False
+        self._stirs = False
         return wait > 0
 
     def _stir(self) -> None:

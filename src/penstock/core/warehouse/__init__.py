@@ -8,7 +8,7 @@ recognised by the engine and changes nothing, so a block whose fate is unknown i
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from penstock.core.errors import PenstockError
+from penstock.core.errors import NotReady, PenstockError
 
 Value = str | int | float
 Row = tuple[object, ...]
@@ -18,11 +18,8 @@ class BadRows(PenstockError):
     """The engine refused the rows themselves; sending them again will not help."""
 
 
-class Unavailable(PenstockError):
+class Unavailable(NotReady):
     """The engine did not do it, for a reason that may pass; try again."""
-
-    status = 503
-    default_code = "not_ready"
 
 
 class Block(NamedTuple):

@@ -1,0 +1,41 @@
+"""The requests that a blast sends, framed beforehand, of the reference stream."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from penstock.load.population import populate
+from penstock.load.stream import Stream
+
+SINGLES = 20_000
+BATCHES, BATCH_TAGS = 300, 1_000
+
+
+@contextmanager
+def framed(kind: str) -> Iterator[Path]:
+    """A file of `single` or `batch` requests for `bench.blast`."""
+    stream = Stream(populate(seed=7), seed=7)
+    if kind == "single":
+        bodies = [(b"/user_tags", body) for body in stream.bodies(stream.block(0, SINGLES))]
+    else:
+        bodies = [
+            (
+                b"/user_tags/batch",
+                b"\n".join(stream.bodies(stream.block(n * BATCH_TAGS, BATCH_TAGS))),
+            )
+            for n in range(BATCHES)
+        ]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump([_frame(path, body) for path, body in bodies], file)
+        file.flush()
+        yield Path(file.name)
+
+
+def _frame(path: bytes, body: bytes) -> str:
+    head = (
+        b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n"
+    )
+    return (head % (path, len(body)) + body).decode("latin-1")
