@@ -79,8 +79,12 @@ faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills instead of a fe
 	PENSTOCK_KILL_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
 
 .PHONY: bench
-bench: $(STAMP) ## Measure this machine; docs/benchmarks.md explains the figures
+bench: $(STAMP) ## Measure this machine, a quick look; docs/benchmarks.md explains the figures
 	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-full
+bench-full: $(STAMP) ## The same at full length, kept in docs/benchmarks.md: more than an hour
+	$(BIN)/python -m bench --full --write $(ARGS)
 
 .PHONY: load
 load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade every answer
