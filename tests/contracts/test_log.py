@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.errors import Misconfigured, Overloaded
+from penstock.core.errors import Misconfigured, NotReady, Overloaded
 from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.memory import MemoryLog
@@ -342,6 +342,20 @@ def test_refusals_alone_reach_the_ledger_as_well(sqlite: Log) -> None:
     while account(sqlite).rejected < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert account(sqlite)[1:] == (6, 1, 0, 5)
+
+
+def test_one_who_fails_at_being_told_is_named_and_keeps_nobody_waiting(sqlite: Log) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    sqlite.submit([Append(TOPIC, [b"a"])], fail)
+    deadline = time.monotonic() + 5
+    while not sqlite.failure() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(NotReady, match="ValueError: a defect"):
+        add(sqlite, b"b")
+    assert sqlite.failure().startswith("fatal")
+    assert contents(sqlite) == [b"a"]
 
 
 def test_what_arrives_during_a_commit_is_committed_together(sqlite: Log) -> None:

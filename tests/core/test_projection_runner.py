@@ -149,6 +149,13 @@ def test_a_store_of_another_log_stops_the_consumer_with_the_remedy(running: Runn
     other.stop()
 
 
+def test_a_consumer_that_has_not_begun_yet_can_be_stirred(running: Running) -> None:
+    running.log.listen(notes.NOTES.name, running.table._stir)
+    note(running.log, 0)
+    running.table.start()
+    assert reach(running.table, 1)
+
+
 # -- waiting ------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,10 +136,10 @@ class SqliteLog:
             for submission in group:
                 for append in submission.appends:
                     self.tally(append.topic, rejected=len(append.payloads) + append.rejected)
-                submission.done(outcome)
+                self._tell(partial(submission.done, outcome))
             return
         for submission, receipts in zip(group, outcome, strict=True):
-            submission.done(receipts)
+            self._tell(partial(submission.done, receipts))
 
     def _commit(self, group: list[_Submission]) -> list[list[Receipt]] | PenstockError:
         """One transaction for the whole group; on any failure none of it is stored."""
@@ -154,15 +155,22 @@ class SqliteLog:
             receipts = self._file.write(
                 transaction, [submission.appends for submission in group], rejected
             )
-        except (apsw.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the thread lives on to answer, and to say why
             self._restore_tallies(rejected)
             return self._refuse(error)
         self._failed = ""
         self.commits += 1
         for topic in transaction.topics:
             for wake in self._listeners.get(topic, ()):
-                wake()
+                self._tell(wake)
         return receipts
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        """Whoever is told must not end the one thread that writes; a defect there is not hidden."""
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - whatever they raise
+            self._failed = f"fatal: telling of a commit: {type(error).__name__}: {error}; restart"
 
     def _commit_tallies(self) -> None:
         if self._rejected:

@@ -64,6 +64,7 @@ class Consumer:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._pause = threading.Lock()
+        self._idle = True
         self._waiting_since: float | None = None
         self._oldest_ms = 0
         self._cost_seconds = 0.0
