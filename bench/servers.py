@@ -44,7 +44,8 @@ class Server(NamedTuple):
     def positions(self) -> tuple[int, int]:
         """Records in the log, and of the projection that is furthest behind."""
         stages = self.get("/api/pipeline")
-        return stages["topics"][0]["end"], min(p["position"] for p in stages["projections"])
+        end: int = stages["topics"][0]["end"]
+        return end, min((stage["position"] for stage in stages["projections"]), default=0)
 
 
 def penstock(*arguments: str) -> list[str]:

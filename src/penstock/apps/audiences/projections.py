@@ -111,7 +111,7 @@ aggregates = Table(
     topic=TAGS,
     row=TagRow,
     rows=tag_rows,
-    flush=Flush.adaptive(share=0.15, wait_seconds=0.5),
+    flush=Flush.adaptive(share=0.08, wait_seconds=0.5),
     retained="minute >= (SELECT max(minute) - 1440 FROM {table})",
     expired=oldest_partition,
     gauges=newest_tag,

@@ -1,0 +1,190 @@
+"""The real process, ended at any moment: what it acknowledged is there, once, in every answer."""
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.history import History
+from support.process import COMMAND, Connection, Process, caught_up
+
+pytestmark = pytest.mark.faults
+
+KILL_ROUNDS = int(os.environ.get("PENSTOCK_KILL_ROUNDS", "20"))
+_FULL_CHECK_EVERY = 10
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    started: list[Process] = []
+
+    def begin(folder: Path, **environment: str) -> Process:
+        started.append(Process(folder, environment))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.end()
+
+
+def check_pipeline(pipeline: dict[str, Any], stored: int) -> None:
+    """The account is balanced, and both views have all there is."""
+    (topic,) = pipeline["topics"]
+    assert topic["balanced"]
+    assert topic["end"] == stored
+    assert sum(minute["stored"] for minute in topic["minutes"]) == stored
+    assert pipeline["log"]["last_error"] == ""
+    for stage in pipeline["projections"]:
+        assert (stage["state"], stage["position"], stage["parked"]) == ("running", stored, 0)
+
+
+def test_what_was_acknowledged_survives_every_kill(data: Path, start: Start) -> None:
+    history, chance = History(), random.Random()
+    origins: list[str] = []
+    stored = 0
+    for number in range(KILL_ROUNDS):
+        if chance.random() < 0.2:  # also while it starts and recovers
+            starting = start(data)
+            time.sleep(chance.uniform(0.1, 1.5))
+            starting.kill()
+        origins.append(f"round {number}")
+        process = start(data)
+        with history.load(process.url, origins[-1]):
+            time.sleep(chance.uniform(0.05, 0.8))
+            process.kill()
+        survivor = start(data)
+        pipeline = caught_up(survivor.url)
+        stored += len(history.check(survivor.url, {origins[-1]}))
+        if number < 50:  # the pipeline shows the last hour
+            check_pipeline(pipeline, stored)
+        if number % _FULL_CHECK_EVERY == _FULL_CHECK_EVERY - 1 or number == KILL_ROUNDS - 1:
+            assert len(history.check(survivor.url, set(origins))) == stored
+        survivor.kill()
+    assert len(history.acknowledged) > KILL_ROUNDS
+
+
+def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(data: Path, start: Start) -> None:
+    history = History()
+    process = start(data)
+    with history.load(process.url, "before"):
+        time.sleep(1.0)
+        began = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - began < 10.0
+    assert history.acknowledged
+    assert not (data / "control.json").exists()
+    again = start(data)
+    pipeline = caught_up(again.url)
+    check_pipeline(pipeline, len(history.check(again.url, {"before"})))
+    assert again.stop() == 0
+
+
+def test_a_stopped_process_leaves_no_request_without_an_answer(data: Path, start: Start) -> None:
+    """What was under way is finished; a client only ever finds a connection closed between two."""
+    history = History()
+    process = start(data)
+    with history.load(process.url, "before"):
+        time.sleep(0.5)
+        process.stop()
+    again = start(data)
+    caught_up(again.url)
+    there = history.check(again.url, {"before"})
+    unanswered = [sent for sent in history.unsettled if sent.products[0] in there]
+    assert unanswered == []
+
+
+def test_a_second_process_on_the_folder_is_refused_at_once(data: Path, start: Start) -> None:
+    process = start(data)
+    assert process.url
+    began = time.monotonic()
+    second = subprocess.run(
+        [COMMAND, "serve", "--port", "0", "--data", str(data)],
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert second.returncode == 2
+    assert time.monotonic() - began < 10.0
+    (line,) = second.stderr.splitlines()
+    assert line.startswith("penstock: ")
+    assert f"is in use by process {process.process.pid}; stop it" in line
+    connection = Connection(process.url)
+    assert connection.ask("GET", "/healthz")[0] == 200
+    connection.close()
+
+
+def test_an_unknown_setting_stops_the_start_and_names_the_nearest(data: Path, start: Start) -> None:
+    process = start(data, PENSTOCK_BODY_BYTE_MAX="100")
+    assert process.process.wait(30) == 2
+    (line,) = process.errors().splitlines()
+    assert "PENSTOCK_BODY_BYTE_MAX" in line
+    assert "did you mean PENSTOCK_BODY_BYTES_MAX?" in line
+    assert not data.exists()
+
+
+@pytest.mark.parametrize("lost", ["warehouse", "state", "both"])
+def test_a_store_that_was_removed_is_filled_again_from_the_log(
+    data: Path, start: Start, lost: str
+) -> None:
+    history = History()
+    process = start(data)
+    for origin in ("one", "two"):
+        history.send(process.url, origin, 150)
+    caught_up(process.url)
+    assert process.stop() == 0
+    for folder in ("warehouse", "state") if lost == "both" else (lost,):
+        shutil.rmtree(data / folder)
+    again = start(data)
+    check_pipeline(caught_up(again.url), 300)
+    assert len(history.check(again.url, {"one", "two"})) == 300
+
+
+@pytest.mark.parametrize("store", ["warehouse", "state"])
+def test_a_store_that_was_rolled_back_goes_on_from_what_it_knows(
+    data: Path, tmp_path: Path, start: Start, store: str
+) -> None:
+    history = History()
+    for origin in ("one", "two", "three"):
+        process = start(data)
+        for _ in range(3):  # several blocks
+            history.send(process.url, origin, 60)
+            caught_up(process.url)
+        assert process.stop() == 0
+        if origin == "one":
+            shutil.copytree(data / store, tmp_path / "older")
+    shutil.rmtree(data / store)
+    shutil.copytree(tmp_path / "older", data / store)
+    again = start(data)
+    check_pipeline(caught_up(again.url), 540)
+    assert len(history.check(again.url, {"one", "two", "three"})) == 540
+
+
+def test_a_log_that_was_rolled_back_is_noticed(data: Path, tmp_path: Path, start: Start) -> None:
+    history = History()
+    for turn in ("one", "two"):
+        process = start(data)
+        history.send(process.url, turn, 100)
+        caught_up(process.url)
+        assert process.stop() == 0
+        if turn == "one":
+            shutil.copy(data / "log.db", tmp_path / "older.db")
+    shutil.copy(tmp_path / "older.db", data / "log.db")
+    again = start(data)
+    connection = Connection(again.url)
+    deadline = time.monotonic() + 20
+    while connection.ask("GET", "/readyz")[0] == 200 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    status, problems = connection.ask("GET", "/readyz")
+    assert status == 503
+    assert b"restored from an older copy" in problems
+    connection.close()
