@@ -77,7 +77,7 @@ def test_au_25_a_stop_loses_nothing_that_was_acknowledged(serve: Serve, number: 
         post(client, tag)
     assert first.stop(number) == 0
     client = serve().client()
-    assert total(client) + len(tags(0)) == 200
+    wait_for_total(client, 200)
     assert views(client, "c0") == tags(200)[195::-5]
 
 
@@ -183,7 +183,7 @@ def test_a_folder_in_use_is_left_alone(serve: Serve, tmp_path: Path) -> None:
 def test_a_role_without_its_log_says_what_is_missing(tmp_path: Path) -> None:
     status, said = failing(tmp_path / "data", "--role", "api", "--role", "work")
     assert status == 2
-    assert "edge" in said
+    assert "log" in said
     assert "Traceback" not in said
 
 
