@@ -15,7 +15,8 @@ def a_backlog(records: int = 1, *, size: int = 100, age: float = 0.0, cost: floa
     ("flush", "backlog", "wait"),
     [
         (Flush.immediate(), a_backlog(), 0.0),
-        (Flush.time(2.0), a_backlog(1_000_000), 2.0),
+        (Flush.time(2.0), a_backlog(49_999), 2.0),
+        (Flush.time(2.0), a_backlog(50_000), 0.0),
         (Flush.time(2.0), a_backlog(age=0.5), 1.5),
         (Flush.time(2.0), a_backlog(age=2.0), 0.0),
         (Flush.time(2.0), a_backlog(age=99.0), 0.0),

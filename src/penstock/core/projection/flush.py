@@ -20,7 +20,8 @@ class Backlog:
 
 @dataclass(frozen=True)
 class Flush:
-    """Use the named constructors. `block_records` bounds a block whatever the policy."""
+    """Use the named constructors. Whatever the policy, `block_records` bounds a block, and a whole
+    block is due at once."""
 
     wait_seconds: float
     records: int | None = None
@@ -67,7 +68,7 @@ class Flush:
 
     def wait(self, backlog: Backlog) -> float:
         """Seconds until the backlog is due; 0.0: now."""
-        if self.records is not None and backlog.records >= self.records:
+        if backlog.records >= min(self.block_records, self.records or self.block_records):
             return 0.0
         if self.bytes is not None and backlog.bytes >= self.bytes:
             return 0.0
