@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 COMMAND = str(Path(sys.executable).with_name("penstock"))
 PATIENCE_SECONDS = 60.0
@@ -27,7 +28,7 @@ class Process:
 
     def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        self._errors = folder.parent / f"{folder.name}.stderr"
+        self._errors = folder.parent / f"{uuid4().hex}.stderr"
         clean = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
