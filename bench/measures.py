@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.requests import framed
+from bench.requests import framed, preloaded
 from bench.servers import Server, free_port, penstock, running, scratch, serving
 
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -196,17 +196,22 @@ def catch_up(plan: Plan) -> list[Row]:
     """A backlog taken in by an edge alone, then all roles started on it."""
     with scratch() as folder:
         with serving(folder, "--role", "edge") as server:
-            _fill(server, plan.backlog_tags)
+            preloaded(server.url, plan.backlog_tags)
         with serving(folder) as server:
-            began = time.monotonic()
-            end, start = server.positions()
-            position = start
-            while position < end:
-                time.sleep(0.2)
-                end, position = server.positions()
-            rate = (end - start) / (time.monotonic() - began)
+            rate = _settle(server)
     what = f"catch-up of {plan.backlog_tags:,} tags"
     return [Row(what, f"{rate:,.0f} tags/s", "100,000 tags/s", rate >= 100_000)]
+
+
+def _settle(server: Server) -> float:
+    """Wait until every projection has everything; records a second of the one furthest behind."""
+    began = time.monotonic()
+    end, start = server.positions()
+    position = start
+    while position < end:
+        time.sleep(0.1)
+        end, position = server.positions()
+    return (end - start) / (time.monotonic() - began)
 
 
 def memory(plan: Plan) -> list[Row]:
@@ -222,14 +227,18 @@ def growth(plan: Plan) -> list[Row]:
     """Ingest rate and query latency on a small and on a large store."""
     figures: list[tuple[float, float, float]] = []
     for size in plan.growth_tags:
-        with scratch() as folder, serving(folder) as server:
-            options = ("--preload", str(size))
-            report = _load(server, folder, "standard", plan.growth_seconds, 1_000, *options)
-            latencies = [
-                report["operations"][operation]["latency"]["p99_ms"]
-                for operation in ("user_profiles", "aggregates")
-            ]
-            with framed("single") as requests:
+        with scratch() as folder:
+            with serving(folder, "--role", "edge") as server:
+                preloaded(server.url, size)
+            with serving(folder) as server:
+                _settle(server)
+                options = ("--start-index", str(size))
+                report = _load(server, folder, "standard", plan.growth_seconds, 1_000, *options)
+                latencies = [
+                    report["operations"][operation]["latency"]["p99_ms"]
+                    for operation in ("user_profiles", "aggregates")
+                ]
+            with framed("single") as requests, serving(folder, core=SERVER_CORE) as server:
                 rate = statistics.median(
                     _blast(server.port, requests, plan.blast_seconds) for _ in range(ROUNDS)
                 )
@@ -262,13 +271,6 @@ def _blast(port: int, requests: Path, seconds: float, connections: int = 64) -> 
     if unexpected:
         raise RuntimeError(f"the server answered {result['statuses']}")
     return float(result["per_second"])
-
-
-def _fill(server: Server, tags: int) -> None:
-    """Tags of the reference stream, in batches, until the log has so many."""
-    with framed("batch") as requests:
-        while server.positions()[0] < tags:
-            _blast(server.port, requests, 2.0, 4)
 
 
 def _met(target: str, *, holds: bool) -> bool | None:

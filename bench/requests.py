@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import uvloop
+
+from penstock.load.client import Endpoint
+from penstock.load.ledger import Ledger
 from penstock.load.population import populate
+from penstock.load.preload import preload
 from penstock.load.stream import Stream
 
 SINGLES = 20_000
@@ -31,6 +36,18 @@ def framed(kind: str) -> Iterator[Path]:
         json.dump([_frame(path, body) for path, body in bodies], file)
         file.flush()
         yield Path(file.name)
+
+
+def preloaded(url: str, tags: int) -> None:
+    """Send the first tags of the reference stream, in batches, as fast as the server takes them."""
+    population = populate(seed=1)
+    stream = Stream(population, seed=1)
+    ledger = Ledger(population, capacity=tags)
+
+    def ignore(_done: int) -> None:
+        """Nobody watches."""
+
+    uvloop.run(preload(Endpoint(url), stream, ledger, count=tags, on_progress=ignore))
 
 
 def _frame(path: bytes, body: bytes) -> str:
