@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 import rocksdict
-from rocksdict import Options, Rdict, WriteBatch
+from rocksdict import Options, Rdict, WriteBatch, WriteOptions
 
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.state import Entry, Position, Trim
@@ -88,7 +88,7 @@ class RocksState:
         batch = WriteBatch(raw_mode=True)
         handle = self._db.get_column_family_handle(self._active(space))
         batch.put(_prefix(entry.group) + entry.sort, entry.value, handle)
-        self._write(batch)
+        self._write(batch, synced=True)
 
     def delete(self, space: str, group: bytes, sort: bytes = b"") -> None:
         family = self._family(space)
@@ -171,11 +171,14 @@ class RocksState:
         beyond = _scan(family, trim.group, trim.keep + 1)[trim.keep :] if family else ()
         if family and beyond:
             prefix = _prefix(trim.group)
-            family.delete_range(beyond[0][0], prefix + b"\xff" * 32)
+            behind = (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
+            family.delete_range(beyond[0][0], behind)
 
-    def _write(self, batch: WriteBatch) -> None:
+    def _write(self, batch: WriteBatch, *, synced: bool = False) -> None:
+        options = WriteOptions()
+        options.sync = synced
         try:
-            self._db.write(batch)
+            self._db.write(batch, options)
         except Exception as error:  # the binding raises plain Exception
             raise NotReady(f"writing the state {self._path}: {error}") from error
 
