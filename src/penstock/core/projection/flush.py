@@ -21,7 +21,8 @@ class Backlog:
 @dataclass(frozen=True)
 class Flush:
     """Use the named constructors. Whatever the policy, `block_records` bounds a block, and a whole
-    block is due at once."""
+    block is due at once.
+    """
 
     wait_seconds: float
     records: int | None = None
