@@ -63,6 +63,8 @@ class Edge(Desk):
                     response = reply.response
                 else:
                     response = await endpoint.answer(received)
+            except ClientGone:
+                raise
             except PenstockError as error:
                 self.account(accountable)
                 response = self.refusal((scope["method"], scope["path"], headers), error)

@@ -159,7 +159,8 @@ class Desk:
             extra.append((b"retry-after", str(error.retry_after).encode()))
         if isinstance(error, MethodNotAllowed):
             extra.append((b"allow", ", ".join(error.allowed).encode()))
-        rendered = Response.json({"error": error.code, "message": str(error)}, error.status)
+        told = PenstockError() if error.status == PenstockError.status else error
+        rendered = Response.json({"error": told.code, "message": str(told)}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
 
 

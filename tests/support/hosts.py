@@ -1,0 +1,251 @@
+"""The edge behind each of its two hosts, asked with raw pieces of requests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple, Protocol
+
+import msgspec
+import uvicorn
+from uvicorn.server import ServerState
+
+from penstock.core.clock import Clock
+from penstock.core.edge import Message, Received, Reply, Response
+from penstock.core.edge.asgi import Edge
+from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.lane import LaneProtocol
+from penstock.core.errors import Rejected
+from penstock.core.events import Undecodable
+from penstock.core.ids import Ids
+from penstock.core.log import Append, Done
+from penstock.core.log.memory import MemoryLog
+from penstock.core.settings import Settings
+from penstock.core.telemetry import Registry
+from support.clock import MovedClock
+from support.lines import Lines
+from support.notes import NOTES, Noted, codec
+
+BODY_BYTES_MAX = 1_000
+SECRET = "the password is swordfish"  # no secret: the test looks for it in answers
+NOTE, ASK, FAIL = "/note", "/ask/{name}", "/fail"
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def error(self) -> tuple[int, str]:
+        return self.status, msgspec.json.decode(self.body)["error"]
+
+
+class HeldLog(MemoryLog):
+    """Answers submissions only when it is let, as a slow disk would."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.held = False
+        self._waiting: list[tuple[Sequence[Append], Done]] = []
+
+    def submit(self, appends: Sequence[Append], done: Done) -> None:
+        if self.held:
+            self._waiting.append((appends, done))
+        else:
+            super().submit(appends, done)
+
+    def let_go(self) -> None:
+        self.held = False
+        for appends, done in self._waiting:
+            super().submit(appends, done)
+        self._waiting.clear()
+
+
+class Rig:
+    """An edge with three operations: note something, ask something, fail."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.clock = MovedClock()
+        self.log = HeldLog(self.clock)
+        self.lines = Lines()
+        self.registry = Registry()
+        self.edge = Edge(
+            settings or Settings(),
+            log=self.log,
+            clock=self.clock,
+            ids=Ids(self.clock),
+            logger=self.lines.logger,
+            registry=self.registry,
+        )
+        self.registry.sources.append(self.edge)
+        self.edge.add(
+            "POST",
+            NOTE,
+            IngestEndpoint(
+                operation="tests.note",
+                body_bytes_max=BODY_BYTES_MAX,
+                topic=NOTES.name,
+                encode=codec.encode,
+                ingest=_ingest,
+            ),
+        )
+        for method, path, answer in (("GET", ASK, _answer), ("GET", FAIL, _fail)):
+            self.edge.add(
+                method,
+                path,
+                AnswerEndpoint(operation="tests.ask", body_bytes_max=BODY_BYTES_MAX, answer=answer),
+            )
+
+
+def _ingest(received: Received) -> Reply:
+    if received.body == b"reject":
+        raise Rejected("not this one", code="bad_field")
+    if received.body == b"fail":
+        raise ValueError(SECRET)
+    if received.body == b"nothing":
+        return Reply((), Response.json({"accepted": 0}), rejected=3)
+    key = received.headers.get(b"idempotency-key", b"").decode()
+    return Reply((Noted(len(received.body)),), idempotency_key=key)
+
+
+async def _answer(received: Received) -> Response:
+    return Response.json({"name": received.parameters[0], "query": received.query.decode()})
+
+
+async def _fail(received: Received) -> Response:
+    if received.query == b"stored":
+        raise Undecodable(SECRET)
+    raise ValueError(SECRET)
+
+
+class Request(NamedTuple):
+    method: str = "POST"
+    path: str = NOTE
+    pieces: tuple[bytes, ...] = (b"a note",)
+    headers: tuple[tuple[str, str], ...] = ()
+    sized: bool = True
+    """Whether the length is announced."""
+    complete: bool = True
+    """Whether the body's end ever comes."""
+    hang_up: bool = False
+    """Close the connection after the last piece."""
+
+
+class Host(Protocol):
+    async def ask(self, request: Request) -> Answer | None:
+        """None when the connection was closed without an answer."""
+        ...
+
+
+class AsgiHost:
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    async def ask(self, request: Request) -> Answer | None:
+        headers = [(n.lower().encode(), v.encode()) for n, v in request.headers]
+        if request.sized:
+            length = sum(map(len, request.pieces))
+            headers.append((b"content-length", b"%d" % length))
+        path, _, query = request.path.partition("?")
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        }
+        messages = self._messages(request)
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            if messages:
+                return messages.pop(0)
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await self._edge(scope, receive, send)
+        if not sent:
+            return None
+        named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return Answer(sent[0]["status"], named, sent[1]["body"])
+
+    def _messages(self, request: Request) -> list[Message]:
+        pieces = request.pieces or (b"",)
+        messages: list[Message] = [
+            {
+                "type": "http.request",
+                "body": piece,
+                "more_body": not request.complete or number < len(pieces) - 1,
+            }
+            for number, piece in enumerate(pieces)
+        ]
+        if request.hang_up:
+            messages.append({"type": "http.disconnect"})
+        return messages
+
+
+class LaneHost:
+    """uvicorn's connection with the lane, over a socket."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def ask(self, request: Request) -> Answer | None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        length = sum(map(len, request.pieces)) + (not request.complete)
+        given = [f"{name}: {value}" for name, value in request.headers]
+        framing = f"content-length: {length}" if request.sized else "transfer-encoding: chunked"
+        head = [f"{request.method} {request.path} HTTP/1.1", "host: tests", *given, framing]
+        writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
+        try:
+            for piece in request.pieces:
+                await asyncio.sleep(0.005)
+                writer.write(piece if request.sized else b"%x\r\n%b\r\n" % (len(piece), piece))
+            if request.complete and not request.sized:
+                writer.write(b"0\r\n\r\n")
+            if request.hang_up:
+                await writer.drain()
+                return None
+            return await _parse(reader)
+        finally:
+            writer.close()
+
+
+async def _parse(reader: asyncio.StreamReader) -> Answer | None:
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    except asyncio.IncompleteReadError:
+        return None
+    headers = dict(line.split(": ", 1) for line in head[1:] if line)
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answer(int(head[0].split(" ")[1]), headers, body)
+
+
+@asynccontextmanager
+async def asgi(rig: Rig) -> AsyncIterator[Host]:
+    rig.edge.attach(asyncio.get_running_loop())
+    yield AsgiHost(rig.edge)
+
+
+@asynccontextmanager
+async def lane(rig: Rig) -> AsyncIterator[Host]:
+    loop = asyncio.get_running_loop()
+    rig.edge.attach(loop)
+    config = uvicorn.Config(
+        rig.edge, http=LaneProtocol, lifespan="off", log_config=None, access_log=False
+    )
+    config.load()
+    state = ServerState()
+    server = await loop.create_server(lambda: LaneProtocol(config, state, {}, loop), "127.0.0.1", 0)
+    try:
+        yield LaneHost(server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0.01)
