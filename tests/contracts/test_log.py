@@ -1,25 +1,21 @@
-"""What every log promises, and what the embedded one promises besides."""
+"""What every log promises, in memory and on disk."""
 
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.errors import Misconfigured, NotReady, Overloaded
-from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks
-from penstock.core.log.follower import SqliteFollower
+from penstock.core.log import DUPLICATE, Append, Log, Receipt
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
-from support.logs import TOPIC, account, add, balanced, begin, contents, submit
+from support.logs import TOPIC, account, add, balanced, contents, submit
 
 Open = Callable[[Path, MovedClock], Log]
 HOURS = 24.0
@@ -41,13 +37,6 @@ def clock() -> MovedClock:
 @pytest.fixture(params=[open_sqlite, open_memory], ids=["sqlite", "memory"])
 def log(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
     opened: Log = request.param(tmp_path, clock)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
-    opened = open_sqlite(tmp_path, clock)
     yield opened
     opened.close()
 
@@ -300,192 +289,3 @@ def test_the_embedded_log_does_what_the_one_in_memory_does(
                 assert list(read[0].payloads) == list(read[1].payloads)
         finally:
             real.close()
-
-
-# -- the embedded log ---------------------------------------------------------------------------
-
-
-def test_the_embedded_log_survives_a_reopening(tmp_path: Path, clock: MovedClock) -> None:
-    log = open_sqlite(tmp_path, clock)
-    add(log, b"a", b"b", key="k")
-    identity, told = log.identity, account(log)
-    log.close()
-    log = open_sqlite(tmp_path, clock)
-    try:
-        assert log.identity == identity
-        assert contents(log) == [b"a", b"b"]
-        assert account(log) == told
-        assert add(log, b"a", b"b", key="k") == DUPLICATE
-        assert add(log, b"c") == Receipt(0, 2)
-    finally:
-        log.close()
-
-
-def test_closing_commits_what_is_waiting(tmp_path: Path, clock: MovedClock) -> None:
-    log = open_sqlite(tmp_path, clock)
-    answers = [begin(log, Append(TOPIC, [b"%d" % n])) for n in range(2_000)]
-    log.tally(TOPIC, rejected=7)
-    log.close()
-    assert [answer.result(0)[0].first for answer in answers] == list(range(2_000))
-    log = open_sqlite(tmp_path, clock)
-    try:
-        assert contents(log) == [b"%d" % n for n in range(2_000)]
-        assert account(log)[1:] == (2_007, 2_000, 0, 7)
-    finally:
-        log.close()
-
-
-def test_refusals_alone_reach_the_ledger_as_well(sqlite: Log) -> None:
-    add(sqlite, b"a")
-    sqlite.tally(TOPIC, rejected=5)
-    deadline = time.monotonic() + 5
-    while account(sqlite).rejected < 5 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert account(sqlite)[1:] == (6, 1, 0, 5)
-
-
-def test_one_who_fails_at_being_told_is_named_and_keeps_nobody_waiting(sqlite: Log) -> None:
-    def fail(*_: object) -> None:
-        raise ValueError("a defect")
-
-    sqlite.submit([Append(TOPIC, [b"a"])], fail)
-    deadline = time.monotonic() + 5
-    while not sqlite.failure() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    with pytest.raises(NotReady, match="ValueError: a defect"):
-        add(sqlite, b"b")
-    assert sqlite.failure().startswith("fatal")
-    assert contents(sqlite) == [b"a"]
-
-
-def test_what_arrives_during_a_commit_is_committed_together(sqlite: Log) -> None:
-    with _held_up(sqlite):
-        answers = [begin(sqlite, Append(TOPIC, [b"x"])) for _ in range(100)]
-        before = sqlite.commits
-    for answer in answers:
-        answer.result(10)
-    assert sqlite.commits == before + 1
-
-
-@pytest.mark.parametrize(
-    "limits", [Limits(queue_records_max=10), Limits(queue_bytes_max=50)], ids=["records", "bytes"]
-)
-def test_beyond_its_limits_the_queue_refuses_and_then_recovers(
-    tmp_path: Path, clock: MovedClock, limits: Limits
-) -> None:
-    log = SqliteLog(tmp_path / "log.db", clock, limits)
-    try:
-        with _held_up(log):
-            waiting = begin(log, Append(TOPIC, [b"12345"] * 9))
-            with pytest.raises(Overloaded) as refusal:
-                begin(log, Append(TOPIC, [b"12345"] * 2))
-            assert refusal.value.retry_after > 0
-            last = begin(log, Append(TOPIC, [b"1"]))
-        assert waiting.result(10)
-        assert last.result(10)
-        assert add(log, *[b"12345"] * 2).first == 11
-        assert len(contents(log)) == 13
-    finally:
-        log.close()
-
-
-class _held_up:  # noqa: N801 - reads as the state it is
-    """Keeps the log's own thread busy, so that submissions gather in its queue."""
-
-    def __init__(self, log: Log) -> None:
-        self._log, self._holding, self._go = log, threading.Event(), threading.Event()
-
-    def __enter__(self) -> None:
-        def done(_: object) -> None:
-            self._holding.set()
-            self._go.wait(10)
-
-        self._log.submit([Append(TOPIC, [b"!"])], done)
-        assert self._holding.wait(10)
-
-    def __exit__(self, *_: object) -> None:
-        self._go.set()
-
-
-def test_large_appends_are_split_into_blocks_and_read_back(sqlite: Log, tmp_path: Path) -> None:
-    payloads = [b"%06d" % n for n in range(2 * blocks.RECORDS_MAX + 100)]
-    add(sqlite, b"before")
-    assert add(sqlite, *payloads) == Receipt(0, 1)
-    assert contents(sqlite) == [b"before", *payloads]
-    reader = sqlite.reader()
-    around = reader.read(TOPIC, 0, blocks.RECORDS_MAX - 5, 10)
-    assert list(around.payloads) == payloads[blocks.RECORDS_MAX - 6 : blocks.RECORDS_MAX + 4]
-    reader.close()
-    counts = apsw.Connection(str(tmp_path / "log.db")).execute("SELECT count FROM blocks_1")
-    assert max(int(str(count)) for (count,) in counts) == blocks.RECORDS_MAX
-
-
-def test_a_follower_sees_what_the_writer_adds(sqlite: Log, tmp_path: Path) -> None:
-    add(sqlite, b"a")
-    follower = SqliteFollower(tmp_path / "log.db")
-    try:
-        woken = threading.Event()
-        assert follower.identity == sqlite.identity
-        assert follower.end(TOPIC, 0) == 1
-        follower.listen(TOPIC, woken.set)
-        add(sqlite, b"b", b"c")
-        deadline = time.monotonic() + 5
-        while follower.end(TOPIC, 0) < 3 and time.monotonic() < deadline:
-            woken.wait(0.1)
-        assert woken.is_set()
-        assert follower.end(TOPIC, 0) == 3
-        assert contents(follower) == [b"a", b"b", b"c"]
-        assert follower.ledger(TOPIC, 0) == sqlite.ledger(TOPIC, 0)
-        assert follower.bytes_on_disk() == sqlite.bytes_on_disk() > 0
-    finally:
-        follower.close()
-
-
-def test_a_follower_meets_a_topic_that_did_not_exist_when_it_came(
-    sqlite: Log, tmp_path: Path
-) -> None:
-    follower = SqliteFollower(tmp_path / "log.db")
-    try:
-        woken = threading.Event()
-        follower.listen(TOPIC, woken.set)
-        assert follower.end(TOPIC, 0) == 0
-        add(sqlite, b"a")
-        assert woken.wait(5)
-        assert contents(follower) == [b"a"]
-        assert [line.stored for line in follower.ledger(TOPIC, 0)] == [1]
-    finally:
-        follower.close()
-
-
-def test_a_follower_without_a_log_says_who_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="log"):
-        SqliteFollower(tmp_path / "log.db")
-
-
-# -- blocks -------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.binary(max_size=300), max_size=60))
-def test_a_block_unpacks_to_what_was_packed(payloads: list[bytes]) -> None:
-    assert blocks.unpack(blocks.pack(payloads)) == payloads
-
-
-@given(st.lists(st.binary(max_size=50), min_size=1, max_size=30), st.data())
-def test_a_block_with_any_byte_changed_is_told_from_the_true_one(
-    payloads: list[bytes], data: st.DataObject
-) -> None:
-    body = blocks.pack(payloads)
-    at = data.draw(st.integers(0, len(body) - 1))
-    other = data.draw(st.integers(1, 255))
-    flipped = body[:at] + bytes([body[at] ^ other]) + body[at + 1 :]
-    assert blocks.checksum(7, len(payloads), flipped) != blocks.checksum(7, len(payloads), body)
-    assert blocks.checksum(8, len(payloads), body) != blocks.checksum(7, len(payloads), body)
-
-
-@given(st.binary(max_size=200))
-def test_foreign_bytes_unpack_to_nothing_but_an_error(body: bytes) -> None:
-    try:
-        found = blocks.unpack(body)
-    except blocks.DamagedBlock:
-        return
-    assert all(isinstance(payload, bytes) for payload in found)

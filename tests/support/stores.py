@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from penstock.core.projection.parking import Parking
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
@@ -23,3 +25,29 @@ def stores(warehouse: Warehouse, state: State, clock: MovedClock) -> Stores:
 
 def open_state(folder: Path) -> RocksState:
     return RocksState(folder / "state")
+
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS {name} (n UInt64, part Int64, word LowCardinality(String), price Int32)
+ENGINE = MergeTree PARTITION BY part ORDER BY n
+SETTINGS non_replicated_deduplication_window = 1000
+"""
+
+
+def create(warehouse: Warehouse, name: str = "tests_rows") -> None:
+    warehouse.create([TABLE.format(name=name)])
+
+
+def rows(*numbers: int, parts: int = 1) -> bytes:
+    return msgspec.json.Encoder().encode_lines([(n, n % parts, "word", n) for n in numbers])
+
+
+def insert(
+    warehouse: Warehouse, numbers: range, token: str, *, parts: int = 1, table: str = "tests_rows"
+) -> None:
+    warehouse.insert(table, rows(*numbers, parts=parts), len(numbers), token)
+
+
+def stored(warehouse: Warehouse, table: str = "tests_rows") -> list[int]:
+    found = warehouse.query(f"SELECT n FROM {table} ORDER BY n", {})
+    return [int(str(n)) for (n,) in found]
