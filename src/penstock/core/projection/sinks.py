@@ -276,9 +276,10 @@ class FoldSink:
         about twice what matters, and no read is needed to know it.
         """
         added = self._added
-        added.update([entry.group for entry in entries])
+        groups = [entry.group for entry in entries]
+        added.update(groups)
         keep = self._fold.keep
-        full = [group for group in {entry.group for entry in entries} if added[group] >= keep]
+        full = [group for group in set(groups) if added[group] >= keep]
         for group in full:
             del added[group]
         if len(added) > _TRACKED_GROUPS_MAX:
