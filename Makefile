@@ -76,7 +76,7 @@ test: $(STAMP) static ## Everything: what `check` looks at, and every test
 
 .PHONY: faults
 faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills instead of a few; takes long
-	PENSTOCK_KILL_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+	KILL_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## Measure this machine, a quick look; docs/benchmarks.md explains the figures
@@ -84,7 +84,7 @@ bench: $(STAMP) ## Measure this machine, a quick look; docs/benchmarks.md explai
 
 .PHONY: bench-full
 bench-full: $(STAMP) ## The same at full length, kept in docs/benchmarks.md: more than an hour
-	$(BIN)/python -m bench --full --write $(ARGS)
+	$(BIN)/python -m bench --length full --write $(ARGS)
 
 .PHONY: load
 load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade every answer

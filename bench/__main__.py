@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.measures import FULL, MEASURES, QUICK, Row
+from bench.measures import MEASURES, PLANS, Row
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"
@@ -22,22 +22,28 @@ VERDICTS = {True: "met", False: "**missed**", None: ""}
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(sorted(MEASURES)))
-@click.option("--full", is_flag=True, help="The lengths of the record: about an hour and a half.")
+@click.option(
+    "--length",
+    type=click.Choice(sorted(PLANS)),
+    default="quick",
+    show_default=True,
+    help="quick: ten minutes; medium: half an hour; full: more than an hour.",
+)
 @click.option("--write", is_flag=True, help="Keep the results in bench/ and docs/benchmarks.md.")
-def main(names: tuple[str, ...], *, full: bool, write: bool) -> None:
+def main(names: tuple[str, ...], *, length: str, write: bool) -> None:
     """Measure Penstock on this machine; without NAMES, everything."""
     console = Console()
     known: dict[str, object] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or tuple(MEASURES):
         began = time.monotonic()
         console.print(f"[bold]{name}[/]")
-        rows = MEASURES[name](FULL if full else QUICK)
+        rows = MEASURES[name](PLANS[length])
         table = Table("what", "measured", "target", "verdict")
         for row in rows:
             table.add_row(row.what, row.measured, row.target, VERDICTS[row.met])
         console.print(table)
         known[name] = {
-            "full": full,
+            "length": length,
             "seconds": round(time.monotonic() - began),
             "on": _machine(),
             "rows": [row._asdict() for row in rows],

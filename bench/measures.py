@@ -38,6 +38,7 @@ class Plan(NamedTuple):
 
 
 QUICK = Plan(3.0, 60.0, 45.0, (200_000, 2_000_000), 40.0, 1_000_000)
+MEDIUM = Plan(5.0, 300.0, 600.0, (1_000_000, 20_000_000), 60.0, 5_000_000)
 FULL = Plan(5.0, 900.0, 600.0, (1_000_000, 50_000_000), 120.0, 5_000_000)
 
 
@@ -106,11 +107,12 @@ _STANDARD_MS = {"user_tags": 20.0, "user_profiles": 20.0, "aggregates": 100.0}
 
 def standard(plan: Plan) -> list[Row]:
     report = _workload("standard", plan.standard_seconds, 1_000)
-    return _workload_rows("standard", report, _STANDARD_MS)
+    return _workload_rows(f"standard, {plan.standard_seconds:.0f} s", report, _STANDARD_MS)
 
 
 def ten_times(plan: Plan) -> list[Row]:
-    return _workload_rows("ten times", _workload("standard", plan.ten_times_seconds, 10_000), {})
+    report = _workload("standard", plan.ten_times_seconds, 10_000)
+    return _workload_rows(f"ten times, {plan.ten_times_seconds:.0f} s", report, {})
 
 
 def _workload(run: str, seconds: float, rate: int) -> dict[str, Any]:
@@ -276,6 +278,8 @@ def _blast(port: int, requests: Path, seconds: float, connections: int = 64) -> 
 def _met(target: str, *, holds: bool) -> bool | None:
     return holds if target else None
 
+
+PLANS = {"quick": QUICK, "medium": MEDIUM, "full": FULL}
 
 MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "single": single,

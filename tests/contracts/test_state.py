@@ -49,7 +49,7 @@ def everything(state: State, space: str = SPACE) -> list[Entry]:
 
 def test_a_space_that_was_never_written_is_empty(state: State) -> None:
     assert state.position(SPACE, 0) is None
-    assert state.first(SPACE, b"g", 10) == []
+    assert state.first(SPACE, [b"g"], 10) == [[]]
     assert state.get_many(SPACE, [b"g", b"h"]) == [None, None]
     assert everything(state) == []
     state.delete(SPACE, b"g")
@@ -86,9 +86,9 @@ def test_partitions_keep_positions_of_their_own(state: State) -> None:
 
 def test_a_history_is_read_from_its_first_entry_on(state: State) -> None:
     apply(state, *(Entry(b"g", bytes([n]), b"%d" % n) for n in (5, 1, 3, 2, 4)))
-    assert state.first(SPACE, b"g", 3) == [b"1", b"2", b"3"]
-    assert state.first(SPACE, b"g", 100) == [b"1", b"2", b"3", b"4", b"5"]
-    assert state.first(SPACE, b"g", 0) == []
+    assert state.first(SPACE, [b"g"], 3) == [[b"1", b"2", b"3"]]
+    assert state.first(SPACE, [b"g", b"none"], 100) == [[b"1", b"2", b"3", b"4", b"5"], []]
+    assert state.first(SPACE, [b"g"], 0) == [[]]
 
 
 def test_a_trim_keeps_the_first_and_forgets_the_rest_of_its_group_only(state: State) -> None:
@@ -217,7 +217,7 @@ def test_groups_of_any_bytes_never_meet(
                 state.apply(SPACE, [], partition=0, position=Position(LOG, 2), trims=trims)
             for group, entries in model.items():
                 values = [value for _, value in sorted(entries.items())]
-                assert state.first(SPACE, group, 100) == values
+                assert state.first(SPACE, [group], 100) == [values]
                 assert state.get_many(SPACE, [group]) == [entries.get(b"")]
             assert sorted(everything(state)) == sorted(
                 Entry(group, sort, value)

@@ -77,7 +77,7 @@ def exactly(count: int) -> list[tuple[int, int, int]]:
 
 
 def history(bench: Bench, word: str = "word") -> list[bytes]:
-    return bench.state.first("tests.notes", word.encode(), 1000)
+    return bench.state.first("tests.notes", [word.encode()], 1000)[0]
 
 
 # -- exactly once -------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def test_readers_see_their_own_writes(running: Running) -> None:
     for n in range(20):
         note(running.log, n, word=f"word {n}")
         assert reach(running.fold, n + 1)
-        assert running.state.first("tests.notes", b"word %d" % n, 10) == [b"%d" % n]
+        assert running.state.first("tests.notes", [b"word %d" % n], 10) == [[b"%d" % n]]
 
 
 def test_while_it_is_paused_a_consumer_does_nothing(running: Running) -> None:

@@ -71,6 +71,10 @@ class Health:
                 platform.stores.warehouse.query("SELECT 1", {})
             except PenstockError as error:
                 problems["warehouse"] = str(error)
+            try:
+                platform.stores.parking.letters(limit=1)
+            except Exception as error:  # noqa: BLE001 - the store's own kind, whatever it is
+                problems["state"] = str(error)
             if "work" in platform.roles:
                 for consumer in platform.consumers.values():
                     if consumer.state not in ("running", "paused"):

@@ -4,7 +4,7 @@ An application writes only names that start with its own; a manifest that offers
 refused when it is made.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,9 +31,9 @@ class Context(Protocol):
         """Run a named query in the warehouse, within its limits of time and memory."""
         ...
 
-    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
-        """The first values of a group of the state. A matter of microseconds: on the loop, for a
-        thread of its own would cost more than the read.
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
+        """The first values of each group of the state. A matter of microseconds: on the loop, for
+        a thread of its own would cost more than the read.
         """
         ...
 
@@ -42,7 +42,7 @@ class Context(Protocol):
         ...
 
     def count(self, name: str, by: int = 1) -> None:
-        """Add to a number the application reports as `penstock_application{name=…}`."""
+        """Add to one of the manifest's counters."""
         ...
 
     def warn(self, event: str, **fields: object) -> None:
@@ -86,6 +86,8 @@ class Manifest:
     routes: tuple[Route, ...] = ()
     package: str
     """Where its `tables.sql` and `queries.sql` lie."""
+    counters: Mapping[str, str] = field(default_factory=dict)
+    """What its routes count, and what that means; `penstock_application{number=…}`."""
     errors: Mapping[str, str] = field(default_factory=dict)
     """Every error code its operations answer with, and what it means."""
     demo: Callable[[int, int], Iterable[tuple[str, bytes]]] | None = None

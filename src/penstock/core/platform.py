@@ -7,7 +7,7 @@ everything in the order that loses nothing.
 import asyncio
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -134,7 +134,7 @@ class Platform:
                 for offer in manifest.ingest:
                     self.edge.add(offer.method, offer.path, _ingest_endpoint(offer, settings))
             if self.stores is not None:
-                context = ApplicationContext(self, settings)
+                context = ApplicationContext(self, settings, manifest.counters)
                 self.registry.sources.append(context)
                 for route in manifest.routes:
                     self.route(route, context)
@@ -237,13 +237,13 @@ class Platform:
 class ApplicationContext:
     """What an application's routes reach; see `core.manifest.Context`."""
 
-    def __init__(self, platform: Platform, settings: Any) -> None:
+    def __init__(self, platform: Platform, settings: Any, counters: Iterable[str]) -> None:
         self.settings = settings
         self.clock = platform.clock
         self._platform = platform
         self._stores = platform.require_stores()
         self._throttle = Throttle(platform.clock, lines_per_second=_WARNINGS_PER_SECOND)
-        self._counts: dict[str, int] = {}
+        self._counts = dict.fromkeys(counters, 0)
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
         rows: list[Row] = await self._platform.run(
@@ -251,8 +251,8 @@ class ApplicationContext:
         )
         return rows
 
-    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
-        return self._stores.state.first(space, group, limit)
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
+        return self._stores.state.first(space, groups, limit)
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         consumer = self._platform.consumers[projection]
@@ -260,7 +260,7 @@ class ApplicationContext:
         return await consumer.reach(end, timeout_seconds)
 
     def count(self, name: str, by: int = 1) -> None:
-        self._counts[name] = self._counts.get(name, 0) + by
+        self._counts[name] += by
 
     def warn(self, event: str, **fields: object) -> None:
         if self._throttle.admits():

@@ -18,7 +18,7 @@ from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.platform import Platform
 
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0005
 """How long a projection may keep the interpreter from the edge when both want it."""
 _GC_ALLOCATIONS = 50_000
 """Requests leave no cycles behind: look for them less often than after every 700 objects."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,7 +33,7 @@ class Noting:
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
         raise AssertionError
 
-    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
         raise AssertionError
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:

@@ -79,6 +79,10 @@ manifest = Manifest(
     ),
     package=__package__,
     demo=_demo,
+    counters={
+        "audiences.debug_mismatches": "Answers that differ from the one their query expected.",
+        "audiences.debug_unparsed": "Expected answers that could not be read.",
+    },
     errors={
         "bad_json": "The body is not a JSON object, or not UTF-8.",
         "bad_field": "A member or parameter is missing, mistyped, repeated or out of range.",

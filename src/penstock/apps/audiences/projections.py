@@ -103,7 +103,7 @@ profiles = Fold(
     topic=TAGS,
     entries=profile_entries,
     keep=PROFILE_DEPTH,
-    flush=Flush(wait_seconds=0.003, block_records=20_000),
+    flush=Flush(wait_seconds=0.006, block_records=20_000),
 )
 
 aggregates = Table(

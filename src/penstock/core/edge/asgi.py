@@ -12,6 +12,7 @@ from penstock.core.edge.endpoints import (
     Headers,
     IngestEndpoint,
     head_of,
+    size_of,
 )
 from penstock.core.errors import PenstockError, TimedOut, TooLarge
 from penstock.core.log import Receipt
@@ -41,9 +42,12 @@ class Edge(Desk):
                     scope["method"], scope["raw_path"]
                 )
                 accountable = endpoint.topic if isinstance(endpoint, IngestEndpoint) else ""
-                target_bytes = len(scope["raw_path"]) + len(scope["query_string"])
-                self.check_head(endpoint, target_bytes, headers)
-                body = await self._body(endpoint.body_bytes_max, receive)
+                target = scope["raw_path"] + scope["query_string"]
+                self.check_head(endpoint, len(target) + size_of(scope["headers"]), headers)
+                # With no body announced there is nothing to wait for, and a deadline is dear.
+                announced = b"content-length" in headers or b"transfer-encoding" in headers
+                read = self._awaited_body if announced else _body
+                body = await read(endpoint.body_bytes_max, receive)
                 client = scope["client"]
                 received = Received(
                     scope["method"],
@@ -82,34 +86,28 @@ class Edge(Desk):
             self.in_flight -= 1
             timings.observe(status, perf_counter() - began)
 
-    async def _body(self, limit: int, receive: Receive) -> bytes:
+    async def _awaited_body(self, limit: int, receive: Receive) -> bytes:
+        """The whole body, within size and time."""
+        try:
+            async with asyncio.timeout(self.settings.body_seconds_max):
+                return await _body(limit, receive)
+        except TimeoutError:
+            raise TimedOut from None
+
+
+async def _body(limit: int, receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        body: bytes = message["body"]
-        if message["more_body"]:
-            return await self._rest(body, limit, receive)
-        if len(body) > limit:
+        parts.append(message["body"])
+        size += len(message["body"])
+        if size > limit:
             raise TooLarge(f"the body may have at most {limit} bytes")
-        return body
-
-    async def _rest(self, start: bytes, limit: int, receive: Receive) -> bytes:
-        """The body beyond its first piece, within size and time."""
-        parts, size = [start], len(start)
-        try:
-            async with asyncio.timeout(self.settings.body_seconds_max):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    parts.append(message["body"])
-                    size += len(message["body"])
-                    if size > limit:
-                        raise TooLarge(f"the body may have at most {limit} bytes")
-                    if not message["more_body"]:
-                        return b"".join(parts)
-        except TimeoutError:
-            raise TimedOut from None
+        if not message["more_body"]:
+            return b"".join(parts)
 
 
 def _resolve(durable: "asyncio.Future[None]", outcome: Receipt | PenstockError) -> None:

@@ -64,7 +64,14 @@ class Committer:
             self._schedule()
         if isinstance(outcome, PenstockError):
             for settle in settles:
-                settle(outcome)
+                self._tell(settle, outcome)
             return
         for settle, receipt in zip(settles, outcome, strict=True):
-            settle(receipt)
+            self._tell(settle, receipt)
+
+    def _tell(self, settle: Settle, outcome: Receipt | PenstockError) -> None:
+        """One that fails to hear it must not keep it from the others."""
+        try:
+            settle(outcome)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is that request's own
+            self._loop.call_exception_handler({"message": "settling", "exception": error})

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from penstock.core.clock import Clock
 from penstock.core.edge import Answering, Ingesting, Reply, Response
@@ -101,12 +102,12 @@ class Desk:
     def sample(self, samples: Samples) -> None:
         samples.gauge("penstock_requests_in_flight", self.in_flight)
 
-    def check_head(self, endpoint: Endpoint, target_bytes: int, headers: Headers) -> None:
+    def check_head(self, endpoint: Endpoint, head_bytes: int, headers: Headers) -> None:
         """Refuse what can be refused before the body. Raise a `PenstockError`."""
         settings = self.settings
         if endpoint.sheds and self.in_flight > settings.requests_in_flight_max:
             raise Overloaded
-        if target_bytes + sum(map(len, headers.values())) > settings.head_bytes_max:
+        if head_bytes > settings.head_bytes_max:
             raise HeadersTooLarge
         if b"content-encoding" in headers and headers[b"content-encoding"] != b"identity":
             raise UnsupportedType("send the body without a Content-Encoding")
@@ -162,6 +163,11 @@ class Desk:
         told = PenstockError() if error.status == PenstockError.status else error
         rendered = Response.json({"error": told.code, "message": str(told)}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
+
+
+def size_of(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """Bytes of all names and values, repeated ones too."""
+    return sum(map(len, chain.from_iterable(headers)))
 
 
 def request_id_of(headers: Headers) -> bytes:

@@ -23,6 +23,7 @@ from penstock.core.edge.endpoints import (
     Headers,
     IngestEndpoint,
     head_of,
+    size_of,
 )
 from penstock.core.errors import PenstockError, TimedOut
 from penstock.core.log import Receipt
@@ -75,7 +76,7 @@ class LaneCycle:
         edge = protocol.edge
         edge.in_flight += 1
         try:
-            edge.check_head(endpoint, len(path), headers)
+            edge.check_head(endpoint, len(path) + size_of(protocol.headers), headers)
         except PenstockError as error:
             self._refuse(error)
 

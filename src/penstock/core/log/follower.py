@@ -6,6 +6,7 @@ from pathlib import Path
 
 import apsw
 
+from penstock.core.errors import Misconfigured
 from penstock.core.log import Minute
 from penstock.core.log.sqlite_file import SqliteReader
 
@@ -17,6 +18,10 @@ class SqliteFollower:
 
     def __init__(self, path: Path) -> None:
         """Raise `Misconfigured` when there is no log yet: the edge makes it."""
+        if not path.exists():
+            raise Misconfigured(
+                f"there is no log {path} to follow yet; start a process with the role edge first"
+            )
         self._path = path
         self._reader = SqliteReader(path)
         self.identity = self._reader.identity()

@@ -63,7 +63,7 @@ class Table(Generic[E]):
     expired: Callable[[Any], int | None] = field(default=lambda _: None)
     """From the carry: partitions with a lower number may be dropped; None: keep everything."""
     gauges: Callable[[Any], dict[str, float]] = field(default=lambda _: {})
-    """From the carry: numbers for `penstock_application{name=…}`."""
+    """From the carry: numbers for `penstock_application{number=…}`."""
 
     @property
     def name(self) -> str:

@@ -154,6 +154,7 @@ class Consumer:
         resume = self.sink.resume(self._log.identity, self.partition)
         self._check_end(reader, resume.again or resume.position)
         self.position = resume.position
+        self._release(self.position)
         if resume.again is not None:
             self.step(reader, resume.again - resume.position)
             if was >= resume.again:
@@ -255,7 +256,9 @@ class Consumer:
         try:
             await asyncio.wait_for(future, timeout_seconds)
         except TimeoutError:
-            return False
+            with self._waiters_lock:
+                self._waiters = [waiter for waiter in self._waiters if waiter[2] is not future]
+            return self.position >= offset
         return self.position >= offset  # a consumer that ends lets everybody go
 
     def _release(self, position: float) -> None:

@@ -56,8 +56,8 @@ class State(Protocol):
         """
         ...
 
-    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
-        """Values of the group's first `limit` entries in the order of their sort keys."""
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
+        """Values of each group's first `limit` entries, in the order of their sort keys."""
         ...
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:

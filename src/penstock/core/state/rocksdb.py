@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import msgspec
 import rocksdict
-from rocksdict import Options, Rdict, WriteBatch, WriteOptions
+from rocksdict import Options, Rdict, RdictIter, WriteBatch, WriteOptions
 
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.state import Entry, Position, Trim
@@ -47,6 +47,8 @@ class RocksState:
             name: self._db.get_column_family(name) for name in names if name != "default"
         }
         """Column families by their own name; `_family` resolves a space to one."""
+        self._names: dict[str, str] = {}
+        """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
     def position(self, space: str, partition: int) -> Position | None:
         found = self._db.get(_position_key(self._active(space), partition))
@@ -73,9 +75,12 @@ class RocksState:
         for trim in trims:
             self._trim(family, trim)
 
-    def first(self, space: str, group: bytes, limit: int) -> list[bytes]:
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
         family = self._family(space)
-        return [] if family is None else [value for _, value in _scan(family, group, limit)]
+        if family is None:
+            return [[] for _ in groups]
+        iterator = family.iter()  # dearer than what it then finds: one serves all groups
+        return [[value for _, value in _scan(iterator, group, limit)] for group in groups]
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         family = self._family(space)
@@ -131,6 +136,7 @@ class RocksState:
             batch.put(_active_key(space), new.encode())
             batch.delete(_active_key(shadow))
             self._write(batch)
+            self._names.clear()
             if old != new:
                 self._forget(old)
 
@@ -143,9 +149,14 @@ class RocksState:
         self._db.close()
 
     def _active(self, space: str) -> str:
-        """The column family that holds a space: its own name until it was first rebuilt."""
-        named = self._db.get(_active_key(space))
-        return space if named is None else bytes(named).decode()
+        """Name of the column family that holds a space; the space's own while it has none."""
+        known = self._names.get(space)
+        if known is None:
+            named = self._db.get(_active_key(space))
+            if named is None:
+                return space
+            known = self._names[space] = bytes(named).decode()
+        return known
 
     def _family(self, space: str, *, create: bool = False) -> Rdict | None:
         name = self._active(space)
@@ -168,8 +179,10 @@ class RocksState:
         self._db.delete_range(_position_key(name, 0), _position_key(name, 0xFFFF))
 
     def _trim(self, family: Rdict | None, trim: Trim) -> None:
-        beyond = _scan(family, trim.group, trim.keep + 1)[trim.keep :] if family else ()
-        if family and beyond:
+        if family is None:
+            return
+        beyond = _scan(family.iter(), trim.group, trim.keep + 1)[trim.keep :]
+        if beyond:
             prefix = _prefix(trim.group)
             behind = (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
             family.delete_range(beyond[0][0], behind)
@@ -205,10 +218,9 @@ def _prefix(group: bytes) -> bytes:
     return _LENGTH.pack(len(group)) + group
 
 
-def _scan(family: Rdict, group: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+def _scan(iterator: RdictIter, group: bytes, limit: int) -> list[tuple[bytes, bytes]]:
     prefix = _prefix(group)
     found: list[tuple[bytes, bytes]] = []
-    iterator = family.iter()
     iterator.seek(prefix)
     while len(found) < limit and iterator.valid():
         key = iterator.key()

@@ -58,10 +58,8 @@ async def profile(received: Received, context: Context) -> Response:
     """The newest tags of a cookie within a range (AU-40 to AU-50)."""
     request = profile_request(received.parameters[0], received.query)
     await context.caught_up(profiles.name, context.settings.read_your_write_seconds)
-    views, buys = (
-        context.first(profiles.space, profile_group(request.cookie, action), PROFILE_DEPTH)
-        for action in (VIEW, BUY)
-    )
+    groups = [profile_group(request.cookie, action) for action in (VIEW, BUY)]
+    views, buys = context.first(profiles.space, groups, PROFILE_DEPTH)
     answer = _encode(_Profile(request.cookie, _within(views, request), _within(buys, request)))
     if context.settings.query_debug:
         compare("user_profiles", received, answer, context)
