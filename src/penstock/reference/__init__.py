@@ -21,7 +21,7 @@ def pages() -> dict[str, str]:
         "read-models.md": read_models_page(APPLICATIONS),
         "http.md": http_page(APPLICATIONS),
         "errors.md": errors_page(APPLICATIONS),
-        "metrics.md": metrics_page(METRICS),
+        "metrics.md": metrics_page(METRICS, APPLICATIONS),
         "commands.md": commands_page(cli),
     }
 

@@ -68,15 +68,20 @@ def _kind(kind: shapes.Type) -> str:
             return "text"
 
 
-def metrics_page(metrics: dict[str, str]) -> str:
+def metrics_page(metrics: dict[str, str], manifests: Sequence[Manifest]) -> str:
     rows = [(f"`{name}`", meaning) for name, meaning in metrics.items()]
+    numbers = [
+        (f'`penstock_application{{number="{name}"}}`', meaning)
+        for manifest in manifests
+        for name, meaning in manifest.counters.items()
+    ]
     parts = [
         """
         `GET /metrics` answers in the text form of Prometheus.
         There the name of a counter ends in `_total`, and a histogram has `_bucket`, `_sum` and
         `_count`.
         """,
-        table(("metric", "meaning and remedy"), rows),
+        table(("metric", "meaning and remedy"), [*rows, *numbers]),
     ]
     return page("Metrics", parts)
 
