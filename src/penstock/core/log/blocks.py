@@ -20,7 +20,6 @@ RECORDS_MAX = 8192
 _COMPRESS_FROM_BYTES = 512
 _ZSTD_LEVEL = 1
 _RAW, _ZSTD = b"r", b"z"
-_BLOCK_BYTES_MAX = 1 << 30
 
 _compressor = threading.local()
 _encode = msgspec.msgpack.Encoder().encode

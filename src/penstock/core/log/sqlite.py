@@ -21,7 +21,6 @@ from penstock.core.log import Append, Done, Minute, Receipt
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 
 _DISK_CHECK_SECONDS = 0.5
-_CHECKPOINT_PAGES = 4096
 _TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
 
 
