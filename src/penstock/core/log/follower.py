@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 
 from penstock.core.errors import Misconfigured
 from penstock.core.log import Minute
-from penstock.core.log.sqlite_file import SqliteReader
+from penstock.core.log.sqlite_file import SqliteReader, size_on_disk
 
 _POLL_SECONDS = 0.01
 
@@ -42,24 +43,18 @@ class SqliteFollower:
         del partition
         if topic in self._listeners:
             return self._ends.get(topic, 0)
-        reader = self.reader()
-        try:
+        with closing(self.reader()) as reader:
             return reader.end(topic)
-        finally:
-            reader.close()
 
     def listen(self, topic: str, wake: Callable[[], None]) -> None:
         self._listeners.setdefault(topic, []).append(wake)
 
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
-        reader = self.reader()
-        try:
+        with closing(self.reader()) as reader:
             return reader.ledger(topic, since_minute)
-        finally:
-            reader.close()
 
     def bytes_on_disk(self) -> int:
-        return sum(file.stat().st_size for file in self._path.parent.glob(f"{self._path.name}*"))
+        return size_on_disk(self._path)
 
     def close(self) -> None:
         self._closing.set()

@@ -9,6 +9,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ import apsw
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done, Minute, Receipt
-from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
+from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction, size_on_disk
 
 _DISK_CHECK_SECONDS = 0.5
 _TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
@@ -218,11 +219,8 @@ class SqliteLog:
         self._listeners.setdefault(topic, []).append(wake)
 
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
-        reader = self.reader()
-        try:
+        with closing(self.reader()) as reader:
             return reader.ledger(topic, since_minute)
-        finally:
-            reader.close()
 
     def bytes_on_disk(self) -> int:
-        return sum(file.stat().st_size for file in self._path.parent.glob(f"{self._path.name}*"))
+        return size_on_disk(self._path)

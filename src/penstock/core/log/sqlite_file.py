@@ -332,6 +332,11 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
     return Batch(offset, position, offsets, payloads, at_ms, tuple(damages))
 
 
+def size_on_disk(path: Path) -> int:
+    """The file with its write-ahead log and index."""
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
+
+
 def _end(connection: apsw.Connection, topic_id: int) -> int:
     found = connection.execute(
         f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
