@@ -12,8 +12,10 @@ from uvicorn.server import ServerState
 from penstock.core.clock import Clock
 from penstock.core.edge import Message, Received, Reply, Response
 from penstock.core.edge.asgi import Edge
+from penstock.core.edge.connection import sweep
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
-from penstock.core.edge.lane import LaneProtocol
+from penstock.core.edge.heads import Heads
+from penstock.core.edge.lane import LaneConnection
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
 from penstock.core.ids import Ids
@@ -26,6 +28,7 @@ from support.lines import Lines
 from support.notes import NOTES, Noted, codec
 
 BODY_BYTES_MAX = 1_000
+SWEEP_SECONDS = 0.02
 SECRET = "the password is swordfish"  # no secret: the test looks for it in answers
 NOTE, ASK, FAIL = "/note", "/ask/{name}", "/fail"
 
@@ -236,15 +239,17 @@ async def asgi(rig: Rig) -> AsyncIterator[Host]:
 async def lane(rig: Rig) -> AsyncIterator[Host]:
     loop = asyncio.get_running_loop()
     rig.edge.attach(loop)
-    config = uvicorn.Config(
-        rig.edge, http=LaneProtocol, lifespan="off", log_config=None, access_log=False
-    )
+    config = uvicorn.Config(rig.edge, lifespan="off", ws="none", log_config=None, access_log=False)
     config.load()
-    state = ServerState()
-    server = await loop.create_server(lambda: LaneProtocol(config, state, {}, loop), "127.0.0.1", 0)
+    state, heads = ServerState(), Heads()
+    server = await loop.create_server(
+        lambda: LaneConnection(config, state, {}, loop, heads=heads), "127.0.0.1", 0
+    )
+    sweeping = asyncio.create_task(sweep(rig.edge, state.connections, SWEEP_SECONDS))
     try:
         yield LaneHost(server.sockets[0].getsockname()[1])
     finally:
+        sweeping.cancel()
         server.close()
         for connection in list(state.connections):
             connection.transport.abort()

@@ -29,6 +29,12 @@ class Rejected(PenstockError):
     default_code = "bad_request"
 
 
+class BadEncoding(Rejected):
+    """The body is not what its Content-Encoding says."""
+
+    default_code = "bad_encoding"
+
+
 class NotFound(PenstockError):
     """There is nothing at this path."""
 
@@ -73,6 +79,11 @@ class UnsupportedType(PenstockError):
 
     status = 415
     default_code = "unsupported_type"
+
+    def __init__(self, message: str = "", *, accepts: str = "") -> None:
+        super().__init__(message)
+        self.accepts = accepts
+        """The encodings it does take, where the encoding is what is wrong."""
 
 
 class HeadersTooLarge(PenstockError):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import FailurePolicy, Received, Reply, Response
 from penstock.core.projection import Projection, Table, Topic
 from penstock.core.warehouse import Row, Value
 
@@ -61,6 +61,10 @@ class Ingest:
     handle: Callable[[Received, Any], Reply]
     body_bytes_max: int
     summary: str
+    respond_first: FailurePolicy | None = None
+    """Answer before the events are durable, for redirects that must not wait; and what to do while
+    the log takes nothing: lose the events and count them, or refuse with 503.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

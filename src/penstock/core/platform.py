@@ -280,6 +280,7 @@ def _ingest_endpoint(offer: Ingest, settings: Any) -> IngestEndpoint:
         topic=offer.topic.name,
         encode=offer.topic.codec().encode,
         ingest=lambda received: handle(received, settings),
+        respond_first=offer.respond_first,
     )
 
 

@@ -7,13 +7,17 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import cast
 
 import uvicorn
 import uvloop
 
 from penstock.core.admin import admin_edge
 from penstock.core.control import Control
-from penstock.core.edge.lane import LaneProtocol
+from penstock.core.edge.connection import Connection, sweep
+from penstock.core.edge.heads import Heads
+from penstock.core.edge.lane import LaneConnection
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.platform import Platform
@@ -22,7 +26,6 @@ _SWITCH_SECONDS = 0.0005
 """How long a projection may keep the interpreter from the edge when both want it."""
 _GC_ALLOCATIONS = 50_000
 """Requests leave no cycles behind: look for them less often than after every 700 objects."""
-_KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2_048
 _WATCH_SECONDS = 0.5
 
@@ -112,14 +115,13 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     server = _Server(
         uvicorn.Config(
             platform.edge,
-            http=LaneProtocol if settings.fast_lane else "httptools",
+            http=_connections(fast_lane=settings.fast_lane),
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=settings.trusted_proxies or None,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            proxy_headers=False,  # the edge asks its own list of trusted proxies
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds_max)),
             backlog=_BACKLOG,
         )
@@ -133,6 +135,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     door = control.open(url) if control is not None else None
     helpers = [asyncio.create_task(task(url)) for task in beside]
     helpers.append(asyncio.create_task(_watch(platform, server)))
+    helpers.append(asyncio.create_task(sweep(platform.edge, server.server_state.connections)))
     if settings.admin_port:
         helpers.append(asyncio.create_task(_admin(platform)))
     ready(url)
@@ -144,6 +147,13 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
         await asyncio.gather(*helpers, return_exceptions=True)
         if door is not None:
             door.unlink(missing_ok=True)
+
+
+def _connections(*, fast_lane: bool) -> type[asyncio.Protocol]:
+    """What uvicorn calls for each connection."""
+    if not fast_lane:
+        return Connection
+    return cast("type[asyncio.Protocol]", partial(LaneConnection, heads=Heads()))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -72,9 +72,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     head_bytes_max: Annotated[
         Bytes, Meta(description="Largest request line and headers together.")
     ] = 16_384
-    body_seconds_max: Annotated[
-        Seconds, Meta(description="Longest wait for a body that has begun to arrive.")
+    head_fields_max: Annotated[Count, Meta(description="Most header fields of a request.")] = 100
+    head_seconds_max: Annotated[
+        Seconds, Meta(description="Longest wait for a head that has begun to arrive.")
     ] = 10.0
+    body_seconds_max: Annotated[
+        Seconds, Meta(description="Longest wait for a body whose head has arrived.")
+    ] = 10.0
+    send_seconds_max: Annotated[
+        Seconds, Meta(description="Longest wait for a client to read its answer.")
+    ] = 30.0
+    keep_alive_seconds: Annotated[
+        Seconds, Meta(description="How long a connection may stay open between requests.")
+    ] = 75.0
     requests_in_flight_max: Annotated[
         Count, Meta(description="Requests under way before further ones are answered 503.")
     ] = 4096

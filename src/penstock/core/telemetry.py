@@ -99,6 +99,7 @@ METRICS = {
     "penstock_events_stored": "Events made durable and acknowledged, by topic.",
     "penstock_events_duplicate": "Events not stored again because of their Idempotency-Key.",
     "penstock_events_rejected": "Events refused with a reason; the answer said which.",
+    "penstock_events_lost": "Events answered first and then refused by the log (`fail_open`).",
     "penstock_log_end_offset": "Offset that the next event of a topic will get.",
     "penstock_log_commits": "Group commits; events stored per commit show how well they group.",
     "penstock_projection_lag_records": "Events stored and not yet projected. Grows: see its error.",

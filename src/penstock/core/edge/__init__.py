@@ -5,7 +5,7 @@ run it. The host appends the reply's events and sends its response once they are
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -58,6 +58,9 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     rejected: int = 0
     """Events of the same request that were refused and are named in the response."""
 
+
+FailurePolicy = Literal["fail_open", "fail_closed"]
+"""While the log takes nothing: lose the events and count them, or refuse with 503."""
 
 Ingesting = Callable[[Received], Reply]
 Answering = Callable[[Received], Awaitable[Response]]

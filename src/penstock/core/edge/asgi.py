@@ -4,18 +4,19 @@ import asyncio
 from functools import partial
 from time import perf_counter
 
-from penstock.core.edge import NO_CONTENT, Message, Receive, Received, Response, Scope, Send
-from penstock.core.edge.endpoints import (
-    CLIENT_GONE,
-    REQUEST_ID,
-    Desk,
-    Headers,
-    IngestEndpoint,
-    head_of,
-    size_of,
+from penstock.core.edge import (
+    NO_CONTENT,
+    Message,
+    Receive,
+    Received,
+    Response,
+    Scope,
+    Send,
+    codings,
 )
+from penstock.core.edge.endpoints import CLIENT_GONE, Desk, Endpoint, IngestEndpoint
+from penstock.core.edge.wire import REQUEST_ID, Headers, head_of
 from penstock.core.errors import PenstockError, TimedOut, TooLarge
-from penstock.core.log import Receipt
 
 _NO_CONTENT_START: Message = {"type": "http.response.start", "status": 204, "headers": ()}
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
@@ -42,20 +43,15 @@ class Edge(Desk):
                     scope["method"], scope["raw_path"]
                 )
                 accountable = endpoint.topic if isinstance(endpoint, IngestEndpoint) else ""
-                target = scope["raw_path"] + scope["query_string"]
-                self.check_head(endpoint, len(target) + size_of(scope["headers"]), headers)
-                # With no body announced there is nothing to wait for, and a deadline is dear.
-                announced = b"content-length" in headers or b"transfer-encoding" in headers
-                read = self._awaited_body if announced else _body
-                body = await read(endpoint.body_bytes_max, receive)
-                client = scope["client"]
+                body = await self._body(endpoint, scope, headers, receive)
+                client = scope["client"][0] if scope["client"] else ""
                 received = Received(
                     scope["method"],
                     parameters,
                     scope["query_string"],
                     headers,
                     body,
-                    client[0] if client else "",
+                    self.client(client, headers) if self.proxies else client,
                     self.now_ms(),
                 )
                 if isinstance(endpoint, IngestEndpoint):
@@ -86,16 +82,25 @@ class Edge(Desk):
             self.in_flight -= 1
             timings.observe(status, perf_counter() - began)
 
-    async def _awaited_body(self, limit: int, receive: Receive) -> bytes:
-        """The whole body, within size and time."""
-        try:
-            async with asyncio.timeout(self.settings.body_seconds_max):
-                return await _body(limit, receive)
-        except TimeoutError:
-            raise TimedOut from None
+    async def _body(
+        self, endpoint: Endpoint, scope: Scope, headers: Headers, receive: Receive
+    ) -> bytes:
+        """The whole body, within size and time, as it was before it was coded."""
+        target = scope["raw_path"] + scope["query_string"]
+        coding = self.check_head(endpoint, target, scope["headers"], headers)
+        if b"content-length" not in headers and b"transfer-encoding" not in headers:
+            # With no body announced there is nothing to wait for, and a deadline is dear.
+            body = await _read(endpoint.body_bytes_max, receive)
+        else:
+            try:
+                async with asyncio.timeout(self.settings.body_seconds_max):
+                    body = await _read(endpoint.body_bytes_max, receive)
+            except TimeoutError:
+                raise TimedOut from None
+        return codings.inflate(coding, body, endpoint.body_bytes_max) if coding else body
 
 
-async def _body(limit: int, receive: Receive) -> bytes:
+async def _read(limit: int, receive: Receive) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -110,11 +115,11 @@ async def _body(limit: int, receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _resolve(durable: "asyncio.Future[None]", outcome: Receipt | PenstockError) -> None:
+def _resolve(durable: "asyncio.Future[None]", error: PenstockError | None) -> None:
     if durable.done():
         return
-    if isinstance(outcome, PenstockError):
-        durable.set_exception(outcome)
+    if error is not None:
+        durable.set_exception(error)
     else:
         durable.set_result(None)
 

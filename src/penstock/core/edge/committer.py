@@ -1,7 +1,8 @@
 """Between one event loop and the log: one submission under way, the next one gathering.
 
 A lone event goes at once. Under load, waiting a millisecond for company saves more than it costs:
-a sync, a wake-up of the log's thread and its way back are then shared by all that gathered.
+a sync, a wake-up of the log's thread and its way back are then shared by all that gathered. But
+when a good part of the present clients wait already, they are a company, and waiting on is idle.
 """
 
 import asyncio
@@ -12,66 +13,109 @@ from functools import partial
 from penstock.core.errors import Overloaded, PenstockError
 from penstock.core.log import Append, Log, Receipt
 
-Settle = Callable[[Receipt | PenstockError], None]
-"""Called on the loop once the append is durable, or with the reason why it is not stored."""
+Settle = Callable[[PenstockError | None], None]
+"""Called on the loop: with None once the events are durable, else with why they are not stored."""
 
 _BUSY_FROM = 4
-"""Appends of the last group from which on company is to be expected."""
+"""Requests of the last group from which on company is to be expected."""
 _GATHER_SECONDS = 0.001
+_COMPANY = 4
+"""A group that holds one in so many of the present clients does not wait for more."""
+
+
+class _Group:
+    """What gathers for one submission."""
+
+    __slots__ = ("appends", "plain", "settles", "size")
+
+    def __init__(self) -> None:
+        self.plain: dict[str, list[bytes]] = {}
+        """Payloads that need no account of their own, by topic: one append for all of them."""
+        self.appends: list[Append] = []
+        self.settles: list[Settle] = []
+        self.size = 0
+
+    def submission(self) -> list[Append]:
+        return [Append(topic, payloads) for topic, payloads in self.plain.items()] + self.appends
 
 
 class Committer:
-    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, *, bytes_max: int) -> None:
         self._log = log
         self._loop = loop
-        self._appends: list[Append] = []
-        self._settles: list[Settle] = []
-        self._under_way = 0
-        """Appends submitted and not yet settled."""
+        self._bytes_max = bytes_max
+        self._group = _Group()
+        self._under_way = False
         self._last = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self.clients = 0
+        """How many connections have asked for something of late."""
 
-    def commit(self, append: Append, settle: Settle) -> None:
-        self._appends.append(append)
-        self._settles.append(settle)
-        if len(self._appends) == 1 and not self._under_way:
+    def commit(
+        self,
+        topic: str,
+        payloads: Sequence[bytes],
+        settle: Settle,
+        *,
+        idempotency_key: str = "",
+        rejected: int = 0,
+    ) -> None:
+        """Raise `Overloaded` when too much is gathering behind a slow disk."""
+        group = self._group
+        size = group.size + sum(map(len, payloads))
+        if size > self._bytes_max:
+            self._log.tally(topic, rejected=len(payloads) + rejected)
+            raise Overloaded("the log is behind; try again in a second")
+        group.size = size
+        if idempotency_key or rejected:
+            group.appends.append(Append(topic, payloads, b"", idempotency_key, rejected))
+        elif topic in group.plain:
+            group.plain[topic].extend(payloads)
+        else:
+            group.plain[topic] = list(payloads)
+        settles = group.settles
+        settles.append(settle)
+        if self._timer is not None:
+            if len(settles) * _COMPANY >= self.clients:
+                self._timer.cancel()
+                self._flush()
+        elif len(settles) == 1 and not self._under_way:
             self._schedule()
 
     def _schedule(self) -> None:
-        if self._last >= _BUSY_FROM:
-            self._loop.call_later(_GATHER_SECONDS, self._flush)
+        """Take what has gathered to the log, now or a little later."""
+        waiting = len(self._group.settles)
+        if self._last >= _BUSY_FROM and waiting * _COMPANY < self.clients:
+            self._timer = self._loop.call_later(_GATHER_SECONDS, self._flush)
         else:
+            self._under_way = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        appends, self._appends = self._appends, []
-        settles, self._settles = self._settles, []
-        self._under_way = self._last = len(appends)
+        self._timer = None
+        group, self._group = self._group, _Group()
+        self._under_way = True
+        self._last = len(group.settles)
+        appends = group.submission()
         try:
-            self._log.submit(appends, partial(self._done, settles))
+            self._log.submit(appends, partial(self._done, group.settles))
         except Overloaded as error:
             for append in appends:
                 self._log.tally(append.topic, rejected=len(append.payloads) + append.rejected)
-            self._settle(settles, error)
+            self._settle(group.settles, error)
 
     def _done(self, settles: list[Settle], outcome: Sequence[Receipt] | PenstockError) -> None:
         """On the log's thread."""
+        error = outcome if isinstance(outcome, PenstockError) else None
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._settle, settles, outcome)
+            self._loop.call_soon_threadsafe(self._settle, settles, error)
 
-    def _settle(self, settles: list[Settle], outcome: Sequence[Receipt] | PenstockError) -> None:
-        self._under_way = 0
-        if self._appends:
+    def _settle(self, settles: list[Settle], error: PenstockError | None) -> None:
+        self._under_way = False
+        if self._group.settles:
             self._schedule()
-        if isinstance(outcome, PenstockError):
-            for settle in settles:
-                self._tell(settle, outcome)
-            return
-        for settle, receipt in zip(settles, outcome, strict=True):
-            self._tell(settle, receipt)
-
-    def _tell(self, settle: Settle, outcome: Receipt | PenstockError) -> None:
-        """One that fails to hear it must not keep it from the others."""
-        try:
-            settle(outcome)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is that request's own
-            self._loop.call_exception_handler({"message": "settling", "exception": error})
+        for settle in settles:
+            try:
+                settle(error)
+            except Exception as defect:  # noqa: BLE001 - it must not keep it from the others
+                self._loop.call_exception_handler({"message": "settling", "exception": defect})

@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from penstock.core.clock import Clock
-from penstock.core.edge import Answering, Ingesting, Reply, Response
+from penstock.core.edge import Answering, FailurePolicy, Ingesting, Reply, Response, codings
 from penstock.core.edge.committer import Committer, Settle
+from penstock.core.edge.proxies import FORWARDED_FOR, Proxies
 from penstock.core.edge.routing import Routes
+from penstock.core.edge.wire import REQUEST_ID, Fields, Headers, request_id_of
 from penstock.core.errors import (
     HeadersTooLarge,
     MethodNotAllowed,
@@ -21,16 +24,12 @@ from penstock.core.errors import (
 )
 from penstock.core.events import Event
 from penstock.core.ids import Ids
-from penstock.core.log import Append, Log
+from penstock.core.log import Log
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle, Timings
 
-REQUEST_ID = b"x-request-id"
 CLIENT_GONE = 499
-_REQUEST_ID_BYTES_MAX = 128
 _LINES_PER_SECOND = 100
-
-Headers = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,8 @@ class IngestEndpoint(Endpoint):
     topic: str
     encode: Callable[[Event], bytes]
     ingest: Ingesting
+    respond_first: FailurePolicy | None = None
+    """Answer before the events are durable, and what to do while the log takes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +76,11 @@ class Desk:
     ) -> None:
         self.settings = settings
         self.routes: Routes[Target] = Routes()
-        self.lane: dict[bytes, tuple[IngestEndpoint, Timings]] = {}
-        """Ingest routes that a fast lane may serve, by their exact path."""
-        self.rendered: tuple[object, bytes] = (None, b"")
-        """The lane's commonest answer, and the default headers it was rendered with."""
         self.unmatched = registry.operation("unmatched")
         self.in_flight = 0
         self.now_ms = clock.now_ms
+        self.proxies = Proxies(settings.trusted_proxies)
+        self._lost: dict[str, int] = {}
         self._log = log
         self._ids = ids
         self._logger = logger
@@ -92,41 +91,116 @@ class Desk:
     def add(self, method: str, path: str, endpoint: IngestEndpoint | AnswerEndpoint) -> None:
         timings = self._registry.operation(endpoint.operation)
         self.routes.add(method, path, (endpoint, timings))
-        if isinstance(endpoint, IngestEndpoint) and method == "POST" and "{" not in path:
-            self.lane[path.encode()] = (endpoint, timings)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._log is not None:
-            self._committer = Committer(self._log, loop)
+            self._committer = Committer(self._log, loop, bytes_max=self.settings.queue_bytes_max)
+
+    def expect(self, clients: int) -> None:
+        """So many connections have asked for something of late."""
+        if self._committer is not None:
+            self._committer.clients = clients
 
     def sample(self, samples: Samples) -> None:
         samples.gauge("penstock_requests_in_flight", self.in_flight)
+        for operation, count in self._lost.items():
+            samples.counter("penstock_events_lost", count, operation=operation)
 
-    def check_head(self, endpoint: Endpoint, head_bytes: int, headers: Headers) -> None:
-        """Refuse what can be refused before the body. Raise a `PenstockError`."""
+    def check_head(
+        self, endpoint: Endpoint, target: bytes, fields: Fields, headers: Headers
+    ) -> bytes:
+        """Refuse what can be refused before the body; the content coding of what follows.
+
+        Raise a `PenstockError`.
+        """
         settings = self.settings
-        if endpoint.sheds and self.in_flight > settings.requests_in_flight_max:
+        if self.in_flight > settings.requests_in_flight_max and endpoint.sheds:
             raise Overloaded
-        if head_bytes > settings.head_bytes_max:
+        if len(fields) > settings.head_fields_max:
+            raise HeadersTooLarge(f"a request has at most {settings.head_fields_max} headers")
+        if len(target) + _size(fields) > settings.head_bytes_max:
             raise HeadersTooLarge
-        if b"content-encoding" in headers and headers[b"content-encoding"] != b"identity":
-            raise UnsupportedType("send the body without a Content-Encoding")
+        coding = headers.get(b"content-encoding", b"")
+        if coding:
+            coding = codings.named(coding)
         length = headers.get(b"content-length", b"")
         if length.isdigit():
             endpoint.check_size(int(length))
+        return coding
+
+    def client(self, peer: str, headers: Headers) -> str:
+        """Address of the client at the far end of the proxies that are trusted."""
+        forwarded = headers.get(FORWARDED_FOR)
+        return peer if forwarded is None else self.proxies.client(peer, forwarded)
 
     def commit(self, endpoint: IngestEndpoint, reply: Reply, settle: Settle) -> bool:
-        """Hand the reply's events to the log; False when there are none to wait for."""
-        if self._committer is None or self._log is None:
+        """Hand the reply's events to the log; False when there is nothing to wait for."""
+        committer = self._committer
+        if committer is None or self._log is None:
             raise NotReady(f"{endpoint.operation} is not served by this process")
         if not reply.events:
             self._log.tally(endpoint.topic, rejected=reply.rejected)
             return False
         encode = endpoint.encode
         payloads = [encode(event) for event in reply.events]
-        append = Append(endpoint.topic, payloads, b"", reply.idempotency_key, reply.rejected)
-        self._committer.commit(append, settle)
+        if endpoint.respond_first is not None:
+            self._commit_behind(committer, self._log, endpoint, payloads, reply)
+            return False
+        committer.commit(
+            endpoint.topic,
+            payloads,
+            settle,
+            idempotency_key=reply.idempotency_key,
+            rejected=reply.rejected,
+        )
         return True
+
+    def _commit_behind(
+        self,
+        committer: Committer,
+        log: Log,
+        endpoint: IngestEndpoint,
+        payloads: Sequence[bytes],
+        reply: Reply,
+    ) -> None:
+        """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
+        failure = log.failure()
+        if failure:
+            # The log tries again, and forgets the failure, when it writes this down.
+            log.tally(endpoint.topic, rejected=len(payloads) + reply.rejected)
+        else:
+            try:
+                committer.commit(
+                    endpoint.topic,
+                    payloads,
+                    partial(self._settle_behind, endpoint, len(payloads)),
+                    idempotency_key=reply.idempotency_key,
+                    rejected=reply.rejected,
+                )
+            except Overloaded as error:
+                failure = str(error)
+        if failure and endpoint.respond_first == "fail_closed":
+            raise NotReady(failure)
+        if failure:
+            self._lose(endpoint, len(payloads), failure)
+
+    def _settle_behind(
+        self, endpoint: IngestEndpoint, events: int, error: PenstockError | None
+    ) -> None:
+        if error is not None:
+            self._lose(endpoint, events, str(error))
+
+    def _lose(self, endpoint: IngestEndpoint, events: int, reason: str) -> None:
+        operation = endpoint.operation
+        self._lost[operation] = self._lost.get(operation, 0) + events
+        if self._throttle.admits():
+            self._logger.error(
+                "events.lost",
+                operation=operation,
+                events=events,
+                reason=reason,
+                suppressed=self._throttle.take_suppressed(),
+            )
 
     def account(self, topic: str) -> None:
         """A request to a topic was refused before it could become an append."""
@@ -160,28 +234,13 @@ class Desk:
             extra.append((b"retry-after", str(error.retry_after).encode()))
         if isinstance(error, MethodNotAllowed):
             extra.append((b"allow", ", ".join(error.allowed).encode()))
+        if isinstance(error, UnsupportedType) and error.accepts:
+            extra.append((b"accept-encoding", error.accepts.encode()))
         told = PenstockError() if error.status == PenstockError.status else error
         rendered = Response.json({"error": told.code, "message": str(told)}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
 
 
-def size_of(headers: Sequence[tuple[bytes, bytes]]) -> int:
+def _size(fields: Fields) -> int:
     """Bytes of all names and values, repeated ones too."""
-    return sum(map(len, chain.from_iterable(headers)))
-
-
-def request_id_of(headers: Headers) -> bytes:
-    """The client's own, if it is one that can be repeated safely; otherwise nothing."""
-    given = headers.get(REQUEST_ID, b"")
-    sound = len(given) <= _REQUEST_ID_BYTES_MAX and all(0x20 < c < 0x7F for c in given)
-    return given if sound else b""
-
-
-def head_of(response: Response, headers: Headers) -> list[tuple[bytes, bytes]]:
-    """The response's headers on the wire, its length and the request's id among them."""
-    named = list(response.headers)
-    if response.status != 204:
-        named.append((b"content-length", b"%d" % len(response.body)))
-    if (given := request_id_of(headers)) and (REQUEST_ID, given) not in named:
-        named.append((REQUEST_ID, given))
-    return named
+    return sum(map(len, chain.from_iterable(fields)))

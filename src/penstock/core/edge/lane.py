@@ -1,35 +1,28 @@
-"""The fast lane: ingest without the bookkeeping of ASGI, on the same connections.
+"""The fast lane: requests without the bookkeeping of ASGI, on the same connections.
 
-A request takes it when nothing about it is unusual: an ingest route by its exact path, HTTP/1.1
-kept alive, no expectation, upgrade or content encoding, and nothing ahead of it on its connection.
-Then there is no scope, no task and no message: the body goes to the ingest function, its events to
-the group commit, and the answer is written when the commit is done. Every other request goes
-uvicorn's way as if this file did not exist, in order with those of the lane.
+A request takes it when nothing about it is unusual: a known route, HTTP/1.1 kept alive, no
+expectation or upgrade, and nothing ahead of it on its connection. Then there is no scope and there
+are no messages: the body goes to the ingest function, its events to the group commit, and the
+answer is written when the commit is done. Every other request goes uvicorn's way as if this file
+did not exist, in order with those of the lane.
+
+Clients repeat themselves. A head that was parsed once, byte for byte, need not be parsed again:
+when a piece of data is exactly such a head and the body it announces, it is taken as it is.
 """
 
 import asyncio
 from time import perf_counter
-from typing import Any, cast
+from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from penstock.core.edge import NO_CONTENT, Received, Response
-from penstock.core.edge.asgi import Edge
-from penstock.core.edge.endpoints import (
-    CLIENT_GONE,
-    REQUEST_ID,
-    Headers,
-    IngestEndpoint,
-    head_of,
-    size_of,
-)
-from penstock.core.errors import PenstockError, TimedOut
-from penstock.core.log import Receipt
-from penstock.core.telemetry import Timings
-
-_UNUSUAL = (b"expect", b"upgrade", b"content-encoding", b"x-forwarded-for")
+from penstock.core.edge import NO_CONTENT, Received, Response, codings
+from penstock.core.edge.connection import Connection
+from penstock.core.edge.endpoints import CLIENT_GONE, AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.heads import END, Head, Heads
+from penstock.core.edge.wire import head_of
+from penstock.core.errors import Overloaded, PenstockError, TimedOut
 
 
 class _NoEvent:
@@ -40,133 +33,140 @@ class _NoEvent:
 
 
 _NO_EVENT = _NoEvent()
+_NO_BODY: list[bytes] = []
 
 
 class LaneCycle:
-    """One request in the lane, with the face that uvicorn's connection expects of its own."""
+    """The lane's request of a connection, with the face that uvicorn expects of its own.
+
+    A connection has one at a time, so it has one of these for all of them.
+    """
 
     __slots__ = (
-        "_began", "_endpoint", "_headers", "_path", "_protocol", "_response", "_timings", "body",
-        "deadline", "disconnected", "keep_alive", "message_event", "more_body",
-        "response_complete",
+        "_began", "_head", "_lane", "_parts", "_response", "_size", "disconnected", "keep_alive",
+        "message_event", "more_body", "response_complete",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        protocol: "LaneProtocol",
-        endpoint: IngestEndpoint,
-        timings: Timings,
-        path: bytes,
-        headers: Headers,
-    ) -> None:
-        self._protocol = protocol
-        self._endpoint = endpoint
-        self._timings = timings
-        self._path = path
-        self._headers = headers
-        self._began = perf_counter()
+    def __init__(self, lane: "LaneConnection") -> None:
+        self._lane = lane
+        self._parts = _NO_BODY
+        self._size = 0
         self._response = NO_CONTENT
-        self.body = b""
-        self.deadline: asyncio.TimerHandle | None = None
         self.disconnected = False
         self.keep_alive = True
         self.message_event = _NO_EVENT
+        self.more_body = False
+        self.response_complete = True
+
+    def begin(self, head: Head) -> None:
+        self._began = perf_counter()
+        self._head = head
+        self._parts = []
+        self._size = 0
         self.more_body = True
         self.response_complete = False
-        edge = protocol.edge
-        edge.in_flight += 1
-        try:
-            edge.check_head(endpoint, len(path) + size_of(protocol.headers), headers)
-        except PenstockError as error:
-            self._refuse(error)
-
-    def is_waiting(self) -> bool:
-        """Whether the body is on its way with no deadline set yet."""
-        return self.more_body and self.deadline is None and not self.response_complete
+        self._lane.edge.in_flight += 1
 
     def add(self, piece: bytes) -> None:
-        self.body = self.body + piece if self.body else piece
-        if len(self.body) > self._endpoint.body_bytes_max:
-            try:
-                self._endpoint.check_size(len(self.body))
-            except PenstockError as error:
-                self._refuse(error)
+        self._parts.append(piece)
+        self._size += len(piece)
+        try:
+            self._head.endpoint.check_size(self._size)
+        except PenstockError as error:
+            self.refuse(error)
 
-    def decide(self) -> None:
+    def end(self) -> None:
+        parts = self._parts
+        self._parts = _NO_BODY
+        self._decide(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def take(self, head: Head, body: bytes) -> None:
+        """A whole request at once."""
+        self._began = perf_counter()
+        self._head = head
+        self.response_complete = False
+        edge = self._lane.edge
+        edge.in_flight += 1
+        if edge.in_flight > edge.settings.requests_in_flight_max and head.endpoint.sheds:
+            self.refuse(Overloaded())
+        else:
+            self._decide(body)
+
+    def _decide(self, body: bytes) -> None:
         """The request is complete; answer once what it leads to is durable."""
         self.more_body = False
-        self._stop_waiting()
-        endpoint, protocol = self._endpoint, self._protocol
-        client = protocol.client
+        head, lane = self._head, self._lane
+        edge, endpoint = lane.edge, head.endpoint
         accountable = True
         try:
-            reply = endpoint.ingest(
-                Received(
-                    "POST",
-                    (),
-                    b"",
-                    self._headers,
-                    self.body,
-                    client[0] if client else "",
-                    protocol.edge.now_ms(),
-                )
+            if head.coding:
+                body = codings.inflate(head.coding, body, endpoint.body_bytes_max)
+            received = Received(
+                head.method,
+                head.parameters,
+                head.query,
+                head.headers,
+                body,
+                edge.client(lane.peer, head.headers) if edge.proxies else lane.peer,
+                edge.now_ms(),
             )
+            if isinstance(endpoint, AnswerEndpoint):
+                lane.start(self._answer_later(endpoint, received))
+                return
+            reply = endpoint.ingest(received)
             accountable = False  # from here on the log accounts for the events
             self._response = reply.response
-            if not protocol.edge.commit(endpoint, reply, self._settle):
-                self._answer(reply.response)
+            if not edge.commit(endpoint, reply, self._settle):
+                self._settle()
         except PenstockError as error:
-            self._refuse(error, accountable=accountable)
+            self.refuse(error, accountable=accountable)
         except Exception as error:  # noqa: BLE001 - a defect of ours is answered as such
-            self._refuse(PenstockError(), cause=error, accountable=accountable)
+            self.refuse(PenstockError(), cause=error, accountable=accountable)
 
-    def expire(self) -> None:
-        """The body did not arrive in time."""
-        if not self.response_complete:
-            self.keep_alive = False
-            self._refuse(TimedOut())
-
-    def abandon(self) -> None:
-        """The client hung up before its request was complete."""
-        if self.more_body and not self.response_complete:
-            self._stop_waiting()
-            self.response_complete = True
-            self._protocol.edge.in_flight -= 1
-            self._timings.observe(CLIENT_GONE, perf_counter() - self._began)
-
-    def _settle(self, outcome: Receipt | PenstockError) -> None:
-        if isinstance(outcome, PenstockError):
-            self._refuse(outcome, accountable=False)
+    async def _answer_later(self, endpoint: AnswerEndpoint, received: Received) -> None:
+        try:
+            response = await endpoint.answer(received)
+        except PenstockError as error:
+            self.refuse(error)
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect of ours is answered as such
+            self.refuse(PenstockError(), cause=error)
         else:
-            self._answer(self._response)
+            self._response = response
+            self._settle()
 
-    def _refuse(
+    def refuse(
         self, error: PenstockError, *, cause: Exception | None = None, accountable: bool = True
     ) -> None:
-        edge = self._protocol.edge
-        if accountable:
-            edge.account(self._endpoint.topic)
-        request = ("POST", self._path.decode("ascii"), self._headers)
-        self._answer(edge.refusal(request, error, cause))
+        head, edge = self._head, self._lane.edge
+        if accountable and isinstance(head.endpoint, IngestEndpoint):
+            edge.account(head.endpoint.topic)
+        self._response = edge.refusal((head.method, head.path, head.headers), error, cause)
+        self._settle()
 
-    def _answer(self, response: Response) -> None:
-        self._stop_waiting()
+    def abandon(self) -> None:
+        """Nobody is there to answer."""
         self.response_complete = True
-        self._protocol.edge.in_flight -= 1
-        self._timings.observe(response.status, perf_counter() - self._began)
+        self._lane.edge.in_flight -= 1
+        self._head.timings.observe(CLIENT_GONE, perf_counter() - self._began)
+
+    def _settle(self, error: PenstockError | None = None) -> None:
+        """Answer with the response that was decided on, or with why it cannot be."""
+        if error is not None:
+            self.refuse(error, accountable=False)
+            return
+        self.response_complete = True
+        head, lane, response = self._head, self._lane, self._response
+        lane.edge.in_flight -= 1
+        head.timings.observe(response.status, perf_counter() - self._began)
         if not self.disconnected:
-            self._protocol.respond(response, self._headers, keep_alive=self.keep_alive)
-
-    def _stop_waiting(self) -> None:
-        if self.deadline is not None:
-            self.deadline.cancel()
-            self.deadline = None
+            lane.respond(response, head, keep_alive=self.keep_alive)
 
 
-class LaneProtocol(HttpToolsProtocol):
-    """uvicorn's connection with the lane beside its own way. The application is an `Edge`."""
-
-    cycle: Any
+class LaneConnection(Connection):
+    """A connection with the lane beside uvicorn's own way."""
 
     def __init__(
         self,
@@ -174,97 +174,141 @@ class LaneProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        heads: Heads,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.edge = cast("Edge", config.app)
+        self.peer = ""
+        self._turn = LaneCycle(self)
+        self._heads = heads
+        self._resting = True
+        """Whether the parser stands between two requests, as it did before the first."""
+        self._plain = False
+        """Whether it will stand so again after the request that is arriving."""
+        self._learnable: Head | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
+
+    def data_received(self, data: bytes) -> None:
+        resting = self._resting
+        if resting:
+            end = data.find(END) + len(END)
+            head = self._heads.find(data[:end])
+            if head is not None and len(data) - end == head.length and self._is_free():
+                self.requests += 1
+                self.cycle = turn = self._turn
+                turn.take(head, data[end:])
+                return
+        requests = self.requests
+        super().data_received(data)
+        if resting and self._resting and self.requests == requests + 1 and self._learnable:
+            # Exactly one request, and nothing else.
+            self._heads.learn(data, self._learnable)
+
+    def _is_free(self) -> bool:
+        cycle = self.cycle
+        return (cycle is None or cycle.response_complete) and not self.flow.write_paused
 
     def on_message_begin(self) -> None:
         """Only what both ways need; a scope is made for the requests that need one."""
+        self.begin_message()
+        self._resting = False
+        self._learnable = None
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
-        found = self._lane()
-        if found is not None:
-            headers = dict(self.headers)
-            if not any(name in headers for name in _UNUSUAL):
-                self.cycle = LaneCycle(self, *found, self.url, headers)
-                return
+        parser = self.parser
+        self._plain = (
+            parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
+        if self._plain and not self.expect_100_continue and self._is_free() and self._enter():
+            self._in_head = False
+            return
         url, received, expects = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
+        super(Connection, self).on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, received, expects
         self.scope["headers"] = received
         super().on_headers_complete()
 
-    def _lane(self) -> tuple[IngestEndpoint, Timings] | None:
-        """The endpoint, if nothing about the request's line or its connection is unusual."""
-        found = self.edge.lane.get(self.url)
-        if (
-            found is None
-            or self.parser.get_method() != b"POST"
-            or self.parser.get_http_version() != "1.1"
-            or not self.parser.should_keep_alive()
-            or self.flow.write_paused
-            or self.pipeline
-            or not (self.cycle is None or self.cycle.response_complete)
-        ):
-            return None
-        return found
+    def _enter(self) -> bool:
+        """Take the lane, unless the target is one that it does not know."""
+        url = self.url
+        if not url.startswith(b"/") or b"#" in url:
+            return False
+        edge, method = self.edge, self.parser.get_method().decode("ascii")
+        try:
+            target, parameters = edge.routes.find(method, url.partition(b"?")[0])
+        except PenstockError:
+            return False  # answered the other way
+        head = Head(target, method, parameters, url, self.headers)
+        self.cycle = turn = self._turn
+        turn.begin(head)
+        try:
+            head.coding = edge.check_head(head.endpoint, url, self.headers, head.headers)
+        except PenstockError as error:
+            turn.refuse(error)
+        else:
+            self._learnable = head
+        return True
 
     def on_body(self, body: bytes) -> None:
-        cycle = self.cycle
-        if type(cycle) is not LaneCycle:
+        turn = self._turn
+        if self.cycle is not turn or turn.response_complete:
             super().on_body(body)
-        elif not cycle.response_complete:
-            cycle.add(body)
+        else:
+            turn.add(body)
 
     def on_message_complete(self) -> None:
-        cycle = self.cycle
-        if type(cycle) is not LaneCycle:
+        self._resting = self._plain
+        turn = self._turn
+        if self.cycle is not turn or turn.response_complete:
             super().on_message_complete()
-        elif not cycle.response_complete:
-            cycle.decide()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        cycle = self.cycle
-        if type(cycle) is LaneCycle and cycle.is_waiting():
-            seconds = self.edge.settings.body_seconds_max
-            cycle.deadline = self.loop.call_later(seconds, cycle.expire)
+        else:
+            self.reading = False
+            turn.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if type(self.cycle) is LaneCycle:
-            self.cycle.abandon()
+        turn = self._turn
+        if turn.more_body and not turn.response_complete:
+            turn.abandon()
 
-    def respond(self, response: Response, headers: Headers, *, keep_alive: bool) -> None:
-        """Write the answer as uvicorn would, and go on with what waits on this connection."""
-        if self.transport.is_closing():
-            return
-        if response is NO_CONTENT and keep_alive and REQUEST_ID not in headers:
-            self.transport.write(self._no_content())
+    def break_off(self, error: PenstockError) -> None:
+        turn = self._turn
+        self._resting = False
+        if self.cycle is turn and turn.more_body and not turn.response_complete:
+            turn.keep_alive = False
+            turn.refuse(error)
         else:
-            named = self.server_state.default_headers + head_of(response, headers)
-            self.transport.write(render(response, named, keep_alive=keep_alive))
-        if not keep_alive:
-            self.transport.close()
-        self.on_response_complete()
+            super().break_off(error)
 
-    def _no_content(self) -> bytes:
-        """The commonest answer, rendered once per change of the date."""
-        defaults = self.server_state.default_headers
-        known = self.edge.rendered
-        if known[0] is not defaults:
-            known = self.edge.rendered = (defaults, render(NO_CONTENT, defaults, keep_alive=True))
-        return known[1]
+    def expire(self) -> None:
+        if self.cycle is self._turn:
+            self.break_off(TimedOut())
 
+    def start(self, work: Any) -> None:
+        """Run an answer's coroutine; a graceful stop waits for it."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
-def render(response: Response, headers: list[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes:
-    lines = [STATUS_LINE[response.status]]
-    for name, value in headers:
-        lines += (name, b": ", value, b"\r\n")
-    if not keep_alive:
-        lines.append(b"connection: close\r\n")
-    lines += (b"\r\n", response.body)
-    return b"".join(lines)
+    def respond(self, response: Response, head: Head, *, keep_alive: bool) -> None:
+        """Write the answer as uvicorn would, and go on with what waits on this connection."""
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if response is NO_CONTENT and keep_alive and not head.request_id:
+            transport.write(self._heads.no_content(self.server_state.default_headers))
+        else:
+            named = head_of(response, head.headers)
+            if head.method == "HEAD":
+                response = Response(response.status, b"", response.headers)
+            self.write(response, named, keep_alive=keep_alive)
+        if self.flow.read_paused or self.pipeline:
+            self.on_response_complete()

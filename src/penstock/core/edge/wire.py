@@ -1,0 +1,41 @@
+"""An answer's bytes on the wire, and the request's id in them."""
+
+from collections.abc import Mapping, Sequence
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from penstock.core.edge import Response
+
+REQUEST_ID = b"x-request-id"
+_REQUEST_ID_BYTES_MAX = 128
+
+Fields = Sequence[tuple[bytes, bytes]]
+"""Header fields as they came, names in lower case."""
+Headers = Mapping[bytes, bytes]
+
+
+def request_id_of(headers: Headers) -> bytes:
+    """The client's own, if it is one that can be repeated safely; otherwise nothing."""
+    given = headers.get(REQUEST_ID, b"")
+    sound = len(given) <= _REQUEST_ID_BYTES_MAX and all(0x20 < c < 0x7F for c in given)
+    return given if sound else b""
+
+
+def head_of(response: Response, headers: Headers) -> list[tuple[bytes, bytes]]:
+    """The response's headers on the wire, its length and the request's id among them."""
+    named = list(response.headers)
+    if response.status != 204:
+        named.append((b"content-length", b"%d" % len(response.body)))
+    if (given := request_id_of(headers)) and (REQUEST_ID, given) not in named:
+        named.append((REQUEST_ID, given))
+    return named
+
+
+def render(response: Response, fields: Fields, *, keep_alive: bool) -> bytes:
+    lines = [STATUS_LINE[response.status]]
+    for name, value in fields:
+        lines += (name, b": ", value, b"\r\n")
+    if not keep_alive:
+        lines.append(b"connection: close\r\n")
+    lines += (b"\r\n", response.body)
+    return b"".join(lines)
