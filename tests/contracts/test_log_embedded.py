@@ -1,5 +1,6 @@
 """What the embedded log promises besides: it lasts, it has limits, and others may follow it."""
 
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -48,6 +49,22 @@ def test_the_embedded_log_survives_a_reopening(tmp_path: Path, clock: MovedClock
         assert add(log, b"c") == Receipt(0, 2)
     finally:
         log.close()
+
+
+def test_the_write_ahead_log_is_folded_away_while_writing_goes_on(
+    sqlite: Log, tmp_path: Path
+) -> None:
+    """However much is written, and with readers at work, it stays near its 16 MiB."""
+    noise = [random.Random(n).randbytes(16_384) for n in range(64)]
+    largest = 0
+    reader = sqlite.reader()
+    for n in range(100):
+        add(sqlite, *noise)
+        reader.read(TOPIC, 0, n * len(noise), 10)
+        largest = max(largest, (tmp_path / "log.db-wal").stat().st_size)
+    reader.close()
+    assert sqlite.end(TOPIC, 0) == 100 * len(noise)
+    assert largest < 64 * 1_048_576
 
 
 def test_closing_commits_what_is_waiting(tmp_path: Path, clock: MovedClock) -> None:

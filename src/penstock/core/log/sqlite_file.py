@@ -9,10 +9,10 @@ import apsw
 
 from penstock.core.errors import Misconfigured
 from penstock.core.log import DUPLICATE, Append, Batch, Damage, Minute, Receipt, blocks
+from penstock.core.log.checkpoint import Checkpoints
 
 _SCHEMA_VERSION = "1"
 _BUSY_MS = 5_000
-_CHECKPOINT_PAGES = 4096
 _LEDGER_DAYS = 7
 _MISSING = "missing from the log"
 
@@ -60,6 +60,8 @@ class Transaction:
         self.now_ms = now_ms
         self.keys_from_ms = now_ms - int(idempotency_hours * 3_600_000)
         self.topics: dict[str, _TopicWrite] = {}
+        self.size = 0
+        """Bytes of its blocks."""
 
 
 class SqliteFile:
@@ -78,6 +80,7 @@ class SqliteFile:
         self._topics: dict[str, int] = {}
         self.ends: dict[str, int] = {}
         self._swept_minute = 0
+        self._checkpoints = Checkpoints(_connect(path, vfs=vfs, writable=writable))
         for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
             self._topics[str(name)] = int(str(topic_id))
         for name, topic_id in self._topics.items():
@@ -87,7 +90,7 @@ class SqliteFile:
         run = self._connection.execute
         run("PRAGMA journal_mode = WAL").get  # noqa: B018 - reading the answer runs the statement
         run("PRAGMA synchronous = FULL")
-        run(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        run("PRAGMA wal_autocheckpoint = 0")
         # What a crash left in the write-ahead log is synced into the file before anything is added.
         run("PRAGMA wal_checkpoint(TRUNCATE)").get  # noqa: B018 - as above
         with self._connection:
@@ -125,6 +128,7 @@ class SqliteFile:
             raise
         for name, written in transaction.topics.items():
             self.ends[name] = written.first + len(written.payloads)
+        self._checkpoints.after(self._connection, transaction.size)
         return receipts
 
     def _needs_several_statements(
@@ -179,6 +183,7 @@ class SqliteFile:
             part = written.payloads[start : start + blocks.RECORDS_MAX]
             first = written.first + start
             body = blocks.pack(part)
+            transaction.size += len(body)
             self._connection.execute(
                 f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (first, len(part), now, *counts, blocks.checksum(first, len(part), body), body),
@@ -246,6 +251,7 @@ class SqliteFile:
         return int(str(found or 0))
 
     def close(self) -> None:
+        self._checkpoints.close()
         self._connection.close()
 
 
