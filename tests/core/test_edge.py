@@ -1,10 +1,6 @@
 """One edge, two hosts, the same answers: limits, durability before the reply, faults."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
 from uuid import UUID
 
 import pytest
@@ -12,47 +8,11 @@ import pytest
 from penstock.core.errors import Overloaded
 from penstock.core.log import Append, Done
 from penstock.core.settings import Settings
-from support import hosts
+from support.asking import Hosted, ask, on, until
 from support.hosts import BODY_BYTES_MAX, FAIL, NOTE, SECRET, Answer, Host, Request, Rig
 from support.logs import account, contents
 
-T = TypeVar("T")
-Hosted = Callable[[Rig], AbstractAsyncContextManager[Host]]
 NOTED = 204
-
-
-@pytest.fixture(params=[hosts.asgi, hosts.lane], ids=["asgi", "lane"])
-def hosted(request: pytest.FixtureRequest) -> Hosted:
-    found: Hosted = request.param
-    return found
-
-
-@pytest.fixture
-def rig() -> Rig:
-    return Rig()
-
-
-def on(hosted: Hosted, rig: Rig, work: Callable[[Host], Awaitable[T]]) -> T:
-    async def run() -> T:
-        async with hosted(rig) as host:
-            return await asyncio.wait_for(work(host), 20)
-
-    return asyncio.run(run())
-
-
-def ask(hosted: Hosted, rig: Rig, request: Request) -> Answer:
-    answer = on(hosted, rig, lambda host: host.ask(request))
-    assert answer is not None
-    assert rig.edge.in_flight == 0
-    return answer
-
-
-async def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        await asyncio.sleep(0.002)
-
 
 # -- what goes well -----------------------------------------------------------------------------
 

@@ -17,6 +17,9 @@ else:
 _ZSTD_WINDOW_LOG_MAX = 23
 """8 MiB, what RFC 9659 allows a sender: a frame cannot make us allocate more."""
 _GZIP, _ZLIB, _RAW = 31, 15, -15
+_PIECE_BYTES = 16_384
+_MEMBERS_MAX = 1_024
+"""Each costs the same however little is in it: without an end to them, a small body is dear."""
 
 
 class _Inflater(Protocol):
@@ -36,20 +39,32 @@ def _zstd() -> _Inflater:
     return zstd.ZstdDecompressor(options=limits)
 
 
-def _members(make: Callable[[], _Inflater], body: bytes, room: int) -> bytes:
-    """One member after the other, as gzip and zstd allow; never more than `room` bytes."""
+def _members(
+    make: Callable[[], _Inflater], body: bytes, room: int, members_max: int = _MEMBERS_MAX
+) -> bytes:
+    """One member after the other, as gzip and zstd allow; never more than `room` bytes.
+
+    Fed in pieces: what follows a member's end is a copy, and of a large body it would be a large
+    one for each of its members.
+    """
     parts: list[bytes] = []
-    while body:
+    at = 0
+    for _ in range(members_max):
         inflater = make()
-        part = inflater.decompress(body, room)
-        parts.append(part)
-        room -= len(part)
-        if room <= 0:
-            break
-        if not inflater.eof:
-            raise ValueError("it ends too early")
-        body = inflater.unused_data
-    return b"".join(parts)
+        while not inflater.eof:
+            piece = body[at : at + _PIECE_BYTES]
+            if not piece:
+                raise ValueError("it ends too early")
+            at += len(piece)
+            part = inflater.decompress(piece, room)
+            parts.append(part)
+            room -= len(part)
+            if room <= 0:
+                return b"".join(parts)
+        at -= len(inflater.unused_data)
+        if at == len(body):
+            return b"".join(parts)
+    raise ValueError(f"something follows the end; it may have {members_max} members")
 
 
 def _deflate(body: bytes, room: int) -> bytes:
@@ -57,7 +72,7 @@ def _deflate(body: bytes, room: int) -> bytes:
     zlib_header = (
         len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and not ((body[0] << 8 | body[1]) % 31)
     )
-    return _members(lambda: zlib.decompressobj(_ZLIB if zlib_header else _RAW), body, room)
+    return _members(lambda: zlib.decompressobj(_ZLIB if zlib_header else _RAW), body, room, 1)
 
 
 def _brotli(body: bytes, room: int) -> bytes:
