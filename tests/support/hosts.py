@@ -29,6 +29,8 @@ from support.notes import NOTES, Noted, codec
 
 BODY_BYTES_MAX = 1_000
 SWEEP_SECONDS = 0.02
+BACKLOG = 1_024
+"""As the server has it: asyncio's own hundred is too few for a hundred clients at once."""
 SECRET = "the password is swordfish"  # no secret: the test looks for it in answers
 NOTE, ASK, FAIL = "/note", "/ask/{name}", "/fail"
 
@@ -243,7 +245,10 @@ async def lane(rig: Rig) -> AsyncIterator[Host]:
     config.load()
     state, heads = ServerState(), Heads()
     server = await loop.create_server(
-        lambda: LaneConnection(config, state, {}, loop, heads=heads), "127.0.0.1", 0
+        lambda: LaneConnection(config, state, {}, loop, heads=heads),
+        "127.0.0.1",
+        0,
+        backlog=BACKLOG,
     )
     sweeping = asyncio.create_task(sweep(rig.edge, state.connections, SWEEP_SECONDS))
     try:

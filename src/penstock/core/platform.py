@@ -67,20 +67,20 @@ class Platform:
             self.follow = self._open_log(opened)
             self.log: Log | None = self.follow if isinstance(self.follow, SqliteLog) else None
             self.stores = self._open_stores(opened) if self.roles & {"api", "work"} else None
+            self.edge = Edge(
+                settings,
+                log=self.log,
+                clock=clock,
+                ids=Ids(clock),
+                logger=logger,
+                registry=self.registry,
+            )
             self._closing = opened.pop_all()
         self.consumers: dict[str, Consumer] = {}
         self.retention: Retention | None = None
         if self.stores is not None:
             self.consumers = self._consumers(self.stores)
             self.retention = Retention(self.stores.warehouse, self.logger)
-        self.edge = Edge(
-            settings,
-            log=self.log,
-            clock=clock,
-            ids=Ids(clock),
-            logger=logger,
-            registry=self.registry,
-        )
         self.registry.sources.extend([self.edge, *self.consumers.values(), self])
         self._jobs: list[threading.Thread] = []
         self._pool = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")

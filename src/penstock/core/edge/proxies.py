@@ -1,6 +1,13 @@
 """Who the client is when requests come through proxies."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 from penstock.core.errors import Misconfigured
 
@@ -33,25 +40,28 @@ class Proxies:
 
         Anybody may have written what stands left of it.
         """
-        if not self._trusts(peer):
+        if not self._trusts(_address(peer)):
             return peer
-        hops = [hop.strip() for hop in forwarded_for.decode("latin-1").split(",")]
-        for hop in reversed(hops):
-            if not self._trusts(hop):
-                return hop if _is_address(hop) else peer
-            peer = hop
-        return peer
+        nearest = peer
+        for hop in reversed(forwarded_for.decode("latin-1").split(",")):
+            address = _address(hop.strip())
+            if address is None:
+                break
+            nearest = str(address)
+            if not self._trusts(address):
+                break
+        return nearest
 
-    def _trusts(self, address: str) -> bool:
-        if not _is_address(address):
+    def _trusts(self, address: IPv4Address | IPv6Address | None) -> bool:
+        if address is None:
             return False
-        found = ip_address(address)
-        return self._everyone or any(found in network for network in self._networks)
+        return self._everyone or any(address in network for network in self._networks)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """None where it is not one. What listens on IPv6 sees IPv4 in an envelope: without it."""
     try:
-        ip_address(text)
+        address = ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    return (address.version == 6 and address.ipv4_mapped) or address
