@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from bench.measures import MEASURES, PLANS, Row
+from bench.measures import MEASURES
+from bench.rows import PLANS, Row
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"

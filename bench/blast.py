@@ -1,7 +1,9 @@
-"""A closed-loop HTTP client that keeps every connection busy: how much does a server take?
+"""An HTTP client that measures how much a server takes, or how long it takes at a given rate.
 
-Run as a process of its own (`python -m bench.blast`), so that it has a core and an interpreter to
-itself; prints one JSON object.
+Without a rate the loop is closed: every connection has one request in flight, always. With a rate
+it is open: requests are due at even intervals whatever the server does, and a latency counts from
+the moment the request was due. Run as a process of its own (`python -m bench.blast`), so that it
+has a core and an interpreter to itself; prints one JSON object.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from typing import cast
 import uvloop
 
 _STATUS_AT = slice(9, 12)
+_PACE_SECONDS = 0.0005
 
 
 class Connection(asyncio.Protocol):
@@ -25,17 +28,17 @@ class Connection(asyncio.Protocol):
     def __init__(self, blast: "Blast", index: int) -> None:
         self._blast = blast
         self._next = index
-        self._sent_at = 0.0
+        self._due = 0.0
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.WriteTransport", transport)
-        self._send()
+        self._blast.free(self)
 
-    def _send(self) -> None:
+    def send(self, due: float) -> None:
         requests = self._blast.requests
         self._next = (self._next + 1) % len(requests)
-        self._sent_at = time.perf_counter()
+        self._due = due
         self._transport.write(requests[self._next])
 
     def data_received(self, data: bytes) -> None:
@@ -45,10 +48,8 @@ class Connection(asyncio.Protocol):
         if head < 0 or not self._complete(data, head):
             self._buffer = data
             return
-        blast = self._blast
-        blast.record(data[_STATUS_AT], time.perf_counter() - self._sent_at)
-        if not blast.over:
-            self._send()
+        self._blast.record(data[_STATUS_AT], time.perf_counter() - self._due)
+        self._blast.free(self)
 
     @staticmethod
     def _complete(data: bytes, head: int) -> bool:
@@ -62,10 +63,12 @@ class Connection(asyncio.Protocol):
 
 
 class Blast:
-    def __init__(self, requests: Sequence[bytes]) -> None:
+    def __init__(self, requests: Sequence[bytes], rate: float = 0.0) -> None:
         self.requests = requests
+        self.rate = rate
         self.over = False
         self.measuring = False
+        self._free: list[Connection] = []
         self.latencies: list[float] = []
         self.statuses: dict[str, int] = {}
 
@@ -75,6 +78,23 @@ class Blast:
         name = status.decode()
         self.statuses[name] = self.statuses.get(name, 0) + 1
 
+    def free(self, connection: Connection) -> None:
+        """Its answer has come."""
+        if self.rate:
+            self._free.append(connection)
+        elif not self.over:
+            connection.send(time.perf_counter())
+
+    async def _pace(self) -> None:
+        """What is due goes out on whichever connections are free; the rest stays due."""
+        due = time.perf_counter()
+        while not self.over:
+            now = time.perf_counter()
+            while due <= now and self._free:
+                self._free.pop().send(due)
+                due += 1 / self.rate
+            await asyncio.sleep(_PACE_SECONDS)
+
     async def run(
         self, host: str, port: int, connections: int, seconds: float
     ) -> dict[str, object]:
@@ -83,13 +103,16 @@ class Blast:
             await loop.create_connection(partial(Connection, self, index * 7919), host, port)
             for index in range(connections)
         ]
-        await asyncio.sleep(min(1.0, seconds / 4))
+        pacing = asyncio.create_task(self._pace()) if self.rate else None
+        await asyncio.sleep(min(2.0, seconds / 4))
         self.measuring = True
         began = time.perf_counter()
         await asyncio.sleep(seconds)
         elapsed = time.perf_counter() - began
         self.measuring, self.over = False, True
         await asyncio.sleep(0.2)
+        if pacing is not None:
+            await pacing
         for transport, _ in opened:
             transport.close()
         ordered = sorted(self.latencies)
@@ -111,13 +134,16 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="requests a second; 0: all it takes"
+    )
     parser.add_argument("--core", type=int, default=-1)
     parser.add_argument("--requests", type=Path, required=True, help="file of framed requests")
     arguments = parser.parse_args()
     if arguments.core >= 0:
         os.sched_setaffinity(0, {arguments.core})
     requests = json.loads(arguments.requests.read_text())
-    blast = Blast([request.encode("latin-1") for request in requests])
+    blast = Blast([request.encode("latin-1") for request in requests], arguments.rate)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(
             blast.run("127.0.0.1", arguments.port, arguments.connections, arguments.seconds)

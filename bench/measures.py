@@ -3,100 +3,22 @@
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.requests import framed, preloaded
-from bench.servers import Server, free_port, penstock, running, scratch, serving
+import psutil
 
-SERVER_CORE, CLIENT_CORE = 0, 1
-ROUNDS = 3
+from bench.clients import closed, open_loop
+from bench.edge import batch, idle, lane, latency, redirect, single
+from bench.requests import framed, framed_queries, preloaded
+from bench.rows import ROUNDS, SERVER_CORE, Plan, Row, verdict
+from bench.servers import Server, penstock, scratch, serving
+
+QUIET_PERCENT, QUIET_SECONDS, QUIET_SECONDS_MAX = 10.0, 3, 120.0
 SHORT_SECONDS = 300.0
 """Runs below this ask sooner for what they sent, or they would ask for nothing."""
-
-
-class Row(NamedTuple):
-    what: str
-    measured: str
-    target: str
-    met: bool | None
-    """None where there is nothing to meet."""
-
-
-class Plan(NamedTuple):
-    """How long things take: short for a look, full for the record."""
-
-    blast_seconds: float
-    standard_seconds: float
-    ten_times_seconds: float
-    growth_tags: tuple[int, int]
-    growth_seconds: float
-    backlog_tags: int
-
-
-QUICK = Plan(3.0, 60.0, 45.0, (200_000, 2_000_000), 40.0, 1_000_000)
-MEDIUM = Plan(5.0, 300.0, 600.0, (1_000_000, 20_000_000), 60.0, 5_000_000)
-FULL = Plan(5.0, 900.0, 600.0, (1_000_000, 50_000_000), 120.0, 5_000_000)
-
-
-# -- ingest -------------------------------------------------------------------------------------
-
-
-def single(plan: Plan) -> list[Row]:
-    """Durable single-event ingest against a bare ASGI application, in alternating rounds."""
-    rates: dict[str, list[float]] = {}
-    with scratch() as folder, framed("single") as requests:
-        port = free_port()
-        bare = [sys.executable, "-m", "bench.references.bare_asgi", str(port)]
-        hosts: dict[str, tuple[str, ...]] = {
-            "fast lane": ("--role", "edge"),
-            "ASGI host": ("--role", "edge", "--no-fast-lane"),
-            "all roles on one core": (),
-        }
-        for _ in range(ROUNDS):
-            with running(bare, port, folder, core=SERVER_CORE) as server:
-                _add(rates, "bare ASGI", _blast(server.port, requests, plan.blast_seconds))
-            for name, options in hosts.items():
-                with scratch() as own, serving(own, *options, core=SERVER_CORE) as server:
-                    _add(rates, name, _blast(server.port, requests, plan.blast_seconds))
-                    if name == "fast lane":
-                        wide = _blast(server.port, requests, plan.blast_seconds, connections=256)
-                        _add(rates, "fast lane, 256 connections", wide)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    bare_rate = medians["bare ASGI"]
-    rows = [Row("bare ASGI on uvicorn, decodes only", f"{bare_rate:,.0f}/s", "reference", None)]
-    for name, rate in medians.items():
-        if name != "bare ASGI":
-            ratio = rate / bare_rate
-            target = "0.6 of the reference" if name == "fast lane" else ""
-            measured = f"{rate:,.0f}/s, {ratio:.2f} of the reference"
-            rows.append(
-                Row(f"single tags, {name}", measured, target, _met(target, holds=ratio >= 0.6))
-            )
-    return rows
-
-
-def _add(rates: dict[str, list[float]], name: str, rate: float) -> None:
-    rates.setdefault(name, []).append(rate)
-
-
-def batch(plan: Plan) -> list[Row]:
-    rates: dict[str, list[float]] = {}
-    with framed("batch") as requests:
-        for name, options in {"edge": ("--role", "edge"), "all roles": ()}.items():
-            for _ in range(ROUNDS):
-                with scratch() as own, serving(own, *options, core=SERVER_CORE) as server:
-                    _add(rates, name, _blast(server.port, requests, plan.blast_seconds, 4))
-    rows = []
-    for name, values in rates.items():
-        rate = statistics.median(values) * 1000
-        target = "200,000 tags/s" if name == "edge" else ""
-        row = Row(f"batches of 1,000, {name}", f"{rate:,.0f} tags/s", target, None)
-        rows.append(row._replace(met=_met(target, holds=rate >= 200_000)))
-    return rows
 
 
 # -- the reference workload ---------------------------------------------------------------------
@@ -163,16 +85,16 @@ def _workload_rows(name: str, report: dict[str, Any], limits: dict[str, float]) 
     for view in ("profile", "aggregate"):
         seconds = report[f"{view}_freshness"]["delay"]["p99_ms"] / 1000
         target = "p99 at most 1 s" if limits else ""
-        met = _met(target, holds=seconds <= 1.0)
+        met = verdict(target, holds=seconds <= 1.0)
         rows.append(Row(f"{name}: freshness of {view}s", f"p99 {seconds:.2f} s", target, met))
     lag = report["lag_max"]
     target = "" if limits else "at most 2 s"
-    met = _met(target, holds=lag <= 2.0)
+    met = verdict(target, holds=lag <= 2.0)
     rows.append(Row(f"{name}: projection lag", f"at most {lag:.2f} s", target, met))
     half, end = report["rss_half"], report["rss_end"]
     measured = f"at most {report['rss_max']:.0f} MB; {half:.0f} at half time, {end:.0f} at the end"
     target = "" if limits else "at most 1,200 MB, flat"
-    met = _met(target, holds=report["rss_max"] <= 1_200 and end <= 1.1 * half)
+    met = verdict(target, holds=report["rss_max"] <= 1_200 and end <= 1.1 * half)
     rows.append(Row(f"{name}: memory", measured, target, met))
     resources = report["resources"]
     measured = (
@@ -227,62 +149,69 @@ def memory(plan: Plan) -> list[Row]:
 
 def growth(plan: Plan) -> list[Row]:
     """Ingest rate and query latency on a small and on a large store."""
-    figures: list[tuple[float, float, float]] = []
-    for size in plan.growth_tags:
-        with scratch() as folder:
-            with serving(folder, "--role", "edge") as server:
-                preloaded(server.url, size)
-            with serving(folder) as server:
-                _settle(server)
-                options = ("--start-index", str(size))
-                report = _load(server, folder, "standard", plan.growth_seconds, 1_000, *options)
-                latencies = [
-                    report["operations"][operation]["latency"]["p99_ms"]
-                    for operation in ("user_profiles", "aggregates")
-                ]
-            with framed("single") as requests, serving(folder, core=SERVER_CORE) as server:
-                rate = statistics.median(
-                    _blast(server.port, requests, plan.blast_seconds) for _ in range(ROUNDS)
-                )
-            figures.append((rate, latencies[0], latencies[1]))
+    small, large = (_grown(plan, size) for size in plan.growth_tags)
     rows = []
-    for size, (rate, profiles, aggregates) in zip(plan.growth_tags, figures, strict=True):
+    for size, found in zip(plan.growth_tags, (small, large), strict=True):
         measured = (
-            f"{rate:,.0f} tags/s in; p99 profiles {profiles:.1f} ms, aggregates {aggregates:.1f} ms"
+            f"{found.rate:,.0f} tags/s in; {found.exact:,} answers exact; p99 profiles "
+            f"{found.profiles_ms:.1f} ms, aggregates {found.aggregates_ms:.1f} ms"
         )
         rows.append(Row(f"growth: at {size:,} stored tags", measured, "", None))
-    small, large = figures
-    ratios = [b / a for a, b in zip(small, large, strict=True)]
+    ratios = [b / a for a, b in zip(small[:3], large[:3], strict=True)]
     holds = ratios[0] >= 0.8 and max(ratios[1:]) <= 1.2
     measured = "rate {:.2f}, profiles {:.2f}, aggregates {:.2f} of the small store".format(*ratios)
     return [*rows, Row("growth: large against small", measured, "within 20 %", holds)]
 
 
-# -- tools --------------------------------------------------------------------------------------
+class _Grown(NamedTuple):
+    rate: float
+    profiles_ms: float
+    aggregates_ms: float
+    exact: int
 
 
-def _blast(port: int, requests: Path, seconds: float, connections: int = 64) -> float:
-    """Requests answered per second by a client on a core of its own."""
-    command = [
-        sys.executable, "-m", "bench.blast", "--port", str(port), "--core", str(CLIENT_CORE),
-        "--connections", str(connections), "--seconds", str(seconds), "--requests", str(requests),
-    ]  # fmt: skip
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=seconds + 60)
-    result = json.loads(done.stdout)
-    unexpected = {status for status in result["statuses"] if not status.startswith("2")}
-    if unexpected:
-        raise RuntimeError(f"the server answered {result['statuses']}")
-    return float(result["per_second"])
+def _grown(plan: Plan, size: int) -> _Grown:
+    """A store of so many tags, filled, caught up and quiet before anything is measured."""
+    with scratch() as folder:
+        with serving(folder, "--role", "edge") as server:
+            ledger = preloaded(server.url, size)
+        with serving(folder) as server:
+            _settle(server)
+            _quiet(server)
+            options = ("--start-index", str(size))
+            report = _load(server, folder, "standard", plan.growth_seconds, 1_000, *options)
+            if not report["perfect"]:
+                raise RuntimeError(f"not every answer was exact: {report['operations']}")
+            _quiet(server)
+            with framed_queries(ledger, "profiles") as requests:
+                profiles = open_loop(server.port, requests, plan.growth_seconds, 100)
+            with framed_queries(ledger, "aggregates") as requests:
+                aggregates = open_loop(server.port, requests, plan.growth_seconds, 10)
+        with framed("single") as requests, serving(folder, core=SERVER_CORE) as server:
+            rate = statistics.median(
+                closed(server.port, requests, plan.blast_seconds) for _ in range(ROUNDS)
+            )
+    exact = sum(operation["exact"] for operation in report["operations"].values())
+    return _Grown(rate, profiles["p99_ms"], aggregates["p99_ms"], exact)
 
 
-def _met(target: str, *, holds: bool) -> bool | None:
-    return holds if target else None
+def _quiet(server: Server) -> None:
+    """Wait, within bounds, until merges and compactions have ended."""
+    process = psutil.Process(server.process.pid)
+    process.cpu_percent()
+    idle = 0
+    deadline = time.monotonic() + QUIET_SECONDS_MAX
+    while idle < QUIET_SECONDS and time.monotonic() < deadline:
+        time.sleep(1.0)
+        idle = idle + 1 if process.cpu_percent() < QUIET_PERCENT else 0
 
-
-PLANS = {"quick": QUICK, "medium": MEDIUM, "full": FULL}
 
 MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "single": single,
+    "lane": lane,
+    "latency": latency,
+    "redirect": redirect,
+    "idle": idle,
     "batch": batch,
     "memory": memory,
     "catch_up": catch_up,

@@ -12,10 +12,12 @@ from penstock.load.client import Endpoint
 from penstock.load.ledger import Ledger
 from penstock.load.population import populate
 from penstock.load.preload import preload
+from penstock.load.queries import QueryMix
 from penstock.load.stream import Stream
 
 SINGLES = 20_000
 BATCHES, BATCH_TAGS = 300, 1_000
+QUERIES = 20_000
 
 
 @contextmanager
@@ -32,13 +34,11 @@ def framed(kind: str) -> Iterator[Path]:
             )
             for n in range(BATCHES)
         ]
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump([_frame(path, body) for path, body in bodies], file)
-        file.flush()
-        yield Path(file.name)
+    with _file([_frame(path, body) for path, body in bodies]) as file:
+        yield file
 
 
-def preloaded(url: str, tags: int) -> None:
+def preloaded(url: str, tags: int) -> Ledger:
     """Send the first tags of the reference stream, in batches, as fast as the server takes them."""
     population = populate(seed=1)
     stream = Stream(population, seed=1)
@@ -48,6 +48,26 @@ def preloaded(url: str, tags: int) -> None:
         """Nobody watches."""
 
     uvloop.run(preload(Endpoint(url), stream, ledger, count=tags, on_progress=ignore))
+    return ledger
+
+
+@contextmanager
+def framed_queries(ledger: Ledger, kind: str) -> Iterator[Path]:
+    """A file of `profiles` or `aggregates` queries of the reference mix, over what is stored."""
+    mix = QueryMix(ledger, seed=7, rate=1_000)
+    ask = mix.profile if kind == "profiles" else mix.aggregate
+    with _file(
+        [_frame(ask(n, before=ledger.size).target.encode(), b"") for n in range(QUERIES)]
+    ) as file:
+        yield file
+
+
+@contextmanager
+def _file(requests: list[str]) -> Iterator[Path]:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(requests, file)
+        file.flush()
+        yield Path(file.name)
 
 
 def _frame(path: bytes, body: bytes) -> str:

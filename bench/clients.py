@@ -1,0 +1,49 @@
+"""Load from a process of its own, on a core of its own."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.rows import CLIENT_CORE
+
+
+def closed(port: int, requests: Path, seconds: float, connections: int = 64) -> float:
+    """Requests answered per second, every connection busy all the time."""
+    return _blast(port, requests, seconds, "--connections", str(connections))["per_second"]
+
+
+def open_loop(port: int, requests: Path, seconds: float, rate: float) -> dict[str, float]:
+    """Latencies in milliseconds (`p50_ms`, `p99_ms`, `p999_ms`) at so many requests a second."""
+    return _blast(port, requests, seconds, "--rate", f"{rate:.0f}")
+
+
+def _blast(port: int, requests: Path, seconds: float, *options: str) -> dict[str, float]:
+    command = [
+        sys.executable, "-m", "bench.blast", "--port", str(port), "--core", str(CLIENT_CORE),
+        "--seconds", str(seconds), "--requests", str(requests), *options,
+    ]  # fmt: skip
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=seconds + 60)
+    result = json.loads(done.stdout)
+    unexpected = {status for status in result.pop("statuses") if not status.startswith("2")}
+    if unexpected:
+        raise RuntimeError(f"the server answered {unexpected}")
+    found: dict[str, float] = result
+    return found
+
+
+def wrk(port: int, seconds: float) -> float:
+    command = [
+        "taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", "-c64", f"-d{seconds:.0f}",
+        f"http://127.0.0.1:{port}/r/summer",
+    ]  # fmt: skip
+    told = subprocess.run(
+        command, stdout=subprocess.PIPE, check=True, timeout=seconds + 60, text=True
+    )
+    if "Non-2xx" in told.stdout:
+        raise RuntimeError(told.stdout)
+    found = re.search(r"Requests/sec:\s+([\d.]+)", told.stdout)
+    if found is None:
+        raise RuntimeError(told.stdout)
+    return float(found[1])

@@ -1,0 +1,207 @@
+"""The edge against bare ASGI, Go that decodes and stores nothing, and nginx that only redirects.
+
+A reference whose toolchain is missing is left out, and the row says so.
+"""
+
+import resource
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.clients import closed, open_loop, wrk
+from bench.requests import framed
+from bench.rows import ROUNDS, SERVER_CORE, Plan, Row, verdict
+from bench.servers import Server, free_port, running, scratch, serving
+
+IDLE_CONNECTIONS = 10_000
+_REFERENCES = Path(__file__).parent / "references"
+
+
+def single(plan: Plan) -> list[Row]:
+    """Durable single-event ingest against a bare ASGI application, in alternating rounds."""
+    rates: dict[str, list[float]] = {}
+    with scratch() as folder, framed("single") as requests:
+        port = free_port()
+        bare = [sys.executable, "-m", "bench.references.bare_asgi", str(port)]
+        hosts: dict[str, tuple[str, ...]] = {
+            "fast lane": ("--role", "edge"),
+            "ASGI host": ("--role", "edge", "--no-fast-lane"),
+            "all roles on one core": (),
+        }
+        for _ in range(ROUNDS):
+            with running(bare, port, folder, core=SERVER_CORE) as server:
+                _add(rates, "bare ASGI", closed(server.port, requests, plan.blast_seconds))
+            for name, options in hosts.items():
+                with scratch() as own, serving(own, *options, core=SERVER_CORE) as server:
+                    _add(rates, name, closed(server.port, requests, plan.blast_seconds))
+                    if name == "fast lane":
+                        wide = closed(server.port, requests, plan.blast_seconds, 256)
+                        _add(rates, "fast lane, 256 connections", wide)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    bare_rate = medians["bare ASGI"]
+    rows = [Row("bare ASGI on uvicorn, decodes only", f"{bare_rate:,.0f}/s", "reference", None)]
+    for name, rate in medians.items():
+        if name != "bare ASGI":
+            ratio = rate / bare_rate
+            target = "0.6 of the reference" if name == "fast lane" else ""
+            measured = f"{rate:,.0f}/s, {ratio:.2f} of the reference"
+            rows.append(
+                Row(f"single tags, {name}", measured, target, verdict(target, holds=ratio >= 0.6))
+            )
+    return rows
+
+
+def _add(rates: dict[str, list[float]], name: str, rate: float) -> None:
+    rates.setdefault(name, []).append(rate)
+
+
+def batch(plan: Plan) -> list[Row]:
+    rates: dict[str, list[float]] = {}
+    with framed("batch") as requests:
+        for name, options in {"edge": ("--role", "edge"), "all roles": ()}.items():
+            for _ in range(ROUNDS):
+                with scratch() as own, serving(own, *options, core=SERVER_CORE) as server:
+                    _add(rates, name, closed(server.port, requests, plan.blast_seconds, 4))
+    rows = []
+    for name, values in rates.items():
+        rate = statistics.median(values) * 1000
+        target = "200,000 tags/s" if name == "edge" else ""
+        row = Row(f"batches of 1,000, {name}", f"{rate:,.0f} tags/s", target, None)
+        rows.append(row._replace(met=verdict(target, holds=rate >= 200_000)))
+    return rows
+
+
+def lane(plan: Plan) -> list[Row]:
+    """Durable single-event ingest on both hosts, and Go in the same rounds."""
+    rates: dict[str, list[float]] = {}
+    with scratch() as folder, framed("single") as requests:
+        decode = _go(folder)
+        for _ in range(ROUNDS):
+            if decode is not None:
+                port = free_port()
+                with running([str(decode), str(port)], port, folder, core=SERVER_CORE) as server:
+                    for connections in (64, 256):
+                        rate = closed(server.port, requests, plan.blast_seconds, connections)
+                        rates.setdefault(f"Go {connections}", []).append(rate)
+            for host, options in (("lane", ()), ("asgi", ("--no-fast-lane",))):
+                with scratch() as own, _edge(own, *options) as server:
+                    for connections in (64, 256):
+                        rate = closed(server.port, requests, plan.blast_seconds, connections)
+                        rates.setdefault(f"{host} {connections}", []).append(rate)
+    return list(_against({name: statistics.median(found) for name, found in rates.items()}))
+
+
+def _against(rates: dict[str, float]) -> Iterator[Row]:
+    for connections, target in ((64, 0.95), (256, 1.0)):
+        go, own = rates.get(f"Go {connections}"), rates[f"lane {connections}"]
+        asgi = rates[f"asgi {connections}"]
+        at = f"{connections} connections"
+        told = "no Go here" if go is None else f"{go:,.0f}/s"
+        yield Row(f"Go net/http that decodes only, {at}", told, "reference", None)
+        yield Row(f"ASGI host, durable, {at}", f"{asgi:,.0f}/s", "reference", None)
+        if connections == 64:
+            ratio = own / asgi
+            measured = f"{own:,.0f}/s, {ratio:.2f} of the ASGI host"
+            yield Row(f"fast lane, durable, {at}", measured, "1.7 of the ASGI host", ratio >= 1.7)
+        if go is not None:
+            ratio = own / go
+            measured = f"{own:,.0f}/s, {ratio:.2f} of Go"
+            yield Row(f"fast lane, durable, {at}", measured, f"{target} of Go", ratio >= target)
+
+
+def latency(plan: Plan) -> list[Row]:
+    """At half of the rate that 64 connections can draw from it, measured just before."""
+    with scratch() as own, framed("single") as requests, _edge(own) as server:
+        most = closed(server.port, requests, plan.blast_seconds)
+        found = open_loop(server.port, requests, 4 * plan.blast_seconds, most / 2)
+    measured = "p50 {p50_ms:.2f}, p99 {p99_ms:.2f}, p99.9 {p999_ms:.2f} ms".format(**found)
+    holds = found["p50_ms"] <= 1 and found["p99_ms"] <= 5 and found["p999_ms"] <= 20
+    what = f"latency at {most / 2:,.0f}/s, half of the fast lane's most"
+    return [Row(what, measured, "p50 1, p99 5, p99.9 20 ms", holds)]
+
+
+def redirect(plan: Plan) -> list[Row]:
+    """The answer leaves first, its event is committed behind it; nginx commits nothing."""
+    if shutil.which("wrk") is None:
+        return [Row("redirect", "skipped: it needs wrk", "0.5 of nginx", None)]
+    rates: dict[str, list[float]] = {}
+    with scratch() as folder:
+        for _ in range(ROUNDS):
+            if shutil.which("nginx") is not None:
+                with _nginx(folder) as server:
+                    rates.setdefault("nginx", []).append(wrk(server.port, plan.blast_seconds))
+            port = free_port()
+            command = [sys.executable, "-m", "bench.references.redirect", str(port)]
+            with (
+                scratch() as own,
+                running([*command, str(own)], port, folder, core=SERVER_CORE, ready="/readyz") as s,
+            ):
+                rates.setdefault("own", []).append(wrk(s.port, plan.blast_seconds))
+    own_rate = statistics.median(rates["own"])
+    if "nginx" not in rates:
+        return [Row("redirect", f"{own_rate:,.0f}/s; no nginx here", "0.5 of nginx", None)]
+    nginx = statistics.median(rates["nginx"])
+    ratio = own_rate / nginx
+    return [
+        Row("nginx return 302", f"{nginx:,.0f}/s", "reference", None),
+        Row("redirect", f"{own_rate:,.0f}/s, {ratio:.2f} of nginx", "0.5 of nginx", ratio >= 0.5),
+    ]
+
+
+def idle(plan: Plan) -> list[Row]:
+    """What 10,000 connections cost that asked once and then keep quiet."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with scratch() as own, framed("single") as requests, _edge(own) as server, ExitStack() as held:
+        rate = closed(server.port, requests, plan.blast_seconds) / 4
+        alone = open_loop(server.port, requests, 2 * plan.blast_seconds, rate)
+        before = server.memory_mb()["rss"]
+        for _ in range(IDLE_CONNECTIONS):
+            connection = held.enter_context(socket.create_connection(("127.0.0.1", server.port), 5))
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n")
+            connection.recv(1024)
+        more = server.memory_mb()["rss"] - before
+        beside = open_loop(server.port, requests, 2 * plan.blast_seconds, rate)
+    what = f"{IDLE_CONNECTIONS:,} idle connections"
+    same = beside["p99_ms"] <= 1.2 * alone["p99_ms"]
+    measured = f"p99 {alone['p99_ms']:.2f} ms without, {beside['p99_ms']:.2f} ms with them"
+    return [
+        Row(f"{what}: memory", f"{more:.0f} MB more", "at most 100 MB", more <= 100),
+        Row(f"{what}: latency at {rate:,.0f}/s", measured, "within 20 %", same),
+    ]
+
+
+# -- tools --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _edge(folder: Path, *options: str) -> Iterator[Server]:
+    with serving(folder, "--role", "edge", *options, core=SERVER_CORE) as server:
+        yield server
+
+
+def _go(folder: Path) -> Path | None:
+    """The built reference, where there is a toolchain."""
+    if shutil.which("go") is None:
+        return None
+    binary = folder / "decode"
+    build = ["go", "build", "-o", str(binary), str(_REFERENCES / "decode.go")]
+    subprocess.run(build, check=True, timeout=300)
+    return binary
+
+
+@contextmanager
+def _nginx(folder: Path) -> Iterator[Server]:
+    port = free_port()
+    configuration = folder / "nginx.conf"
+    template = (_REFERENCES / "nginx.conf").read_text()
+    configuration.write_text(template.replace("PORT", str(port)).replace("FOLDER", str(folder)))
+    with running(["nginx", "-c", str(configuration)], port, folder, core=SERVER_CORE) as server:
+        time.sleep(0.2)
+        yield server

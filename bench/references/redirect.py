@@ -1,0 +1,77 @@
+"""A redirect of the benchmark on Penstock's edge: the answer leaves first, its event is committed
+behind it. `python -m bench.references.redirect PORT FOLDER`.
+"""
+
+import sys
+
+import msgspec
+
+from penstock.core.clock import SystemClock
+from penstock.core.edge import Received, Reply, Response
+from penstock.core.events import Event
+from penstock.core.manifest import Ingest, Manifest
+from penstock.core.platform import Platform
+from penstock.core.projection import Topic
+from penstock.core.server import serve
+from penstock.core.settings import load
+from penstock.core.telemetry import logger
+
+_LOCATION = b"https://shop.example/landing?click="
+
+
+class Clicked(Event, frozen=True, array_like=True, gc=False, tag="clicked/1"):
+    campaign: str
+    query: str
+    at_ms: int
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """It has none."""
+
+
+CLICKS = Topic("bench.clicks", (Clicked,))
+
+
+def redirect(received: Received, settings: Settings) -> Reply:
+    del settings
+    click = Clicked(received.parameters[0], received.query.decode("latin-1"), received.at_ms)
+    return Reply((click,), Response(302, b"", ((b"location", _LOCATION + received.query),)))
+
+
+MANIFEST = Manifest(
+    name="bench",
+    summary="One redirect.",
+    settings=Settings,
+    topics=(CLICKS,),
+    ingest=(
+        Ingest(
+            operation="bench.redirect",
+            method="GET",
+            path="/r/{campaign}",
+            topic=CLICKS,
+            handle=redirect,
+            body_bytes_max=0,
+            summary="Redirect and record the click.",
+            respond_first="fail_open",
+        ),
+    ),
+    package=__package__,
+)
+
+
+def main() -> None:
+    port, folder = int(sys.argv[1]), sys.argv[2]
+    settings, applications = load({}, {"bench": Settings}, {"port": port, "data": folder})
+    platform = Platform(
+        settings,
+        applications,
+        [MANIFEST],
+        clock=SystemClock(),
+        logger=logger("warning"),
+        roles=("edge",),
+    )
+    serve(platform, lambda _: None)
+
+
+if __name__ == "__main__":
+    main()
