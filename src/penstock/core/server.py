@@ -28,6 +28,7 @@ _GC_ALLOCATIONS = 50_000
 """Requests leave no cycles behind: look for them less often than after every 700 objects."""
 _BACKLOG = 2_048
 _WATCH_SECONDS = 0.5
+_SETTLE_SECONDS = 0.005
 
 Ready = Callable[[str], None]
 Beside = Callable[[str], Coroutine[None, None, None]]
@@ -141,12 +142,20 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     ready(url)
     try:
         await serving
+        await _settle_behind(platform)
     finally:
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
         if door is not None:
             door.unlink(missing_ok=True)
+
+
+async def _settle_behind(platform: Platform) -> None:
+    """What was answered first is still to be stored; the loop that carries it must not end."""
+    until = platform.clock.monotonic() + platform.settings.drain_seconds_max
+    while platform.edge.behind and platform.clock.monotonic() < until:  # noqa: ASYNC110 - it is counted down by the log's thread
+        await asyncio.sleep(_SETTLE_SECONDS)
 
 
 def _connections(*, fast_lane: bool) -> type[asyncio.Protocol]:

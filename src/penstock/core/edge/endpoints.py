@@ -78,6 +78,8 @@ class Desk:
         self.routes: Routes[Target] = Routes()
         self.unmatched = registry.operation("unmatched")
         self.in_flight = 0
+        self.behind = 0
+        """Requests that were answered and whose events are on their way into the log."""
         self.now_ms = clock.now_ms
         self.proxies = Proxies(settings.trusted_proxies)
         self._lost: dict[str, int] = {}
@@ -177,6 +179,7 @@ class Desk:
                     idempotency_key=reply.idempotency_key,
                     rejected=reply.rejected,
                 )
+                self.behind += 1
             except Overloaded as error:
                 failure = str(error)
         if failure and endpoint.respond_first == "fail_closed":
@@ -187,6 +190,7 @@ class Desk:
     def _settle_behind(
         self, endpoint: IngestEndpoint, events: int, error: PenstockError | None
     ) -> None:
+        self.behind -= 1
         if error is not None:
             self._lose(endpoint, events, str(error))
 
