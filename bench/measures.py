@@ -15,6 +15,7 @@ from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.requests import framed, framed_queries, preloaded
 from bench.rows import ROUNDS, SERVER_CORE, Plan, Row, verdict
 from bench.servers import Server, penstock, scratch, serving
+from bench.sharing import sharing
 
 QUIET_PERCENT, QUIET_SECONDS, QUIET_SECONDS_MAX = 10.0, 3, 120.0
 SHORT_SECONDS = 300.0
@@ -212,6 +213,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "latency": latency,
     "redirect": redirect,
     "idle": idle,
+    "sharing": sharing,
     "batch": batch,
     "memory": memory,
     "catch_up": catch_up,

@@ -198,6 +198,7 @@ class RocksState:
     def _options(self) -> Options:
         options = Options(raw_mode=True)
         options.create_if_missing(create_if_missing=True)
+        options.set_env(_considerate())
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         options.set_max_write_buffer_number(3)
         options.set_max_background_jobs(2)
@@ -211,6 +212,13 @@ class RocksState:
         table.set_block_size(_BLOCK_BYTES)
         options.set_block_based_table_factory(table)
         return options
+
+
+def _considerate() -> rocksdict.Env:
+    """Compaction takes whole cores in bursts; it gives way to those who wait for an answer."""
+    environment = rocksdict.Env()
+    environment.lower_thread_pool_cpu_priority()
+    return environment
 
 
 def _prefix(group: bytes) -> bytes:
