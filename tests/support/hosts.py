@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from penstock.core.clock import Clock
 from penstock.core.edge import Message, Received, Reply, Response
 from penstock.core.edge.asgi import Edge
-from penstock.core.edge.connection import sweep
+from penstock.core.edge.connection import Connection, sweep
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
 from penstock.core.edge.heads import Heads
 from penstock.core.edge.lane import LaneConnection
@@ -237,25 +237,40 @@ async def asgi(rig: Rig) -> AsyncIterator[Host]:
     yield AsgiHost(rig.edge)
 
 
+class Served(NamedTuple):
+    port: int
+    state: ServerState
+    """uvicorn's: the live connections and tasks."""
+
+
 @asynccontextmanager
-async def lane(rig: Rig) -> AsyncIterator[Host]:
+async def served(rig: Rig, *, fast_lane: bool) -> AsyncIterator[Served]:
+    """The edge over a socket, swept often."""
     loop = asyncio.get_running_loop()
     rig.edge.attach(loop)
     config = uvicorn.Config(rig.edge, lifespan="off", ws="none", log_config=None, access_log=False)
     config.load()
     state, heads = ServerState(), Heads()
-    server = await loop.create_server(
-        lambda: LaneConnection(config, state, {}, loop, heads=heads),
-        "127.0.0.1",
-        0,
-        backlog=BACKLOG,
-    )
+
+    def connection() -> Connection:
+        if fast_lane:
+            return LaneConnection(config, state, {}, loop, heads=heads)
+        return Connection(config, state, {}, loop)
+
+    server = await loop.create_server(connection, "127.0.0.1", 0, backlog=BACKLOG)
     sweeping = asyncio.create_task(sweep(rig.edge, state.connections, SWEEP_SECONDS))
     try:
-        yield LaneHost(server.sockets[0].getsockname()[1])
+        yield Served(server.sockets[0].getsockname()[1], state)
+        assert not sweeping.done()
     finally:
         sweeping.cancel()
         server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
+        for left in list(state.connections):
+            left.transport.abort()
         await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def lane(rig: Rig) -> AsyncIterator[Host]:
+    async with served(rig, fast_lane=True) as server:
+        yield LaneHost(server.port)

@@ -15,7 +15,7 @@ from penstock.core.edge import (
     codings,
 )
 from penstock.core.edge.endpoints import CLIENT_GONE, Desk, Endpoint, IngestEndpoint
-from penstock.core.edge.wire import REQUEST_ID, Headers, head_of
+from penstock.core.edge.wire import REQUEST_ID, Headers, head_of, request_id_of
 from penstock.core.errors import PenstockError, TimedOut, TooLarge
 
 _NO_CONTENT_START: Message = {"type": "http.response.start", "status": 204, "headers": ()}
@@ -127,9 +127,8 @@ def _resolve(durable: "asyncio.Future[None]", error: PenstockError | None) -> No
 def _messages(response: Response, headers: Headers) -> tuple[Message, Message]:
     if response is NO_CONTENT and REQUEST_ID not in headers:
         return _NO_CONTENT_START, _EMPTY
-    start = {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": head_of(response, headers),
-    }
+    named = head_of(response, request_id_of(headers))
+    if response.status == TimedOut.status:
+        named.append((b"connection", b"close"))  # its body may still come, but nobody waits for it
+    start = {"type": "http.response.start", "status": response.status, "headers": named}
     return start, {"type": "http.response.body", "body": response.body}

@@ -16,9 +16,10 @@ from uvicorn.server import ServerState
 from penstock.core.edge import Response
 from penstock.core.edge.asgi import Edge
 from penstock.core.edge.wire import head_of, render
-from penstock.core.errors import HeadersTooLarge, PenstockError, Rejected, TimedOut
+from penstock.core.errors import HeadersTooLarge, PenstockError, Rejected, TimedOut, TooLarge
 
 SWEEP_SECONDS = 1.0
+_SWEPT_AT_ONCE = 200
 _DRAIN_BYTES_MAX = 8_388_608
 """How much of a body is read on after its request was refused, so that the answer is read too."""
 
@@ -44,7 +45,9 @@ class Connection(HttpToolsProtocol):
         self.reading = False
         """Whether a request has begun to arrive and has not ended."""
         self._in_head = False
-        self._head_bytes = 0
+        self._line_bytes = 0
+        """What arrived since the last thing that it could be counted as: lines of a head, of
+        trailers or of a chunk's size that do not end."""
         self._drained = 0
         self._broken: PenstockError | None = None
         """Why nothing further can be understood; told when all before it is answered."""
@@ -56,18 +59,34 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._broken is not None or self.transport.is_closing():
             return
-        counted = self._in_head
+        self._line_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Answered as the plain request that it also is; behind it another protocol may follow.
-            self.cycle.keep_alive = False
+            self._parse(data)
         except httptools.HttpParserError as error:
             self.break_off(Rejected(f"this is not HTTP: {error}"))
-        if counted and self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.edge.settings.head_bytes_max:
+        else:
+            if self._line_bytes > self.edge.settings.head_bytes_max and self.reading:
                 self.break_off(HeadersTooLarge())
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Nothing is upgraded here, and who asks for it goes on with HTTP/1.1 until told otherwise.
+        The parser would end such a request at its head: it gets the head again, without the wish.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self.parser.feed_data(self._plain_head())
+                data = memoryview(data)[upgrade.args[0] :]
+            else:
+                return
+
+    def _plain_head(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("there are no tunnels here")
+        kept = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
 
     def on_message_begin(self) -> None:
         self.begin_message()
@@ -76,20 +95,35 @@ class Connection(HttpToolsProtocol):
     def begin_message(self) -> None:
         self.requests += 1
         self.reading = self._in_head = True
-        self._head_bytes = self._drained = 0
+        self._line_bytes = self._drained = 0
+
+    def is_void(self) -> bool:
+        """Whether the head that has ended counts for nothing: it comes again, or too late."""
+        return self._broken is not None or self.parser.should_upgrade()
+
+    def end_head(self) -> None:
+        self._in_head = False
+        self._line_bytes = 0
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        if self.is_void():
+            return
+        # The list goes on to take trailers, which are no headers.
+        self.scope["headers"] = tuple(self.headers)
         super().on_headers_complete()
+        self.end_head()
 
     def on_body(self, body: bytes) -> None:
+        self._line_bytes = 0
         super().on_body(body)
         if self.cycle.response_complete:
             self._drained += len(body)
             if self._drained > _DRAIN_BYTES_MAX:
-                self.transport.close()
+                self.break_off(TooLarge())
 
     def on_message_complete(self) -> None:
+        if self._in_head:
+            return  # it was void
         self.reading = False
         super().on_message_complete()
 
@@ -103,7 +137,7 @@ class Connection(HttpToolsProtocol):
             self.flow.resume_reading()
             self._start_asgi_task(*self.pipeline.pop())
         elif self._broken is not None:
-            self.refuse(self._broken)
+            self._end(self._broken)
         else:
             self.flow.resume_reading()
 
@@ -111,23 +145,41 @@ class Connection(HttpToolsProtocol):
         """Understand nothing more: answer what came before, then say why, then close."""
         self._broken = error
         self.flow.pause_reading()
-        cycle = self.cycle
         if self.pipeline:
-            if self.reading and not self._in_head:
+            if self._in_body():
                 self.pipeline.popleft()  # it will never be complete
-        elif cycle is None or cycle.response_complete or (self.reading and not self._in_head):
+        elif self._in_body() or self.cycle is None or self.cycle.response_complete:
+            self._end(error)
+
+    def _in_body(self) -> bool:
+        return self.reading and not self._in_head
+
+    def _end(self, error: PenstockError) -> None:
+        """All that came before is answered; so may be what is broken off, and is not twice."""
+        cycle = self.cycle
+        if not self._in_body():
             self.refuse(error)
+        elif cycle.response_started or cycle.response_complete:
+            self.transport.close()
+        else:
+            self.refuse(error)
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def refuse(self, error: PenstockError) -> None:
         """The last answer of this connection, to a request that could not be read."""
-        headers = dict(self.headers or ())
-        response = self.edge.refusal(("", (self.url or b"").decode("latin-1"), headers), error)
-        self.write(response, head_of(response, {}), keep_alive=False)
+        headers, url = dict(self.headers or ()), (self.url or b"").decode("latin-1")
+        method = self.parser.get_method().decode("ascii") if url else ""
+        response = self.edge.refusal((method, url, headers), error)
+        self.write(response, b"", method, keep_alive=False)
 
     def write(
-        self, response: Response, headers: list[tuple[bytes, bytes]], *, keep_alive: bool
+        self, response: Response, request_id: bytes, method: str, *, keep_alive: bool
     ) -> None:
-        named = self.server_state.default_headers + headers
+        """The answer to a request of this id and this method."""
+        named = self.server_state.default_headers + head_of(response, request_id)
+        if method == "HEAD":
+            response = Response(response.status)
         self.transport.write(render(response, named, keep_alive=keep_alive))
         if not keep_alive:
             self.transport.close()
@@ -185,9 +237,13 @@ class Connection(HttpToolsProtocol):
 
 
 async def sweep(edge: Edge, connections: Iterable[Any], interval: float = SWEEP_SECONDS) -> None:
-    """Sweep uvicorn's live set of connections until cancelled."""
+    """Sweep uvicorn's live set of connections until cancelled, a few between two requests."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(interval)
-        now = loop.time()
-        edge.expect(sum(connection.sweep(now) for connection in tuple(connections)))
+        present, active = tuple(connections), 0
+        for first in range(0, len(present), _SWEPT_AT_ONCE):
+            now = loop.time()
+            active += sum(c.sweep(now) for c in present[first : first + _SWEPT_AT_ONCE])
+            await asyncio.sleep(0)
+        edge.expect(active)

@@ -29,10 +29,10 @@ class Head:
         self.headers: Headers = dict(fields)
         self.coding = b""
         self.request_id = request_id_of(self.headers)
-        length = self.headers.get(b"content-length", b"")
+        length = self.headers.get(b"content-length", b"0")
         chunked = b"transfer-encoding" in self.headers
         self.length = int(length) if length.isdigit() and not chunked else _UNFRAMED
-        """Bytes of the body that follows, if the head says so."""
+        """Bytes of the body that follows, if the head says how many."""
 
 
 class Heads:
@@ -50,7 +50,7 @@ class Heads:
         long as the announced body, so no other line can have ended it.
         """
         end = request.find(END) + len(END)
-        unique = head.request_id or b"idempotency-key" in head.headers
+        unique = head.query or head.request_id or b"idempotency-key" in head.headers
         if unique or end > _HEAD_BYTES_MAX or len(request) - end != head.length:
             return
         if len(self._known) >= _HEADS_MAX:

@@ -21,7 +21,6 @@ from penstock.core.edge import NO_CONTENT, Received, Response, codings
 from penstock.core.edge.connection import Connection
 from penstock.core.edge.endpoints import CLIENT_GONE, AnswerEndpoint, IngestEndpoint
 from penstock.core.edge.heads import END, Head, Heads
-from penstock.core.edge.wire import head_of
 from penstock.core.errors import Overloaded, PenstockError, TimedOut
 
 
@@ -46,6 +45,9 @@ class LaneCycle:
         "_began", "_head", "_lane", "_parts", "_response", "_size", "disconnected", "keep_alive",
         "message_event", "more_body", "response_complete",
     )  # fmt: skip
+
+    response_started = False
+    """It has not begun before it is complete."""
 
     def __init__(self, lane: "LaneConnection") -> None:
         self._lane = lane
@@ -221,19 +223,16 @@ class LaneConnection(Connection):
         self.headers = []
 
     def on_headers_complete(self) -> None:
+        if self.is_void():
+            return
         parser = self.parser
-        self._plain = (
-            parser.get_http_version() == "1.1"
-            and parser.should_keep_alive()
-            and not parser.should_upgrade()
-        )
+        self._plain = parser.get_http_version() == "1.1" and parser.should_keep_alive()
         if self._plain and not self.expect_100_continue and self._is_free() and self._enter():
-            self._in_head = False
+            self.end_head()
             return
         url, received, expects = self.url, self.headers, self.expect_100_continue
         super(Connection, self).on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, received, expects
-        self.scope["headers"] = received
         super().on_headers_complete()
 
     def _enter(self) -> bool:
@@ -250,7 +249,9 @@ class LaneConnection(Connection):
         self.cycle = turn = self._turn
         turn.begin(head)
         try:
-            head.coding = edge.check_head(head.endpoint, url, self.headers, head.headers)
+            # Counted as the other host does, which is not told of the question mark.
+            counted = url.replace(b"?", b"", 1)
+            head.coding = edge.check_head(head.endpoint, counted, self.headers, head.headers)
         except PenstockError as error:
             turn.refuse(error)
         else:
@@ -262,11 +263,14 @@ class LaneConnection(Connection):
         if self.cycle is not turn or turn.response_complete:
             super().on_body(body)
         else:
+            self._line_bytes = 0
             turn.add(body)
 
     def on_message_complete(self) -> None:
-        self._resting = self._plain
         turn = self._turn
+        if self._in_head:
+            return  # it was void
+        self._resting = self._plain
         if self.cycle is not turn or turn.response_complete:
             super().on_message_complete()
         else:
@@ -280,17 +284,14 @@ class LaneConnection(Connection):
             turn.abandon()
 
     def break_off(self, error: PenstockError) -> None:
-        turn = self._turn
         self._resting = False
-        if self.cycle is turn and turn.more_body and not turn.response_complete:
-            turn.keep_alive = False
-            turn.refuse(error)
-        else:
-            super().break_off(error)
+        super().break_off(error)
 
     def expire(self) -> None:
-        if self.cycle is self._turn:
-            self.break_off(TimedOut())
+        turn = self._turn
+        if self.cycle is turn:
+            turn.keep_alive = False
+            turn.refuse(TimedOut())
 
     def start(self, work: Any) -> None:
         """Run an answer's coroutine; a graceful stop waits for it."""
@@ -306,9 +307,6 @@ class LaneConnection(Connection):
         if response is NO_CONTENT and keep_alive and not head.request_id:
             transport.write(self._heads.no_content(self.server_state.default_headers))
         else:
-            named = head_of(response, head.headers)
-            if head.method == "HEAD":
-                response = Response(response.status, b"", response.headers)
-            self.write(response, named, keep_alive=keep_alive)
+            self.write(response, head.request_id, head.method, keep_alive=keep_alive)
         if self.flow.read_paused or self.pipeline:
             self.on_response_complete()

@@ -17,17 +17,19 @@ Headers = Mapping[bytes, bytes]
 def request_id_of(headers: Headers) -> bytes:
     """The client's own, if it is one that can be repeated safely; otherwise nothing."""
     given = headers.get(REQUEST_ID, b"")
+    if not given:
+        return given
     sound = len(given) <= _REQUEST_ID_BYTES_MAX and all(0x20 < c < 0x7F for c in given)
     return given if sound else b""
 
 
-def head_of(response: Response, headers: Headers) -> list[tuple[bytes, bytes]]:
+def head_of(response: Response, request_id: bytes) -> list[tuple[bytes, bytes]]:
     """The response's headers on the wire, its length and the request's id among them."""
     named = list(response.headers)
     if response.status != 204:
         named.append((b"content-length", b"%d" % len(response.body)))
-    if (given := request_id_of(headers)) and (REQUEST_ID, given) not in named:
-        named.append((REQUEST_ID, given))
+    if request_id and (REQUEST_ID, request_id) not in named:
+        named.append((REQUEST_ID, request_id))
     return named
 
 
