@@ -90,7 +90,7 @@ def lane(plan: Plan) -> list[Row]:
                         rate = closed(server.port, requests, plan.blast_seconds, connections)
                         rates.setdefault(f"Go {connections}", []).append(rate)
             for host, options in (("lane", ()), ("asgi", ("--no-fast-lane",))):
-                with scratch() as own, _edge(own, *options) as server:
+                with scratch() as own, edge(own, *options) as server:
                     for connections in (64, 256):
                         rate = closed(server.port, requests, plan.blast_seconds, connections)
                         rates.setdefault(f"{host} {connections}", []).append(rate)
@@ -117,7 +117,7 @@ def _against(rates: dict[str, float]) -> Iterator[Row]:
 
 def latency(plan: Plan) -> list[Row]:
     """At half of the rate that 64 connections can draw from it, measured just before."""
-    with scratch() as own, framed("single") as requests, _edge(own) as server:
+    with scratch() as own, framed("single") as requests, edge(own) as server:
         most = closed(server.port, requests, plan.blast_seconds)
         found = open_loop(server.port, requests, 4 * plan.blast_seconds, most / 2)
     measured = "p50 {p50_ms:.2f}, p99 {p99_ms:.2f}, p99.9 {p999_ms:.2f} ms".format(**found)
@@ -158,7 +158,7 @@ def idle(plan: Plan) -> list[Row]:
     """What 10,000 connections cost that asked once and then keep quiet."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with scratch() as own, framed("single") as requests, _edge(own) as server, ExitStack() as held:
+    with scratch() as own, framed("single") as requests, edge(own) as server, ExitStack() as held:
         rate = closed(server.port, requests, plan.blast_seconds) / 4
         alone = open_loop(server.port, requests, 2 * plan.blast_seconds, rate)
         before = server.memory_mb()["rss"]
@@ -181,7 +181,8 @@ def idle(plan: Plan) -> list[Row]:
 
 
 @contextmanager
-def _edge(folder: Path, *options: str) -> Iterator[Server]:
+def edge(folder: Path, *options: str) -> Iterator[Server]:
+    """A process that only ingests, with a core to itself."""
     with serving(folder, "--role", "edge", *options, core=SERVER_CORE) as server:
         yield server
 

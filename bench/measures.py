@@ -12,6 +12,7 @@ import psutil
 
 from bench.clients import closed, open_loop
 from bench.edge import batch, idle, lane, latency, redirect, single
+from bench.profiling import profile
 from bench.requests import framed, framed_queries, preloaded
 from bench.rows import ROUNDS, SERVER_CORE, Plan, Row, verdict
 from bench.servers import Server, penstock, scratch, serving
@@ -211,6 +212,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "single": single,
     "lane": lane,
     "latency": latency,
+    "profile": profile,
     "redirect": redirect,
     "idle": idle,
     "sharing": sharing,
