@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 PENSTOCK = Path(sys.executable).parent / "penstock"
 PATIENCE_SECONDS = 20.0
 """Longest wait for anything; what is promised is not asserted by it."""
-_SERVES = re.compile(r"serves (http://127\.0\.0\.1:(\d+))")
+_SERVES = re.compile(r"serves (https?://127\.0\.0\.1:(\d+))")
 
 
 class Answer(NamedTuple):

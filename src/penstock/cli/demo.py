@@ -2,33 +2,33 @@
 
 import asyncio
 import http.client
-from urllib.parse import urlsplit
 
 from penstock.core.manifest import Manifest
 from penstock.core.platform import Platform
 from penstock.core.server import Beside
+from penstock.core.tls import Address
 
 _TURN_SECONDS = 1.0
 _TIMEOUT_SECONDS = 5.0
 
 
 def feed(platform: Platform) -> Beside:
-    async def run(url: str) -> None:
+    async def run(address: Address) -> None:
         turn = 0
         while True:
             await asyncio.sleep(_TURN_SECONDS)
             now = platform.clock.now_ms()
             for manifest in platform.manifests:
-                await asyncio.to_thread(_post, url, manifest, turn, now)
+                await asyncio.to_thread(_post, address, manifest, turn, now)
             turn += 1
 
     return run
 
 
-def _post(url: str, manifest: Manifest, turn: int, now_ms: int) -> None:
+def _post(address: Address, manifest: Manifest, turn: int, now_ms: int) -> None:
     if manifest.demo is None:
         return
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=_TIMEOUT_SECONDS)
+    connection = address.connect(_TIMEOUT_SECONDS)
     try:
         for path, body in manifest.demo(turn, now_ms):
             connection.request("POST", path, body, {"Content-Type": "application/json"})

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
-_FILES_MIN = 4_096
+_FILES_MIN = 16_384
+"""Room for ten thousand clients, and for the stores."""
 _CLOCK_MIN = 1_700_000_000
 _CLOCK_SKEW_SECONDS = 2.0
 _BLOCKS_AT_ONCE = 20_000
@@ -45,7 +46,7 @@ def doctor(data: str | None, *, deep: bool) -> None:
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _folder, _disk, _sqlite, _clock, _limits, _log,
+        _folder, _disk, _sqlite, _clock, _limits, _tls, _log,
     ]  # fmt: skip
     if deep:
         checks.append(_blocks)
@@ -112,11 +113,28 @@ def _clock(settings: "Settings") -> Iterator[Finding]:
 
 def _limits(settings: "Settings") -> Iterator[Finding]:
     del settings
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, files = resource.getrlimit(resource.RLIMIT_NOFILE)  # serve raises the one to the other
+    if files == resource.RLIM_INFINITY:
+        yield Finding("open files", "ok", "no limit")
+        return
+    detail = f"serve may have {files}" + (f"; this shell {soft}" if soft < files else "")
     if files < _FILES_MIN:
-        yield Finding("open files", "warn", f"at most {files}; raise it with `ulimit -n 65536`")
+        remedy = "raise it with LimitNOFILE=65536 in the unit, or `ulimit -Hn 65536` as root"
+        yield Finding("open files", "warn", f"{detail}; every client takes one: {remedy}")
     else:
-        yield Finding("open files", "ok", f"at most {files}")
+        yield Finding("open files", "ok", detail)
+
+
+def _tls(settings: "Settings") -> Iterator[Finding]:
+    from penstock.core.errors import Misconfigured  # noqa: PLC0415 - heavy
+    from penstock.core.tls import identity  # noqa: PLC0415 - heavy
+
+    try:
+        found = identity(settings.tls_certificate, settings.tls_key)
+    except Misconfigured as error:
+        yield Finding("tls", "fail", str(error))
+        return
+    yield Finding("tls", "ok", f"{settings.tls_certificate} and its key" if found else "not used")
 
 
 def _log(settings: "Settings") -> Iterator[Finding]:

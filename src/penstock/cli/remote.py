@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +16,7 @@ from penstock.core.control import FILE, Door, Job
 from penstock.core.errors import PenstockError
 from penstock.core.operations import Letter, Operations, TopicLine
 from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.core.tls import Address
 from penstock.main import build, read_settings
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ def _alive(door: Door) -> bool:
 
 
 def _post(door: Door, verb: str, body: bytes) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(door.url).netloc, timeout=_TIMEOUT_SECONDS)
+    connection = Address(door.url, door.certificate).connect(_TIMEOUT_SECONDS)
     try:
         headers = {"Authorization": f"Bearer {door.token}"}
         connection.request("POST", f"/api/control/{verb}", body, headers)

@@ -19,6 +19,7 @@ from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
+from penstock.core.tls import Address
 
 FILE = "control.json"
 PATH = "/api/control/{verb}"
@@ -32,6 +33,10 @@ class Door(msgspec.Struct, frozen=True):
     url: str
     token: str
     pid: int
+    certificate: str = ""
+    """What the process shows to clients: its tools believe this one only. It is kept as it was at
+    the start, for the file may hold the next one by now.
+    """
 
 
 class Job(msgspec.Struct):
@@ -91,13 +96,14 @@ class Control:
         )
         self._platform.edge.add("POST", PATH, endpoint)
 
-    def open(self, url: str) -> Path:
+    def open(self, address: Address) -> Path:
         """Write `control.json`; the caller removes it at the end."""
         path = self._platform.settings.folder / FILE
         path.unlink(missing_ok=True)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(file, "wb") as stream:
-            stream.write(msgspec.json.encode(Door(url, self._token, os.getpid())))
+            door = Door(address.url, self._token, os.getpid(), address.certificate)
+            stream.write(msgspec.json.encode(door))
         return path
 
     async def _answer(self, received: Received) -> Response:

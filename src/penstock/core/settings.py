@@ -42,6 +42,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0: any.")] = 8080
+    tls_certificate: Annotated[
+        str,
+        Meta(
+            description="PEM file of the server's certificate and of those that vouch for it; "
+            "with `tls_key`: serve TLS, and nothing else."
+        ),
+    ] = ""
+    tls_key: Annotated[
+        str, Meta(description="PEM file of the certificate's private key, without a password.")
+    ] = ""
     trusted_proxies: Annotated[
         str,
         Meta(description="Addresses, comma-separated, whose `X-Forwarded-For` is believed."),
