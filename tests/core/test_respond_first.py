@@ -15,6 +15,7 @@ from penstock.core.errors import Overloaded
 from penstock.core.ids import Ids
 from penstock.core.log import Append, Done, Log
 from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.server import settle_behind
 from penstock.core.settings import Settings
 from support.asking import Hosted, ask, on, until
 from support.disks import FaultyDisk
@@ -327,3 +328,37 @@ def test_after_a_failed_sync_nothing_is_taken_until_a_restart(
     on(hosted, rig, work)
     assert log.failure().startswith("fatal")
     assert lost(rig) == (2 if policy == "fail_open" else 1)
+
+
+# -- a stop -------------------------------------------------------------------------------------
+
+
+def test_a_stop_waits_until_what_was_answered_first_is_stored(
+    hosted: Hosted, rig: Rig, policy: FailurePolicy
+) -> None:
+    offer(rig, policy)
+
+    async def work(host: Host) -> None:
+        rig.log.held = True
+        assert (await answered(host)).status == NOTED
+        stopping = asyncio.ensure_future(settle_behind(rig.edge, 10.0))
+        await asyncio.sleep(0.1)
+        assert not stopping.done()
+        rig.log.let_go()
+        await stopping
+        assert len(contents(rig.log)) == 1
+
+    on(hosted, rig, work)
+
+
+def test_a_stop_does_not_wait_for_a_log_that_hangs(hosted: Hosted, rig: Rig) -> None:
+    offer(rig, "fail_open")
+
+    async def work(host: Host) -> None:
+        rig.log.held = True
+        assert (await answered(host)).status == NOTED
+        await settle_behind(rig.edge, 0.1)
+        assert rig.edge.behind == 1
+        rig.log.let_go()
+
+    on(hosted, rig, work)

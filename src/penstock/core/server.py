@@ -17,6 +17,7 @@ import uvloop
 from penstock.core import tls
 from penstock.core.admin import admin_edge
 from penstock.core.control import Control
+from penstock.core.edge.asgi import Edge
 from penstock.core.edge.connection import Connection, sweep
 from penstock.core.edge.heads import Heads
 from penstock.core.edge.lane import LaneConnection
@@ -181,7 +182,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     ready(address.url)
     try:
         await serving
-        await _settle_behind(platform)
+        await settle_behind(platform.edge, settings.drain_seconds_max)
     finally:
         for helper in helpers:
             helper.cancel()
@@ -199,11 +200,12 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _settle_behind(platform: Platform) -> None:
+async def settle_behind(edge: Edge, seconds_max: float) -> None:
     """What was answered first is still to be stored; the loop that carries it must not end."""
-    until = platform.clock.monotonic() + platform.settings.drain_seconds_max
-    while platform.edge.behind and platform.clock.monotonic() < until:  # noqa: ASYNC110 - it is counted down by the log's thread
-        await asyncio.sleep(_SETTLE_SECONDS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds_max):
+            while edge.behind:  # noqa: ASYNC110 - it is counted down by the log's thread
+                await asyncio.sleep(_SETTLE_SECONDS)
 
 
 def _connections(*, fast_lane: bool) -> type[asyncio.Protocol]:
