@@ -5,11 +5,12 @@ gives up on those that have waited for the same thing too long.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any, Literal, cast
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -24,6 +25,18 @@ _DRAIN_BYTES_MAX = 8_388_608
 """How much of a body is read on after its request was refused, so that the answer is read too."""
 
 Wait = Literal["request", "head", "body", "drain", "answer", "reader"]
+
+
+class _Flow(FlowControl):
+    """Reads on only when no request waits: uvicorn does for each answer, and may read a hundred."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class Connection(HttpToolsProtocol):
@@ -53,6 +66,10 @@ class Connection(HttpToolsProtocol):
         """Why nothing further can be understood; told when all before it is answered."""
         self._seen: tuple[Wait, int] = ("request", 0)
         self._seen_at = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
 
     # -- arriving -------------------------------------------------------------------------------
 
@@ -134,7 +151,6 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.pipeline:
-            self.flow.resume_reading()
             self._start_asgi_task(*self.pipeline.pop())
         elif self._broken is not None:
             self._end(self._broken)
