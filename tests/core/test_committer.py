@@ -1,0 +1,217 @@
+"""The group commit: who travels together, who is told what, and how much may gather."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from penstock.core.edge.committer import Committer
+from penstock.core.errors import NotReady, Overloaded, PenstockError
+from penstock.core.log import Append, Done
+from penstock.core.log.memory import MemoryLog
+from support.clock import MovedClock
+from support.logs import TOPIC, account, contents
+
+OTHER = "tests.other"
+BYTES_MAX = 100
+
+
+class KeepingLog(MemoryLog):
+    """Remembers what was submitted together, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(MovedClock())
+        self.groups: list[list[Append]] = []
+        self.full = False
+        self._dones: list[Done] = []
+
+    def submit(self, appends: Sequence[Append], done: Done) -> None:
+        if self.full:
+            raise Overloaded("the log is behind")
+        self.groups.append(list(appends))
+        self._dones.append(done)
+
+    def answer(self) -> None:
+        super().submit(self.groups[len(self.groups) - len(self._dones)], self._dones.pop(0))
+
+
+class Told:
+    """Who was told what, in order."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[tuple[str, type[PenstockError] | None]] = []
+
+    def by(self, name: str) -> Callable[[PenstockError | None], None]:
+        return lambda error: self.outcomes.append((name, type(error) if error else None))
+
+
+Work = Callable[[Committer, KeepingLog, Told], Awaitable[None]]
+
+
+def on(work: Work, *, defects: Sequence[str] = ()) -> KeepingLog:
+    """Run some work on a committer; `defects` are what its loop hears of and nobody else."""
+    log, told, heard = KeepingLog(), Told(), list[dict[str, Any]]()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: heard.append(context))
+        await asyncio.wait_for(work(Committer(log, loop, bytes_max=BYTES_MAX), log, told), 20)
+
+    asyncio.run(run())
+    assert [str(context["exception"]) for context in heard] == list(defects)
+    return log
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_what_is_plain_shares_an_append_and_what_has_an_account_of_its_own_does_not() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        committer.commit(TOPIC, [b"1"], told.by("1"))
+        committer.commit(TOPIC, [b"2"], told.by("keyed"), idempotency_key="k")
+        committer.commit(OTHER, [b"3"], told.by("other"))
+        committer.commit(TOPIC, [b"4", b"5"], told.by("some rejected"), rejected=2)
+        committer.commit(TOPIC, [b"6"], told.by("2"))
+        await turns()
+        assert log.groups == [
+            [
+                Append(TOPIC, [b"1", b"6"]),
+                Append(OTHER, [b"3"]),
+                Append(TOPIC, [b"2"], b"", "k"),
+                Append(TOPIC, [b"4", b"5"], b"", "", 2),
+            ]
+        ]
+        assert told.outcomes == []
+        log.answer()
+        await turns()
+        names = ["1", "keyed", "other", "some rejected", "2"]
+        assert told.outcomes == [(name, None) for name in names]
+
+    log = on(work)
+    assert sorted(contents(log)) == [b"1", b"2", b"4", b"5", b"6"]
+    assert account(log)[1:] == (7, 5, 0, 2)
+
+
+def test_a_repeat_in_the_same_group_is_stored_once_and_both_are_told_so() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        for name in ("first", "again"):
+            committer.commit(TOPIC, [b"same"], told.by(name), idempotency_key="k")
+        await turns()
+        log.answer()
+        await turns()
+        assert told.outcomes == [("first", None), ("again", None)]
+
+    assert account(on(work))[1:] == (2, 1, 1, 0)
+
+
+def test_while_one_group_is_under_way_the_next_one_gathers() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        committer.commit(TOPIC, [b"1"], told.by("1"))
+        await turns()
+        for name in ("2", "3"):
+            committer.commit(TOPIC, [name.encode()], told.by(name))
+        await turns()
+        assert log.groups == [[Append(TOPIC, [b"1"])]]
+        log.answer()
+        await turns()
+        assert log.groups[1:] == [[Append(TOPIC, [b"2", b"3"])]]
+        assert told.outcomes == [("1", None)]
+        log.answer()
+        await turns()
+        assert told.outcomes == [("1", None), ("2", None), ("3", None)]
+
+    on(work)
+
+
+def test_more_bytes_than_may_gather_are_refused_at_once_and_accounted_for() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        committer.commit(TOPIC, [b"under way"], told.by("under way"))
+        await turns()
+        committer.commit(TOPIC, [b"x" * BYTES_MAX], told.by("fits"))
+        with pytest.raises(Overloaded):
+            committer.commit(TOPIC, [b"x", b"y"], told.by("one too many"), rejected=1)
+        log.answer()
+        await turns()
+        committer.commit(TOPIC, [b"room again"], told.by("room again"))
+        log.answer()
+        await turns()
+        log.answer()
+        await turns()
+        assert told.outcomes == [("under way", None), ("fits", None), ("room again", None)]
+
+    assert account(on(work))[1:] == (6, 3, 0, 3)
+
+
+def test_a_log_that_refuses_a_group_has_all_of_it_told_and_accounted_for() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        log.full = True
+        committer.commit(TOPIC, [b"1"], told.by("plain"))
+        committer.commit(TOPIC, [b"2", b"3"], told.by("keyed"), idempotency_key="k", rejected=1)
+        await turns()
+        assert told.outcomes == [("plain", Overloaded), ("keyed", Overloaded)]
+        log.full = False
+        committer.commit(TOPIC, [b"4"], told.by("later"))
+        await turns()
+        log.answer()
+        await turns()
+        assert told.outcomes[2:] == [("later", None)]
+
+    assert account(on(work))[1:] == (5, 1, 0, 4)
+
+
+def test_a_group_that_is_not_stored_is_told_why_and_the_next_one_goes() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        committer.commit(TOPIC, [b"1"], told.by("1"))
+        await turns()
+        committer.commit(TOPIC, [b"2"], told.by("2"))
+        log.failing = "the disk is full"
+        log.answer()
+        log.failing = ""
+        await turns()
+        log.answer()
+        await turns()
+        assert told.outcomes == [("1", NotReady), ("2", None)]
+
+    assert contents(on(work)) == [b"2"]
+
+
+def test_a_defect_in_one_answer_keeps_nobody_else_from_theirs() -> None:
+    def defective(error: PenstockError | None) -> None:
+        raise ValueError("a defect")
+
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        committer.commit(TOPIC, [b"1"], told.by("before"))
+        committer.commit(TOPIC, [b"2"], defective)
+        committer.commit(TOPIC, [b"3"], told.by("after"))
+        await turns()
+        log.answer()
+        await turns()
+        assert told.outcomes == [("before", None), ("after", None)]
+
+    on(work, defects=["a defect"])
+
+
+def test_when_a_crowd_is_expected_a_group_waits_for_its_company_and_no_longer() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        committer.clients = 16
+        for _ in range(4):  # a crowd
+            committer.commit(TOPIC, [b"x"], told.by("x"))
+        await turns()
+        log.answer()
+        await turns()
+        committer.commit(TOPIC, [b"1"], told.by("1"))
+        await turns()
+        assert len(log.groups) == 1, "it did not wait"
+        for _ in range(3):  # one in four of those present
+            committer.commit(TOPIC, [b"1"], told.by("1"))
+        assert log.groups[1:] == [[Append(TOPIC, [b"1"] * 4)]]
+        log.answer()
+        await turns()
+        committer.commit(TOPIC, [b"alone"], told.by("alone"))
+        await asyncio.sleep(0.05)
+        assert log.groups[2:] == [[Append(TOPIC, [b"alone"])]]
+
+    on(work)
