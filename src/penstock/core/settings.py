@@ -54,10 +54,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     trusted_proxies: Annotated[
         str,
-        Meta(description="Addresses, comma-separated, whose `X-Forwarded-For` is believed."),
+        Meta(
+            description="Addresses and networks, comma-separated, whose `X-Forwarded-For` is "
+            "believed; `*`: everyone's."
+        ),
     ] = ""
     fast_lane: Annotated[
-        bool, Meta(description="Serve plain ingest requests without the overhead of ASGI.")
+        bool, Meta(description="Serve plain requests without the overhead of ASGI.")
     ] = True
     admin_port: Annotated[
         int,
