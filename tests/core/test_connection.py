@@ -67,6 +67,19 @@ def test_an_idle_connection_is_closed_without_a_word(on: Callable[..., Rig], bef
     on(work, keep_alive_seconds=SOON)
 
 
+@pytest.mark.parametrize("before", [b"", post()[:9]])
+def test_a_connection_has_all_its_time_from_the_beginning(
+    on: Callable[..., Rig], before: bytes
+) -> None:
+    async def work(bench: Bench) -> None:
+        bench.client.writer.write(before)
+        assert await bench.client.silent(SOON)
+        await bench.client.send(post()[len(before) :])
+        assert b" 204 " in await bench.client.heard()
+
+    on(work, keep_alive_seconds=4 * SOON, head_seconds_max=4 * SOON)
+
+
 def test_a_request_that_waits_for_its_commit_is_not_idle(on: Callable[..., Rig]) -> None:
     async def work(bench: Bench) -> None:
         bench.rig.log.held = True

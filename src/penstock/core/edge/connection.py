@@ -70,6 +70,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._seen_at = self.loop.time()
 
     # -- arriving -------------------------------------------------------------------------------
 
