@@ -15,8 +15,8 @@ def http_page(manifests: Sequence[Manifest]) -> str:
     parts = [
         """
         A path parameter is percent-decoded and never empty.
-        A body may be coded once, with `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest
-        size is meant as it is sent and as it is once inflated.
+        A body may be coded once, with `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its
+        largest size is meant as it is sent and as it is once inflated.
         An answer that is an error has the body `{"error": CODE, "message": TEXT}`; see
         [errors](errors.md).
         An `X-Request-Id` that comes with a request goes back with its answer.
