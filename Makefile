@@ -17,6 +17,7 @@ ARGS ?=
 RUN ?= smoke
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
+FUZZ_SECONDS ?= 600
 
 # What `check` runs: without marked tests, and without those that live by the clock or kill things.
 UNIT := -m 'not e2e and not faults and not slow' --ignore=tests/e2e --ignore=tests/faults \
@@ -77,6 +78,13 @@ test: $(STAMP) static ## Everything: what `check` looks at, and every test
 .PHONY: faults
 faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills instead of a few; takes long
 	KILL_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## Any bytes to both hosts of the edge for FUZZ_SECONDS=600; what it finds is in .make/fuzz
+	$(BIN)/python -m uv sync --frozen --quiet --group fuzz
+	@mkdir -p .make/fuzz/corpus
+	PYTHONPATH=src:tests $(BIN)/python tests/fuzz/edge.py -max_total_time=$(FUZZ_SECONDS) \
+	  -dict=tests/fuzz/http.dict -artifact_prefix=.make/fuzz/ .make/fuzz/corpus tests/fuzz/corpus $(ARGS)
 
 .PHONY: bench
 bench: $(STAMP) ## Measure this machine, a quick look; docs/benchmarks.md explains the figures

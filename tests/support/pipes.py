@@ -118,6 +118,9 @@ class Host:
         """What became of each connection's pieces; heads are remembered from one to the next."""
         return self._loop.run_until_complete(self._serve(connections))
 
+    def close(self) -> None:
+        self._loop.close()
+
     async def _serve(self, connections: Sequence[Sequence[bytes]]) -> list[Exchange]:
         rig, heads = Rig(), Heads()
         rig.edge.attach(self._loop)
