@@ -28,7 +28,8 @@ class Pair(NamedTuple):
 def pair(folder: Path, *, valid_until: datetime | None = None, name: str = "tls") -> Pair:
     issued = AUTHORITY.issue_cert("127.0.0.1", not_after=valid_until)
     made = Pair(folder / f"{name}.pem", folder / f"{name}.key")
-    made.certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
+    chain = [*issued.cert_chain_pems, AUTHORITY.cert_pem]
+    made.certificate.write_bytes(b"".join(part.bytes() for part in chain))
     made.key.write_bytes(issued.private_key_pem.bytes())
     return made
 

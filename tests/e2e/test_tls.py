@@ -234,7 +234,10 @@ def test_the_tools_tell_their_token_to_no_other_certificate_of_the_same_authorit
     serve(**pair(tmp_path).environment)
     door = tmp_path / "data" / "control.json"
     told = json.loads(door.read_text())
-    other = pair(tmp_path, name="other").certificate.read_text()
+    # Only the server's own: whoever believes the authority in its file believes all it signed.
+    assert told["certificate"].count("BEGIN CERTIFICATE") == 1
+    own, _, _ = pair(tmp_path, name="other").certificate.read_text().partition("-----END")
+    other = f"{own}-----END CERTIFICATE-----\n"
     door.write_text(json.dumps({**told, "certificate": other}))
     refused = penstock(tmp_path / "data", "topics")
     assert refused.returncode == 2
