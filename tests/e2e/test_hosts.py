@@ -74,6 +74,11 @@ REQUESTS = (
     post(b"/user_tags", b"{"),
     post(b"/user_tags", TAG.replace(b'"PC"', b'"pc"')),
     post(b"/user_tags", b" " * 65_537),
+    # More zeros than a conversion of numbers takes.
+    post(b"/user_tags", TAG).replace(b"Content-Length: ", b"Content-Length: " + b"0" * 5_000),
+    post(b"/user_tags", b" " * 65_537).replace(
+        b"Content-Length: ", b"Content-Length: " + b"0" * 5_000
+    ),
     post(b"/user_tags?x=1", TAG),
     post(b"/user_tags", TAG, b"X-Large: " + b"x" * 17_000),
     chunked(TAG, 7),

@@ -12,7 +12,7 @@ from penstock.core.edge import Answering, FailurePolicy, Ingesting, Reply, Respo
 from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.proxies import FORWARDED_FOR, Proxies
 from penstock.core.edge.routing import Routes
-from penstock.core.edge.wire import REQUEST_ID, Fields, Headers, request_id_of
+from penstock.core.edge.wire import REQUEST_ID, Fields, Headers, announced, request_id_of
 from penstock.core.errors import (
     HeadersTooLarge,
     MethodNotAllowed,
@@ -125,9 +125,7 @@ class Desk:
         coding = headers.get(b"content-encoding", b"")
         if coding:
             coding = codings.named(coding)
-        length = headers.get(b"content-length", b"")
-        if length.isdigit():
-            endpoint.check_size(int(length))
+        endpoint.check_size(announced(headers))
         return coding
 
     def client(self, peer: str, headers: Headers) -> str:

@@ -2,7 +2,7 @@
 
 from penstock.core.edge import NO_CONTENT
 from penstock.core.edge.endpoints import Target
-from penstock.core.edge.wire import Fields, Headers, render, request_id_of
+from penstock.core.edge.wire import Fields, Headers, announced, render, request_id_of
 
 END = b"\r\n\r\n"
 _HEADS_MAX = 2_048
@@ -29,9 +29,8 @@ class Head:
         self.headers: Headers = dict(fields)
         self.coding = b""
         self.request_id = request_id_of(self.headers)
-        length = self.headers.get(b"content-length", b"0")
         chunked = b"transfer-encoding" in self.headers
-        self.length = int(length) if length.isdigit() and not chunked else _UNFRAMED
+        self.length = _UNFRAMED if chunked else announced(self.headers)
         """Bytes of the body that follows, if the head says how many."""
 
 

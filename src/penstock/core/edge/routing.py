@@ -1,5 +1,6 @@
 """The routing table: (method, raw path) → endpoint, and the path's parameters decoded."""
 
+import re
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -14,18 +15,18 @@ class Routes(Generic[T]):
 
     def __init__(self) -> None:
         self._exact: dict[bytes, dict[str, T]] = {}
-        self._templates: list[tuple[tuple[bytes | None, ...], dict[str, T]]] = []
+        self._templates: dict[re.Pattern[bytes], dict[str, T]] = {}
 
     def add(self, method: str, template: str, target: T) -> None:
-        segments = tuple(
-            None if segment.startswith("{") else segment.encode() for segment in template.split("/")
-        )
-        if None not in segments:
-            methods = self._exact.setdefault(template.encode(), {})
+        segments = [
+            "([^/]+)" if segment.startswith("{") else re.escape(segment)
+            for segment in template.split("/")
+        ]
+        if "{" in template:
+            pattern = re.compile("/".join(segments).encode(), re.DOTALL)
+            methods = self._templates.setdefault(pattern, {})
         else:
-            methods = next((found for known, found in self._templates if known == segments), {})
-            if not methods:
-                self._templates.append((segments, methods))
+            methods = self._exact.setdefault(template.encode(), {})
         if method in methods:
             raise ValueError(f"two routes for {method} {template}")
         methods[method] = target
@@ -44,19 +45,14 @@ class Routes(Generic[T]):
         return target, parameters
 
     def _match(self, raw_path: bytes) -> tuple[dict[str, T], tuple[str, ...]]:
-        path = raw_path.split(b"/")
-        for template, methods in self._templates:
-            if len(template) == len(path):
-                pairs = list(zip(template, path, strict=True))
-                if all(given if known is None else known == given for known, given in pairs):
-                    return methods, tuple(
-                        _decoded(given) for known, given in pairs if known is None
-                    )
+        for pattern, methods in self._templates.items():
+            if match := pattern.fullmatch(raw_path):
+                return methods, tuple(map(_decoded, match.groups()))
         raise NotFound
 
 
 def _decoded(segment: bytes) -> str:
     try:
-        return unquote_to_bytes(segment).decode()
+        return (unquote_to_bytes(segment) if b"%" in segment else segment).decode()
     except UnicodeDecodeError as error:
         raise Rejected("the path is not percent-encoded UTF-8", code="bad_field") from error

@@ -23,6 +23,13 @@ def request_id_of(headers: Headers) -> bytes:
     return given if sound else b""
 
 
+def announced(headers: Headers) -> int:
+    """Bytes of the body according to its Content-Length; 0 where there is none that counts."""
+    length = headers.get(b"content-length", b"")
+    # Zeros in front may be thousands, which no conversion takes; 20 digits are beyond any limit.
+    return int(length.lstrip(b"0")[:20] or b"0") if length.isdigit() else 0
+
+
 def head_of(response: Response, request_id: bytes) -> list[tuple[bytes, bytes]]:
     """The response's headers on the wire, its length and the request's id among them."""
     named = list(response.headers)
