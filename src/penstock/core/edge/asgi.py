@@ -51,7 +51,7 @@ class Edge(Desk):
                     scope["query_string"],
                     headers,
                     body,
-                    self.client(client, headers) if self.proxies else client,
+                    client if self.proxies is None else self.client(client, headers),
                     self.now_ms(),
                 )
                 if isinstance(endpoint, IngestEndpoint):

@@ -109,7 +109,7 @@ class LaneCycle:
                 head.query,
                 head.headers,
                 body,
-                edge.client(lane.peer, head.headers) if edge.proxies else lane.peer,
+                lane.peer if edge.proxies is None else edge.client(lane.peer, head.headers),
                 edge.now_ms(),
             )
             if isinstance(endpoint, AnswerEndpoint):
