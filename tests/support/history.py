@@ -158,7 +158,7 @@ class History:
         unsettled = [sent for sent in self.unsettled if sent.origin in origins]
         seen: Counter[int] = Counter()
         for cookie in {sent.cookie for sent in acknowledged + unsettled}:
-            seen += self.seen(connection, cookie)
+            seen.update(self.seen(connection, cookie))
         twice = [product for product, times in seen.items() if times > 1]
         assert twice == []
         lost = [n for sent in acknowledged for n in sent.products if n not in seen]
