@@ -3,6 +3,7 @@
 import socket
 import ssl
 import subprocess
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -56,10 +57,12 @@ def healthy(server: Server) -> bool:
         return connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
 
 
-def penstock(data: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def penstock(
+    data: Path, *words: str, wrapper: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     named = {f"PENSTOCK_{name.upper()}": value for name, value in environment.items()}
     return subprocess.run(
-        [PENSTOCK, *words, "--data", data],
+        [*wrapper, PENSTOCK, *words, "--data", data],
         env=clean_environment(named),
         capture_output=True,
         text=True,

@@ -56,11 +56,17 @@ class Client:
 class Server:
     """`penstock serve` on a free port."""
 
-    def __init__(self, data: Path, *options: str, environment: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *options: str,
+        environment: Mapping[str, str] = {},
+        wrapper: Sequence[str] = (),
+    ) -> None:
         self.errors = data.parent / f"{data.name}-{time.monotonic_ns()}.log"
         with self.errors.open("wb") as log:
             self.process = subprocess.Popen(
-                command(data, options),
+                [*wrapper, *command(data, options)],
                 env=clean_environment(environment),
                 stdout=subprocess.DEVNULL,
                 stderr=log,
