@@ -5,7 +5,7 @@ gives up on those that have waited for the same thing too long.
 """
 
 import asyncio
-from collections.abc import Iterable, Sized
+from collections.abc import Collection, Sized
 from typing import Any, Literal, cast
 
 import httptools
@@ -20,7 +20,7 @@ from penstock.core.edge.wire import head_of, render
 from penstock.core.errors import HeadersTooLarge, PenstockError, Rejected, TimedOut, TooLarge
 
 SWEEP_SECONDS = 1.0
-_SWEPT_AT_ONCE = 200
+_SWEPT_AT_ONCE = 100
 _DRAIN_BYTES_MAX = 8_388_608
 """How much of a body is read on after its request was refused, so that the answer is read too."""
 
@@ -253,14 +253,16 @@ class Connection(HttpToolsProtocol):
         """There is no timer to unset."""
 
 
-async def sweep(edge: Edge, connections: Iterable[Any], interval: float = SWEEP_SECONDS) -> None:
-    """Sweep uvicorn's live set of connections until cancelled, a few between two requests."""
+async def sweep(edge: Edge, connections: Collection[Any], interval: float = SWEEP_SECONDS) -> None:
+    """Sweep uvicorn's live set of connections until cancelled: each once in an interval, a few at
+    a time, so that ten thousand do not hold up a request.
+    """
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(interval)
         present, active = tuple(connections), 0
-        for first in range(0, len(present), _SWEPT_AT_ONCE):
+        turns = max(1, -(-len(present) // _SWEPT_AT_ONCE))
+        for turn in range(turns):
+            await asyncio.sleep(interval / turns)
             now = loop.time()
-            active += sum(c.sweep(now) for c in present[first : first + _SWEPT_AT_ONCE])
-            await asyncio.sleep(0)
+            active += sum(connection.sweep(now) for connection in present[turn::turns])
         edge.expect(active)
