@@ -136,3 +136,9 @@ def test_of_a_header_that_came_twice_the_nearest_proxy_s_is_believed(hosted: Hos
     """Some proxies add a line of their own to the one the client may have sent."""
     lines = (("X-Forwarded-For", STRANGER), ("X-Forwarded-For", CLIENT))
     assert client_of(hosted, TRUSTED, *lines) == CLIENT
+
+
+def test_lines_of_several_proxies_are_one_list(hosted: Hosted) -> None:
+    """The inner proxy is trusted and added the outer one's address on a line of its own."""
+    lines = (("X-Forwarded-For", f"{STRANGER}, {CLIENT}"), ("X-Forwarded-For", PROXY))
+    assert client_of(hosted, TRUSTED, *lines) == CLIENT

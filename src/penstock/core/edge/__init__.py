@@ -24,7 +24,7 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     query: bytes
     """The raw query string, without the question mark."""
     headers: Mapping[bytes, bytes]
-    """By lower-case name; of repeated ones the last."""
+    """By lower-case name; of repeated ones the last, but `x-forwarded-for` is one list."""
     body: bytes
     client: str
     """Address of the client, or of the proxy where none is trusted."""

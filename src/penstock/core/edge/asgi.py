@@ -15,7 +15,7 @@ from penstock.core.edge import (
     codings,
 )
 from penstock.core.edge.endpoints import CLIENT_GONE, Desk, Endpoint, IngestEndpoint
-from penstock.core.edge.wire import REQUEST_ID, Headers, head_of, request_id_of
+from penstock.core.edge.wire import REQUEST_ID, Headers, by_name, head_of, request_id_of
 from penstock.core.errors import PenstockError, TimedOut, TooLarge
 
 _NO_CONTENT_START: Message = {"type": "http.response.start", "status": 204, "headers": ()}
@@ -35,7 +35,7 @@ class Edge(Desk):
             return
         began = perf_counter()
         timings, status, accountable = self.unmatched, CLIENT_GONE, ""
-        headers: Headers = dict(scope["headers"])
+        headers = by_name(scope["headers"])
         self.in_flight += 1
         try:
             try:

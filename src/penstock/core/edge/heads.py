@@ -2,7 +2,7 @@
 
 from penstock.core.edge import NO_CONTENT
 from penstock.core.edge.endpoints import Target
-from penstock.core.edge.wire import Fields, Headers, announced, render, request_id_of
+from penstock.core.edge.wire import Fields, announced, by_name, render, request_id_of
 
 END = b"\r\n\r\n"
 _HEADS_MAX = 2_048
@@ -26,7 +26,7 @@ class Head:
         self.parameters = parameters
         path, _, self.query = url.partition(b"?")
         self.path = path.decode("latin-1")
-        self.headers: Headers = dict(fields)
+        self.headers = by_name(fields)
         self.coding = b""
         self.request_id = request_id_of(self.headers)
         chunked = b"transfer-encoding" in self.headers

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from penstock.core.edge import Response
+from penstock.core.edge.proxies import FORWARDED_FOR
 
 REQUEST_ID = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 128
@@ -21,6 +22,17 @@ def request_id_of(headers: Headers) -> bytes:
         return given
     sound = len(given) <= _REQUEST_ID_BYTES_MAX and all(0x20 < c < 0x7F for c in given)
     return given if sound else b""
+
+
+def by_name(fields: Fields) -> Headers:
+    """The fields by name, of repeated ones the last. Only what each proxy on the way may add a line
+    to is one list, whichever way it came.
+    """
+    headers = dict(fields)
+    if len(headers) != len(fields) and FORWARDED_FOR in headers:
+        lines = (value for name, value in fields if name == FORWARDED_FOR)
+        headers[FORWARDED_FOR] = b", ".join(lines)
+    return headers
 
 
 def announced(headers: Headers) -> int:
