@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import Misconfigured, NotReady, Overloaded
-from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks
+from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks, checkpoint
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
@@ -65,6 +65,29 @@ def test_the_write_ahead_log_is_folded_away_while_writing_goes_on(
     reader.close()
     assert sqlite.end(TOPIC, 0) == 100 * len(noise)
     assert largest < 64 * 1_048_576
+
+
+def test_closing_ends_although_the_log_is_being_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(_: apsw.Connection) -> None:
+        begun.set()
+        go.wait(20)
+
+    monkeypatch.setattr(checkpoint, "fold", slow)
+    checkpoints = checkpoint.Checkpoints(apsw.Connection(str(tmp_path / "log.db")))
+    writer = apsw.Connection(str(tmp_path / "log.db"))
+    checkpoints.after(writer, 64 << 20)
+    assert begun.wait(20)
+    closing = threading.Thread(target=checkpoints.close, daemon=True)
+    closing.start()
+    time.sleep(0.05)  # so that it asks while the fold goes on
+    go.set()
+    closing.join(20)
+    assert not closing.is_alive()
+    writer.close()
 
 
 def test_closing_commits_what_is_waiting(tmp_path: Path, clock: MovedClock) -> None:

@@ -35,8 +35,8 @@ class Checkpoints:
         if self._folded.is_set():
             self._folded.clear()
             fold(writer)
+        if self._pages >= _PAGES:
             self._pages = 0
-        elif self._pages >= _PAGES and not self._asked.is_set():
             self._asked.set()
 
     def close(self) -> None:
@@ -47,9 +47,9 @@ class Checkpoints:
 
     def _run(self) -> None:
         while self._asked.wait() and not self._stopped:
+            self._asked.clear()  # before the work, or a stop asked for meanwhile would be forgotten
             fold(self._connection)
             self._folded.set()
-            self._asked.clear()
 
 
 def fold(connection: apsw.Connection) -> None:
