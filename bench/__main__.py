@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …] [--length full]`: measure, print a table, keep it in docs/benchmarks.md."""
+"""`python -m bench [NAME …] [--length full]`: measure, print a table, keep it in the docs."""
 
 import json
 import os
