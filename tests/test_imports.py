@@ -60,3 +60,22 @@ def test_the_command_line_imports_heavy_libraries_only_when_a_command_needs_them
     loaded = run("-c", "import sys, penstock.cli; print(*sys.modules)").split()
 
     assert sorted(set(loaded) & set(ONLY_WHEN_NEEDED)) == []
+
+
+EMBEDDED = """
+import sys, tempfile
+from penstock.main import build
+
+with tempfile.TemporaryDirectory() as folder:
+    platform = build({"PENSTOCK_DATA": folder, "PENSTOCK_DISK_FREE_BYTES_MIN": "0"})
+    platform.start()
+    platform.close()
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_who_uses_no_distributed_engine_imports_nothing_of_their_clients() -> None:
+    loaded = set(run("-c", EMBEDDED).split())
+
+    assert loaded & {"confluent_kafka", "fastavro", "hiredis", "redis"} == set()
+    assert {"apsw", "chdb", "rocksdict"} <= loaded

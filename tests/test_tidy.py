@@ -115,7 +115,8 @@ def test_an_application_s_sql_names_only_its_own_tables(manifest: Manifest) -> N
     package = manifest.package
     foreign = [
         f"{name}: {table}"
-        for name in ("tables.sql", "queries.sql")
+        for name in ("tables.sql", "queries.sql", "pull.sql")
+        if (files(package) / name).is_file()
         for table in tables_in((files(package) / name).read_text())
         if not table.startswith(f"{package.rpartition('.')[2]}_")
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from penstock.apps.audiences.manifest import manifest as audiences
+from penstock.core import engines
 from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.platform import ROLES, Platform
@@ -19,6 +20,20 @@ def read_settings(
 ) -> configuration.Settings:
     """The core's settings. Raise `Misconfigured`."""
     return configuration.load(environment, _STRUCTS, overrides)[0]
+
+
+def prepare(environment: Mapping[str, str], overrides: Mapping[str, object]) -> list[str]:
+    """Create what the engines lack of topics and tables; what was found and done, in words.
+
+    Raise `Misconfigured` for what cannot be reached, or is there and differs.
+    """
+    settings = read_settings(environment, overrides)
+    topics = [topic.name for application in APPLICATIONS for topic in application.topics]
+    return [
+        *engines.prepare_log(settings, topics),
+        *engines.prepare_warehouse(settings, [a.package for a in APPLICATIONS]),
+        *engines.prepare_state(settings),
+    ]
 
 
 def build(

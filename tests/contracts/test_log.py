@@ -1,8 +1,8 @@
-"""What every log promises, in memory and on disk."""
+"""What every log promises: in memory, on disk and on brokers."""
 
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from penstock.core.log import DUPLICATE, Append, Log, Receipt
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
+from services.kafka import Kafka
 from support.clock import MovedClock
+from support.kafka import Apart, kafka_settings
 from support.logs import TOPIC, account, add, balanced, contents, submit
 
-Open = Callable[[Path, MovedClock], Log]
 HOURS = 24.0
+TOPICS = (TOPIC, "tests.one", "tests.two", "tests.other", "tests.none")
 
 
 def open_sqlite(folder: Path, clock: MovedClock) -> Log:
@@ -34,9 +36,23 @@ def clock() -> MovedClock:
     return MovedClock()
 
 
-@pytest.fixture(params=[open_sqlite, open_memory], ids=["sqlite", "memory"])
+def open_kafka(kafka: Kafka, folder: Path, clock: MovedClock) -> Log:
+    settings = kafka_settings(
+        kafka,
+        folder,
+        idempotency_hours=HOURS,
+        kafka_partitions=1,  # so that offsets count what was accepted
+        kafka_spool_after_seconds=60.0,  # nor does a slow machine hide them
+    )
+    return Apart(settings, clock, TOPICS)
+
+
+@pytest.fixture(params=["sqlite", "memory", pytest.param("kafka", marks=pytest.mark.services)])
 def log(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
-    opened: Log = request.param(tmp_path, clock)
+    if request.param == "kafka":
+        opened = open_kafka(request.getfixturevalue("kafka"), tmp_path, clock)
+    else:
+        opened = {"sqlite": open_sqlite, "memory": open_memory}[request.param](tmp_path, clock)
     yield opened
     opened.close()
 
@@ -80,7 +96,7 @@ def test_two_logs_are_never_taken_for_one(tmp_path: Path, clock: MovedClock, log
     (tmp_path / "other").mkdir()
     other = open_sqlite(tmp_path / "other", clock)
     try:
-        assert other.identity != log.identity
+        assert other.identity(TOPIC) != log.identity(TOPIC)
     finally:
         other.close()
 
@@ -274,7 +290,7 @@ def test_the_embedded_log_does_what_the_one_in_memory_does(
         try:
             for number, step in enumerate(history):
                 appends = [
-                    Append(topic, [b"%d.%d" % (number, n) for n in range(count)], b"", key, refused)
+                    Append(topic, [b"%d.%d" % (number, n) for n in range(count)], (), key, refused)
                     for topic, count, key, refused in step.appends
                 ]
                 for log in (model, real):

@@ -38,11 +38,11 @@ def sqlite(tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
 def test_the_embedded_log_survives_a_reopening(tmp_path: Path, clock: MovedClock) -> None:
     log = open_sqlite(tmp_path, clock)
     add(log, b"a", b"b", key="k")
-    identity, told = log.identity, account(log)
+    identity, told = log.identity(TOPIC), account(log)
     log.close()
     log = open_sqlite(tmp_path, clock)
     try:
-        assert log.identity == identity
+        assert log.identity(TOPIC) == identity
         assert contents(log) == [b"a", b"b"]
         assert account(log) == told
         assert add(log, b"a", b"b", key="k") == DUPLICATE
@@ -194,7 +194,7 @@ def test_a_follower_sees_what_the_writer_adds(sqlite: Log, tmp_path: Path) -> No
     follower = SqliteFollower(tmp_path / "log.db")
     try:
         woken = threading.Event()
-        assert follower.identity == sqlite.identity
+        assert follower.identity(TOPIC) == sqlite.identity(TOPIC)
         assert follower.end(TOPIC, 0) == 1
         follower.listen(TOPIC, woken.set)
         add(sqlite, b"b", b"c")

@@ -2,26 +2,14 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Unavailable, Warehouse
-from penstock.core.warehouse.clickhouse import ClickHouse
-from support.stores import create, insert, open_warehouse, rows, stored
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    opened = open_warehouse(tmp_path)
-    create(opened)
-    yield opened
-    opened.close()
-
+from support.stores import create, insert, rows, stored
+from support.warehouses import Place, holder
 
 # -- inserting ----------------------------------------------------------------------------------
 
@@ -64,9 +52,9 @@ def test_equal_rows_in_one_block_are_all_kept(warehouse: Warehouse) -> None:
     assert stored(warehouse) == [1, 1, 1]
 
 
-def test_a_block_is_known_again_after_a_reopening(tmp_path: Path) -> None:
+def test_a_block_is_known_again_after_a_reopening(place: Place) -> None:
     for _ in range(3):
-        warehouse = open_warehouse(tmp_path)
+        warehouse = place.open()
         create(warehouse)
         insert(warehouse, range(10), "a", parts=3)
         assert stored(warehouse) == list(range(10))
@@ -76,7 +64,7 @@ def test_a_block_is_known_again_after_a_reopening(tmp_path: Path) -> None:
 def test_a_block_is_known_again_after_its_parts_were_merged(warehouse: Warehouse) -> None:
     for n in range(10):
         insert(warehouse, range(n, n + 1), f"token {n}")
-    warehouse.command("OPTIMIZE TABLE tests_rows FINAL")
+    warehouse.command(f"OPTIMIZE TABLE {holder(warehouse, 'tests_rows')} FINAL")
     for n in range(10):
         insert(warehouse, range(n, n + 1), f"token {n}")
     assert stored(warehouse) == list(range(10))
@@ -98,7 +86,8 @@ def test_a_block_is_known_again_after_the_table_took_anothers_name(warehouse: Wa
 def test_a_repeated_block_is_counted_once_in_a_materialised_view(warehouse: Warehouse) -> None:
     warehouse.create(
         [
-            """CREATE TABLE tests_sums (part Int64, rows UInt64, total Int64)
+            """-- shard by: part
+            CREATE TABLE tests_sums (part Int64, rows UInt64, total Int64)
             ENGINE = SummingMergeTree ORDER BY part
             SETTINGS non_replicated_deduplication_window = 1000""",
             """CREATE MATERIALIZED VIEW tests_view TO tests_sums AS
@@ -199,8 +188,8 @@ def test_rows_written_into_the_statement_itself_vanish_so_we_never_do_that(
 # -- queries and their limits -------------------------------------------------------------------
 
 
-def test_a_query_that_takes_too_long_is_ended(tmp_path: Path) -> None:
-    warehouse = ClickHouse(Settings(data=str(tmp_path), query_seconds_max=0.3))
+def test_a_query_that_takes_too_long_is_ended(place: Place) -> None:
+    warehouse = place.open(query_seconds_max=0.3)
     try:
         began = time.monotonic()
         with pytest.raises(Unavailable, match="querying the warehouse"):
@@ -211,8 +200,8 @@ def test_a_query_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         warehouse.close()
 
 
-def test_a_query_that_takes_too_much_memory_is_ended_and_the_process_lives(tmp_path: Path) -> None:
-    warehouse = ClickHouse(Settings(data=str(tmp_path), query_memory_bytes_max=50_000_000))
+def test_a_query_that_takes_too_much_memory_is_ended_and_the_process_lives(place: Place) -> None:
+    warehouse = place.open(query_memory_bytes_max=50_000_000)
     try:
         with pytest.raises(Unavailable, match="memory limit exceeded"):
             warehouse.query("SELECT groupArray(number) FROM numbers(100000000)", {})

@@ -1,29 +1,17 @@
-"""Plans of blocks, and the processes that make them: what both leave behind."""
+"""Plans of blocks: what they remember, and who may go on from one."""
 
-import os
-import signal
-import subprocess
-import sys
+import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Moved
 from penstock.core.warehouse import Block, Unavailable, Warehouse
-from support.stores import create, insert, open_warehouse, stored
-
-
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
-    opened = open_warehouse(tmp_path)
-    create(opened)
-    yield opened
-    opened.close()
-
-
-# -- plans --------------------------------------------------------------------------------------
+from penstock.core.warehouse.clickhouse import ClickHouse
+from support.stores import create
+from support.warehouses import CLUSTER, SERVED, Place, holder
 
 
 def a_block(
@@ -34,41 +22,75 @@ def a_block(
 
 def test_the_block_planned_last_is_remembered(warehouse: Warehouse) -> None:
     assert warehouse.planned("tests_rows", 0) is None
+    planned = None
     for first in range(0, 50, 10):
-        warehouse.plan("tests_rows", 0, a_block(first, first + 10))
-    warehouse.plan("tests_rows", 1, a_block(3, 4))
+        block = a_block(first, first + 10)
+        warehouse.plan("tests_rows", 0, planned, block)
+        planned = block
+    warehouse.plan("tests_rows", 1, None, a_block(3, 4))
     assert warehouse.planned("tests_rows", 0) == a_block(40, 50)
     assert warehouse.planned("tests_rows", 1) == a_block(3, 4)
     assert warehouse.planned("tests_rows", 2) is None
 
 
-def test_a_plan_survives_a_reopening(tmp_path: Path) -> None:
-    warehouse = open_warehouse(tmp_path)
-    create(warehouse)
-    warehouse.plan("tests_rows", 0, a_block(0, 10))
-    warehouse.close()
-    warehouse = open_warehouse(tmp_path)
-    assert warehouse.planned("tests_rows", 0) == a_block(0, 10)
-    warehouse.close()
+def test_a_plan_survives_a_reopening(place: Place) -> None:
+    with place.opened() as warehouse:
+        create(warehouse)
+        warehouse.plan("tests_rows", 0, None, a_block(0, 10))
+    with place.opened() as warehouse:
+        assert warehouse.planned("tests_rows", 0) == a_block(0, 10)
 
 
 def test_a_plan_is_not_undone_by_a_clock_that_steps_back(warehouse: Warehouse) -> None:
-    warehouse.plan("tests_rows", 0, a_block(0, 10))
+    warehouse.plan("tests_rows", 0, None, a_block(0, 10))
     # As if that had been written while the clock was an hour ahead.
+    blocks = holder(warehouse, "penstock_blocks")
     warehouse.command(
-        "INSERT INTO penstock_blocks SELECT * REPLACE (planned_at + INTERVAL 1 HOUR AS planned_at) "
-        "FROM penstock_blocks"
+        f"INSERT INTO {blocks} SELECT * REPLACE (planned_at + INTERVAL 1 HOUR AS planned_at) "
+        f"FROM {blocks}"
     )
-    warehouse.plan("tests_rows", 0, a_block(10, 20))
+    warehouse.plan("tests_rows", 0, a_block(0, 10), a_block(10, 20))
     assert warehouse.planned("tests_rows", 0) == a_block(10, 20)
-    warehouse.command("OPTIMIZE TABLE penstock_blocks FINAL")
+    warehouse.command(f"OPTIMIZE TABLE {blocks} FINAL")
     assert warehouse.planned("tests_rows", 0) == a_block(10, 20)
+
+
+def test_a_plan_that_follows_another_one_is_not_made(warehouse: Warehouse) -> None:
+    first, second = a_block(0, 10), a_block(10, 20)
+    warehouse.plan("tests_rows", 0, None, first)
+    for was in (None, a_block(0, 9), a_block(0, 10, log="another"), second):
+        with pytest.raises(Moved, match="partition 0 is planned up to 10"):
+            warehouse.plan("tests_rows", 0, was, a_block(10, 30))
+    assert warehouse.planned("tests_rows", 0) == first
+    warehouse.plan("tests_rows", 0, first, second)
+    with pytest.raises(Moved):
+        warehouse.plan("tests_rows", 0, first, a_block(10, 30))
+    assert warehouse.planned("tests_rows", 0) == second
+
+
+def test_a_plan_may_be_repeated_by_whoever_made_it(warehouse: Warehouse) -> None:
+    """A consumer that resumes plans the block again that may not have gone in."""
+    block = a_block(0, 10)
+    warehouse.plan("tests_rows", 0, None, block)
+    warehouse.plan("tests_rows", 0, block, block)
+    assert warehouse.planned("tests_rows", 0) == block
+    warehouse.plan("tests_rows", 0, block, a_block(10, 20))
+
+
+def test_a_plan_follows_the_last_one_also_where_nobody_looked_since_the_start(place: Place) -> None:
+    with place.opened() as warehouse:
+        create(warehouse)
+        warehouse.plan("tests_rows", 0, None, a_block(0, 10))
+    with place.opened() as warehouse:
+        with pytest.raises(Moved):
+            warehouse.plan("tests_rows", 0, None, a_block(0, 20))
+        warehouse.plan("tests_rows", 0, a_block(0, 10), a_block(10, 20))
 
 
 def test_plans_move_with_the_contents_of_their_table(warehouse: Warehouse) -> None:
     create(warehouse, "tests_shadow")
-    warehouse.plan("tests_rows", 0, a_block(0, 50))
-    warehouse.plan("tests_shadow", 0, a_block(0, 20))
+    warehouse.plan("tests_rows", 0, None, a_block(0, 50))
+    warehouse.plan("tests_shadow", 0, None, a_block(0, 20))
     warehouse.exchange("tests_shadow", "tests_rows")
     assert warehouse.planned("tests_rows", 0) == a_block(0, 20)
     create(warehouse, "tests_shadow")
@@ -76,84 +98,80 @@ def test_plans_move_with_the_contents_of_their_table(warehouse: Warehouse) -> No
 
 
 def test_plans_are_gone_with_their_table(warehouse: Warehouse) -> None:
-    warehouse.plan("tests_rows", 0, a_block(0, 50))
+    warehouse.plan("tests_rows", 0, None, a_block(0, 50))
     warehouse.drop("tests_rows")
     create(warehouse)
     assert warehouse.planned("tests_rows", 0) is None
     warehouse.drop("tests_rows")
     with pytest.raises(Unavailable, match="tests_rows is gone"):
-        warehouse.plan("tests_rows", 0, a_block(0, 1))
+        warehouse.plan("tests_rows", 0, None, a_block(0, 1))
 
 
-# -- processes ----------------------------------------------------------------------------------
-
-_OPENER = """
-import sys
-from penstock.core.errors import Misconfigured
-from penstock.core.settings import Settings
-from penstock.core.warehouse.clickhouse import ClickHouse
-try:
-    ClickHouse(Settings(data=sys.argv[1]))
-except Misconfigured as error:
-    print(error)
-"""
-_INSERTER = """
-import sys
-from penstock.core.settings import Settings
-from penstock.core.warehouse.clickhouse import ClickHouse
-
-warehouse = ClickHouse(Settings(data=sys.argv[1]))
-print("open", flush=True)
-n = int(sys.argv[2])
-while True:
-    rows = b"".join(b'[%d,%d,"w",1]\\n' % (n * 100 + k, k % 3) for k in range(100))
-    warehouse.insert("tests_rows", rows, 100, str(n))
-    print(n, flush=True)
-    n += 1
-"""
+# -- several processes ----------------------------------------------------------------------------
 
 
-def python(program: str, *arguments: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+Two = tuple[ClickHouse, ClickHouse]
 
 
-def test_a_second_process_on_one_folder_is_refused(warehouse: Warehouse, tmp_path: Path) -> None:
-    answer = python(_OPENER, str(tmp_path)).communicate(timeout=60)[0]
-    assert b"opening the warehouse" in answer
-    insert(warehouse, range(3), "a")
-    assert stored(warehouse) == [0, 1, 2]
+@pytest.fixture
+def two(shared: Place) -> Iterator[Two]:
+    with shared.opened() as one, shared.opened() as other:
+        create(one)
+        yield one, other
 
 
-def test_a_warehouse_that_cannot_be_opened_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    (tmp_path / "data").write_text("no folder")
-    with pytest.raises((Misconfigured, OSError)):
-        open_warehouse(tmp_path / "data")
+def test_another_process_is_told_that_the_partition_was_taken_over(two: Two) -> None:
+    one, other = two
+    one.plan("tests_rows", 0, None, a_block(0, 10))
+    assert other.planned("tests_rows", 0) == a_block(0, 10)
+    other.plan("tests_rows", 0, a_block(0, 10), a_block(10, 20))
+    with pytest.raises(Moved):
+        one.plan("tests_rows", 0, a_block(0, 10), a_block(10, 15))
+    assert one.planned("tests_rows", 0) == a_block(10, 20)
 
 
-def test_a_killed_process_leaves_every_block_it_was_told_of(tmp_path: Path) -> None:
-    warehouse = open_warehouse(tmp_path)
-    create(warehouse)
-    warehouse.close()
-    told = -1
-    for round_number in range(4):
-        inserting = python(_INSERTER, str(tmp_path), str(told + 1))
-        assert inserting.stdout is not None
-        assert inserting.stdout.readline() == b"open\n"
-        time.sleep(0.1 + 0.07 * round_number)
-        inserting.send_signal(signal.SIGKILL)
-        lines = inserting.communicate()[0].split(b"\n")[:-1]
-        told = max([told, *(int(line) for line in lines)])
-        warehouse = open_warehouse(tmp_path)
-        found = warehouse.query("SELECT intDiv(n, 100), count(), uniqExact(n) FROM tests_rows "
-                                "GROUP BY 1 ORDER BY 1", {})  # fmt: skip
-        warehouse.close()
-        blocks = [int(str(block)) for block, _, _ in found]
-        assert blocks[: told + 1] == list(range(told + 1))
-        assert len(blocks) <= told + 2
-        whole = found[: told + 1]
-        assert [row[1:] for row in whole] == [(100, 100)] * len(whole)
-    assert told >= 4
+def test_of_two_that_follow_one_block_the_engine_keeps_the_first(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked before either wrote, and even the longer block does not win by being so."""
+    one, other = two
+    first = a_block(0, 10)
+    one.plan("tests_rows", 0, None, first)
+    look = other._plans.last
+    looks = iter([first] * (3 if one._layout.replicated else 1))  # replicas may lag behind
+    monkeypatch.setattr(other._plans, "last", lambda *where: next(looks, None) or look(*where))
+    one.plan("tests_rows", 0, first, a_block(10, 20))
+    with pytest.raises(Moved, match="planned up to 20, not up to 10"):
+        other.plan("tests_rows", 0, first, a_block(10, 99))
+    assert one.planned("tests_rows", 0) == a_block(10, 20)
+
+
+def test_of_many_at_once_one_goes_on(two: Two) -> None:
+    one, _ = two
+    together = threading.Barrier(4)
+
+    def take(number: int) -> bool:
+        warehouse = two[number % 2]
+        together.wait()
+        try:
+            warehouse.plan("tests_rows", 0, None, a_block(0, 10 + number))
+        except Moved:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(take, range(4)))
+    assert won.count(True) == 1
+    assert one.planned("tests_rows", 0) == a_block(0, 10 + won.index(True))
+
+
+@pytest.mark.parametrize("shared", [SERVED, CLUSTER], indirect=True)
+def test_a_token_without_its_plan_stops_nobody(two: Two) -> None:
+    """As after a server was killed between the two; where there are replicas, both are one."""
+    one, _ = two
+    one.plan("tests_rows", 0, None, a_block(0, 10))
+    one.command(f"ALTER TABLE {holder(one, 'penstock_blocks')} DELETE WHERE 1")
+    while one.planned("tests_rows", 0) is not None:
+        time.sleep(0.01)
+    one.plan("tests_rows", 0, None, a_block(0, 20))
+    assert one.planned("tests_rows", 0) == a_block(0, 20)

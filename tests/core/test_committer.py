@@ -78,10 +78,10 @@ def test_what_is_plain_shares_an_append_and_what_has_an_account_of_its_own_does_
         await turns()
         assert log.groups == [
             [
-                Append(TOPIC, [b"1", b"6"]),
-                Append(OTHER, [b"3"]),
-                Append(TOPIC, [b"2"], b"", "k"),
-                Append(TOPIC, [b"4", b"5"], b"", "", 2),
+                Append(TOPIC, [b"1", b"6"], []),
+                Append(OTHER, [b"3"], []),
+                Append(TOPIC, [b"2"], (), "k"),
+                Append(TOPIC, [b"4", b"5"], (), "", 2),
             ]
         ]
         assert told.outcomes == []
@@ -114,10 +114,10 @@ def test_while_one_group_is_under_way_the_next_one_gathers() -> None:
         for name in ("2", "3"):
             committer.commit(TOPIC, [name.encode()], told.by(name))
         await turns()
-        assert log.groups == [[Append(TOPIC, [b"1"])]]
+        assert log.groups == [[Append(TOPIC, [b"1"], [])]]
         log.answer()
         await turns()
-        assert log.groups[1:] == [[Append(TOPIC, [b"2", b"3"])]]
+        assert log.groups[1:] == [[Append(TOPIC, [b"2", b"3"], [])]]
         assert told.outcomes == [("1", None)]
         log.answer()
         await turns()
@@ -207,11 +207,29 @@ def test_when_a_crowd_is_expected_a_group_waits_for_its_company_and_no_longer() 
         assert len(log.groups) == 1, "it did not wait"
         for _ in range(3):  # one in four of those present
             committer.commit(TOPIC, [b"1"], told.by("1"))
-        assert log.groups[1:] == [[Append(TOPIC, [b"1"] * 4)]]
+        assert log.groups[1:] == [[Append(TOPIC, [b"1"] * 4, [])]]
         log.answer()
         await turns()
         committer.commit(TOPIC, [b"alone"], told.by("alone"))
         await asyncio.sleep(0.05)
-        assert log.groups[2:] == [[Append(TOPIC, [b"alone"])]]
+        assert log.groups[2:] == [[Append(TOPIC, [b"alone"], [])]]
+
+    on(work)
+
+
+def test_a_log_of_round_trips_gets_the_next_group_while_others_are_under_way() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        log.window = 2
+        for number in (b"1", b"2", b"3"):
+            committer.commit(TOPIC, [number], told.by(number.decode()))
+            await turns()
+        assert log.groups == [[Append(TOPIC, [b"1"], [])], [Append(TOPIC, [b"2"], [])]]
+        log.answer()
+        await turns()
+        assert log.groups[2:] == [[Append(TOPIC, [b"3"], [])]]
+        log.answer()
+        log.answer()
+        await turns()
+        assert told.outcomes == [("1", None), ("2", None), ("3", None)]
 
     on(work)

@@ -12,8 +12,8 @@ from penstock.core.log import Log
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Projection
+from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX, Cursor
 from penstock.core.projection.parking import DeadLetter, Parking, Stopped
-from penstock.core.projection.runner import PARKED_IN_A_ROW_MAX, Consumer
 from penstock.core.projection.sinks import sink
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.warehouse import Unavailable
@@ -37,17 +37,17 @@ class Bench:
         self.stores = stores(self.warehouse, self.state, self.clock)
         self.lines = Lines()
 
-    def table(self) -> Consumer:
+    def table(self) -> Cursor:
         return self._consumer(notes.table)
 
-    def fold(self) -> Consumer:
+    def fold(self) -> Cursor:
         return self._consumer(notes.fold)
 
-    def _consumer(self, projection: Projection) -> Consumer:
+    def _consumer(self, projection: Projection) -> Cursor:
         inner = sink(projection, self.stores)
-        return Consumer(projection, inner, self.log, self.clock, self.lines.logger)
+        return Cursor(projection, inner, self.log, self.clock, self.lines.logger)
 
-    def carry(self, consumer: Consumer, limit: int = 40) -> None:
+    def carry(self, consumer: Cursor, limit: int = 40) -> None:
         """Resume, then carry over all there is."""
         reader = self.log.reader()
         consumer.resume(reader)
@@ -77,7 +77,7 @@ def exactly(count: int) -> list[tuple[int, int, int]]:
 
 
 def history(bench: Bench, word: str = "word") -> list[bytes]:
-    return bench.state.first("tests.notes", [word.encode()], 1000)[0]
+    return [value for _, value in bench.state.first("tests.notes", [word.encode()], 1000)[0]]
 
 
 # -- exactly once -------------------------------------------------------------------------------
@@ -333,7 +333,7 @@ def test_a_damaged_range_is_parked_and_the_rest_goes_on(
         assert "checksum" in letters[0].reason
         offsets = [n for letter in letters for n in range(letter.offset, letter.next)]
         assert offsets == list(range(2, 2 + lost))
-        assert bench.stores.parking.count(projection) == lost
+        assert bench.stores.parking.by_partition(projection) == {0: lost}
 
 
 def flip_block(path: Path) -> None:
@@ -356,7 +356,7 @@ def test_a_parked_record_is_projected_once_its_cause_is_gone(bench: Bench) -> No
         reason="", payload=payload, attempts=1, at_ms=0,
     )  # fmt: skip
     for _ in range(3):
-        bench.table().sink.retry(bench.log.identity, letter)
-        bench.fold().sink.retry(bench.log.identity, letter)
+        bench.table().sink.retry(bench.log.identity(TOPIC), letter)
+        bench.fold().sink.retry(bench.log.identity(TOPIC), letter)
     assert rows_of(bench.warehouse) == [(0, 9, 0)]
     assert history(bench) == [b"9"]

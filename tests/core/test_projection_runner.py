@@ -11,9 +11,10 @@ import pytest
 from penstock.core.clock import SystemClock
 from penstock.core.log.memory import MemoryLog
 from penstock.core.projection import Projection
+from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX, Cursor
 from penstock.core.projection.flush import Flush
-from penstock.core.projection.retention import Retention
-from penstock.core.projection.runner import PARKED_IN_A_ROW_MAX, Consumer
+from penstock.core.projection.retention import expire
+from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import TableSink, sink
 from penstock.core.telemetry import METRICS, Samples
 from support import notes
@@ -69,7 +70,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def reach(consumer: Consumer, offset: int, seconds: float = PATIENCE_SECONDS) -> bool:
-    return asyncio.run(consumer.reach(offset, seconds))
+    return asyncio.run(consumer.cursors[0].reach(offset, seconds))
 
 
 def exactly(count: int) -> list[tuple[int, int, int]]:
@@ -85,7 +86,9 @@ def test_what_was_there_and_what_comes_is_carried_over(running: Running) -> None
     assert reach(running.table, 130)
     assert reach(running.fold, 130)
     assert rows_of(running.warehouse) == exactly(130)
-    assert running.table.counts.projected == running.fold.counts.projected == 130
+    assert (
+        running.table.cursors[0].counts.projected == running.fold.cursors[0].counts.projected == 130
+    )
     assert (running.table.state, running.table.last_error) == ("running", "")
 
 
@@ -98,7 +101,7 @@ def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_o
     running.warehouse.faults = ["refuse", "lose the reply", "refuse", "refuse"]
     note(running.log, *range(10, 90))
     wait_until(lambda: running.table.state == "retrying")
-    status = running.table.status()
+    status = running.table.cursors[0].status()
     assert status.lag_records == 80
     assert status.lag_seconds >= 0.0
     assert "Unavailable" in status.last_error
@@ -107,9 +110,9 @@ def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_o
     wait_until(lambda: running.table.state == "running")
     assert rows_of(running.warehouse) == exactly(90)
     assert notes.counted_in_view(running.warehouse) == 90
-    assert running.table.counts.projected == 90
-    assert running.table.status().retries == 4
-    assert running.table.status().last_error == ""
+    assert running.table.cursors[0].counts.projected == 90
+    assert running.table.cursors[0].status().retries == 4
+    assert running.table.cursors[0].status().last_error == ""
     assert len(running.lines.named("projection.failed")) == 4
     assert running.lines.named("projection.recovered")[0]["attempts"] >= 1
 
@@ -118,7 +121,7 @@ def test_stopping_ends_a_consumer_that_is_waiting_to_try_again(running: Running)
     running.warehouse.faults = ["refuse"] * 1_000
     note(running.log, 1)
     running.table.start()
-    wait_until(lambda: running.table.retries >= 5)
+    wait_until(lambda: running.table.cursors[0].retries >= 5)
     began = time.monotonic()
     running.table.stop()
     assert time.monotonic() - began < 2.0
@@ -204,7 +207,7 @@ def test_one_who_gave_up_waiting_does_not_trouble_the_consumer_later(running: Ru
     running.table.start()
     assert not reach(running.table, 1, seconds=0.01)  # its event loop is closed now
     assert reach(running.table, 1)
-    assert running.table.retries == 3
+    assert running.table.cursors[0].retries == 3
 
 
 def test_readers_see_their_own_writes(running: Running) -> None:
@@ -212,7 +215,8 @@ def test_readers_see_their_own_writes(running: Running) -> None:
     for n in range(20):
         note(running.log, n, word=f"word {n}")
         assert reach(running.fold, n + 1)
-        assert running.state.first("tests.notes", [b"word %d" % n], 10) == [[b"%d" % n]]
+        (history,) = running.state.first("tests.notes", [b"word %d" % n], 10)
+        assert [value for _, value in history] == [b"%d" % n]
 
 
 def test_while_it_is_paused_a_consumer_does_nothing(running: Running) -> None:
@@ -227,21 +231,21 @@ def test_while_it_is_paused_a_consumer_does_nothing(running: Running) -> None:
 
 
 def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None:
-    consumer = Consumer(
+    cursor = Cursor(
         notes.table, sink(notes.table, running.stores), running.log, running.clock,
         running.lines.logger,
     )  # fmt: skip
     reader = running.log.reader()
     note(running.log, 0)
-    consumer.step(reader, 10)
+    cursor.step(reader, 10)
     running.clock.step_hours(-1)
     note(running.log, 1)
-    assert consumer.status().lag_records == 1
-    assert consumer.status().lag_seconds >= 0.0
+    assert cursor.status().lag_records == 1
+    assert cursor.status().lag_seconds >= 0.0
     running.clock.step_hours(3)
-    assert consumer.step(reader, 10) == 1
+    assert cursor.step(reader, 10) == 1
     assert rows_of(running.warehouse) == exactly(2)
-    assert consumer.status().lag_seconds == 0.0
+    assert cursor.status().lag_seconds == 0.0
 
 
 def test_a_consumer_reports_under_names_that_are_explained(running: Running) -> None:
@@ -263,14 +267,14 @@ def test_retention_drops_the_outdated_partitions_and_no_other(running: Running) 
     note(running.log, *range(9))
     expiring = replace(notes.table, expired=lambda seen: seen - 8 if seen >= 9 else None)
     consumer = running.consumer(expiring)
-    retention = Retention(running.warehouse, running.lines.logger)
-    assert retention.expire(consumer) == 0
-    consumer.step(running.log.reader(), 3)
-    assert retention.expire(consumer) == 0
-    consumer.step(running.log.reader(), 100)
+    assert expire(consumer, running.warehouse) == 0
+    (cursor,) = consumer.whole()
+    cursor.step(running.log.reader(), 3)
+    assert expire(consumer, running.warehouse) == 0
+    cursor.step(running.log.reader(), 100)
     assert isinstance(consumer.sink, TableSink)
-    assert consumer.sink.carry == 9
-    assert retention.expire(consumer) == 1  # partition 0 of 0, 1 and 2
+    assert consumer.sink.carries == [9]
+    assert expire(consumer, running.warehouse) == 1  # partition 0 of 0, 1 and 2
     assert [row[0] for row in rows_of(running.warehouse)] == [1, 2, 4, 5, 7, 8]
-    assert retention.expire(consumer) == 0
-    assert retention.expire(running.fold) == 0
+    assert expire(consumer, running.warehouse) == 0
+    assert expire(running.fold, running.warehouse) == 0

@@ -132,6 +132,8 @@ def test_a_file_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
     [
         ("clickhouse://user:swordfish@host:8123/db", "clickhouse://user:***@host:8123/db"),
         ("redis://:swordfish@host/0", "redis://:***@host/0"),
+        ("redis://:12/sword#fish@host", "redis://:***@host"),
+        ("kafkas://user:sword@fish@a:1,b:2?x=y", "kafkas://user:***@a:1,b:2?x=y"),
         ("chdb:///folder", "chdb:///folder"),
         ("kafka://a:1,b:2", "kafka://a:1,b:2"),
     ],

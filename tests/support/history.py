@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -22,11 +22,11 @@ _BATCH_TAGS = 20
 
 
 class Sent(NamedTuple):
-    """Tags of one request: stored all or not at all."""
+    """Tags of one request: stored all or, where the log is one file, not at all."""
 
     cookie: str
     origin: str
-    products: range
+    products: Sequence[int]
 
 
 class History:
@@ -39,13 +39,19 @@ class History:
         self._lock = threading.Lock()
 
     @contextmanager
-    def load(self, url: str, origin: str) -> Iterator[None]:
-        """Single tags, batches and queries from several clients at once, until the block ends."""
+    def load(self, url: str, origin: str, *, queries: str | None = None) -> Iterator[None]:
+        """Single tags, batches and queries from several clients at once, until the block ends.
+
+        `queries` is where questions are asked: of `url` unless told otherwise, nowhere if empty.
+        """
         over = threading.Event()
         clients = [
             threading.Thread(target=client, args=(url, origin, over))
-            for client in (self._singles, self._singles, self._batches, self._queries)
+            for client in (self._singles, self._singles, self._batches)
         ]
+        if queries != "":
+            asked = (queries or url, origin, over)
+            clients.append(threading.Thread(target=self._queries, args=asked))
         for client in clients:
             client.start()
         try:
@@ -149,9 +155,9 @@ class History:
 
     # -- judging --------------------------------------------------------------------------------
 
-    def check(self, url: str, origins: set[str]) -> set[int]:
+    def check(self, url: str, origins: set[str], *, torn: bool = False) -> set[int]:
         """Every acknowledged tag of these origins is there exactly once, in both views; every
-        other at most once, and a request's all or none. The products that are there.
+        other at most once, and a request's all or none unless `torn`. The products that are there.
         """
         connection = Connection(url)
         acknowledged = [sent for sent in self.acknowledged if sent.origin in origins]
@@ -166,8 +172,9 @@ class History:
         there = list(acknowledged)
         for sent in unsettled:
             found = [product in seen for product in sent.products]
-            assert all(found) or not any(found), sent
-            there += [sent] * found[0]
+            assert torn or all(found) or not any(found), sent
+            kept = [n for n, is_there in zip(sent.products, found, strict=True) if is_there]
+            there += [sent._replace(products=kept)] * any(found)
         stored = {product for sent in there for product in sent.products}
         assert stored == set(seen)
         for origin in origins:

@@ -91,6 +91,7 @@ class Rig:
                 body_bytes_max=BODY_BYTES_MAX,
                 topic=NOTES.name,
                 encode=codec.encode,
+                key=lambda _: b"",
                 ingest=_ingest,
             ),
         )

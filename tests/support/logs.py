@@ -34,10 +34,13 @@ def add(log: Log, *payloads: bytes, topic: str = TOPIC, key: str = "") -> Receip
 
 
 def contents(log: Follow, topic: str = TOPIC) -> list[bytes]:
-    """Every record that can be read, from offset 0 on."""
-    reader = log.reader()
+    """Every record that can be read of the first partition."""
+    reader, position, found = log.reader(), log.start(topic, 0), list[bytes]()
     try:
-        return list(reader.read(topic, 0, 0, 1 << 40).payloads)
+        while (batch := reader.read(topic, 0, position, 1 << 40)).next > position:
+            found += batch.payloads
+            position = batch.next
+        return found
     finally:
         reader.close()
 

@@ -26,15 +26,16 @@ class Unsettled(Exception):
 class Process:
     """`penstock serve` on a free port. `url` waits until it answers."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str] | None = None, *options: str
+    ) -> None:
         self.folder = folder
         self._errors = folder.parent / f"{uuid4().hex}.stderr"
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
         with self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [COMMAND, "serve", "--port", "0", "--data", str(folder)],
+                [COMMAND, "serve", "--port", "0", "--data", str(folder), *options],
                 stderr=errors,
-                env={**clean, "PENSTOCK_DISK_FREE_BYTES_MIN": "0", **(environment or {})},
+                env={**clean(), "PENSTOCK_DISK_FREE_BYTES_MIN": "0", **(environment or {})},
             )
 
     @property
@@ -62,6 +63,11 @@ class Process:
         """Whatever state it is in."""
         if self.process.poll() is None:
             self.kill()
+
+
+def clean() -> dict[str, str]:
+    """The environment, without anybody's settings."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")}
 
 
 class Connection:

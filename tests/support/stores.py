@@ -28,6 +28,7 @@ def open_state(folder: Path) -> RocksState:
 
 
 TABLE = """
+-- shard by: cityHash64(n)
 CREATE TABLE IF NOT EXISTS {name} (n UInt64, part Int64, word LowCardinality(String), price Int32)
 ENGINE = MergeTree PARTITION BY part ORDER BY n
 SETTINGS non_replicated_deduplication_window = 1000

@@ -8,7 +8,9 @@ import click
 from penstock import __version__
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
+from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import rebuild, topics
+from penstock.cli.warehouse import pull_sql
 from penstock.core.errors import PenstockError
 from penstock.load.cli import load
 
@@ -58,7 +60,7 @@ def serve(
     sys.exit(run(platform, announce, [feed(platform)] if demo else []))
 
 
-for command in (rebuild, dead_letters, topics, doctor, load):
+for command in (migrate, copy, rebuild, dead_letters, topics, doctor, pull_sql, load):
     cli.add_command(command)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import click
@@ -27,6 +27,10 @@ _CLOCK_SKEW_SECONDS = 2.0
 _BLOCKS_AT_ONCE = 20_000
 
 
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
 class Finding(NamedTuple):
     check: str
     verdict: str
@@ -38,7 +42,7 @@ class Finding(NamedTuple):
 @click.option("--deep", is_flag=True, help="Read the whole log and check every block.")
 @data_option
 def doctor(data: str | None, *, deep: bool) -> None:
-    """Check the data folder, SQLite, the disk, the clock and the limits.
+    """Check the data folder, SQLite, the disk, the clock, the limits and the servers in use.
 
     The exit status is 1 when something would keep Penstock from working.
     """
@@ -46,7 +50,7 @@ def doctor(data: str | None, *, deep: bool) -> None:
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _folder, _disk, _sqlite, _clock, _limits, _tls, _log,
+        _folder, _disk, _sqlite, _clock, _limits, _tls, _log, _servers,
     ]  # fmt: skip
     if deep:
         checks.append(_blocks)
@@ -140,9 +144,9 @@ def _tls(settings: "Settings") -> Iterator[Finding]:
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
-    path = Path(urlsplit(settings.log_url).path)
+    path = _log_file(settings)
     if not path.exists():
-        yield Finding("log", "ok", "there is none yet")
+        yield Finding(path.stem, "ok", "there is none yet")
         return
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
@@ -150,9 +154,43 @@ def _log(settings: "Settings") -> Iterator[Finding]:
     except apsw.Error as error:
         verdict = str(error)
     if verdict == "ok":
-        yield Finding("log", "ok", f"{path.stat().st_size / 2**20:.1f} MiB, its tree is sound")
+        size = f"{path.stat().st_size / 2**20:.1f} MiB"
+        yield Finding(path.stem, "ok", f"{size}, its tree is sound")
     else:
-        yield Finding("log", "fail", f"{verdict}; restore it from a backup")
+        yield Finding(path.stem, "fail", f"{verdict}; restore it from a backup")
+
+
+def _log_file(settings: "Settings") -> Path:
+    """Of the embedded log, or of an edge's spool."""
+    from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+
+    if is_embedded(settings.log_url):
+        return Path(urlsplit(settings.log_url).path)
+    return settings.folder / "spool.db"
+
+
+def _servers(settings: "Settings") -> Iterator[Finding]:
+    """Each engine of other processes: can it be reached, and used as it is?"""
+    from penstock.core import engines  # noqa: PLC0415 - heavy
+    from penstock.core.errors import PenstockError  # noqa: PLC0415 - heavy
+    from penstock.core.settings import redacted  # noqa: PLC0415 - heavy
+    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
+
+    topics = [topic.name for manifest in APPLICATIONS for topic in manifest.topics]
+    opened: dict[str, tuple[str, Callable[[], Closable]]] = {
+        "log": (settings.log_url, lambda: engines.follow_log(settings, topics)),
+        "warehouse": (settings.warehouse_url, lambda: engines.open_warehouse(settings)),
+        "state": (settings.state_url, lambda: engines.open_state(settings)),
+    }
+    for name, (url, open_it) in opened.items():
+        if engines.is_embedded(url):
+            continue
+        try:
+            open_it().close()
+        except PenstockError as error:
+            yield Finding(name, "fail", str(error))
+        else:
+            yield Finding(name, "ok", f"{redacted(url)} can be used")
 
 
 def _blocks(settings: "Settings") -> Iterator[Finding]:
@@ -160,8 +198,8 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
     from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
     from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
 
-    path = Path(urlsplit(settings.log_url).path)
-    if not path.exists():
+    path = _log_file(settings)
+    if not path.exists() or path.stem == "spool":
         return
     with closing(SqliteReader(path)) as reader:
         for topic in (topic for manifest in APPLICATIONS for topic in manifest.topics):

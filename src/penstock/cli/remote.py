@@ -13,8 +13,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from penstock.core.control import FILE, Door, Job
+from penstock.core.engines import is_embedded
 from penstock.core.errors import PenstockError
 from penstock.core.operations import Letter, Operations, TopicLine
+from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
 from penstock.core.tls import Address
 from penstock.main import build, read_settings
@@ -52,7 +54,9 @@ def operations(data: str | None) -> Iterator[Operating]:
     if door is not None and _alive(door):
         yield Remote(door)
         return
-    platform = build(os.environ, overrides)
+    # An edge on shared engines has nothing that the tools need; the embedded one is the log.
+    roles = ROLES if is_embedded(settings.log_url) else ("api", "work")
+    platform = build(os.environ, overrides, roles=roles)
     try:
         yield Operations(platform)
     finally:

@@ -115,3 +115,10 @@ class NotReady(PenstockError):
 
 class Misconfigured(PenstockError):
     """The start stops here: the message names the setting or the folder, and the remedy."""
+
+
+class Moved(PenstockError):
+    """The store is not at the position that its writer left there; resume from the store.
+
+    Another process has taken the partition over, or the store has lost its newest part.
+    """

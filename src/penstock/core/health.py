@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.errors import PenstockError
+from penstock.core.errors import NotReady, PenstockError
 from penstock.core.platform import Platform
 
 _MINUTES_SHOWN = 60
@@ -60,52 +60,69 @@ class Health:
     def _problems(self) -> dict[str, str]:
         platform = self._platform
         problems: dict[str, str] = {}
-        if platform.log is not None and (failure := platform.log.failure()):
-            problems["log"] = failure
+        if platform.roles & {"edge", "work"} and (failure := platform.follow.failure()):
+            problems["log"] = failure  # who only answers can do so without
         if platform.log is not None:
             free = shutil.disk_usage(platform.settings.folder).free
             if free < platform.settings.disk_free_bytes_min:
                 problems["disk"] = f"only {free} bytes are free"
         if platform.stores is not None:
-            try:
-                platform.stores.warehouse.query("SELECT 1", {})
-            except PenstockError as error:
-                problems["warehouse"] = str(error)
+            if platform.stores.warehouse is not None:
+                try:
+                    platform.stores.warehouse.query("SELECT 1", {})
+                except PenstockError as error:
+                    problems["warehouse"] = str(error)
             try:
                 platform.stores.parking.letters(limit=1)
             except Exception as error:  # noqa: BLE001 - the store's own kind, whatever it is
                 problems["state"] = str(error)
-            if "work" in platform.roles:
-                for consumer in platform.consumers.values():
-                    if consumer.state not in ("running", "paused"):
-                        problems[consumer.projection.name] = consumer.last_error or consumer.state
+            for consumer in platform.carried:
+                if consumer.state != "running":
+                    problems[consumer.projection.name] = consumer.last_error or consumer.state
         return problems
 
     def _stages(self) -> dict[str, Any]:
         platform = self._platform
         since = platform.clock.now_ms() // 60_000 - _MINUTES_SHOWN
-        topics = []
-        for manifest in platform.manifests:
-            for topic in manifest.topics:
-                minutes = [
-                    {**m._asdict(), "balanced": m.received == m.stored + m.duplicate + m.rejected}
-                    for m in platform.follow.ledger(topic.name, since)
-                ]
-                topics.append(
-                    {
-                        "topic": topic.name,
-                        "start": platform.follow.start(topic.name, 0),
-                        "end": platform.follow.end(topic.name, 0),
-                        "balanced": all(minute["balanced"] for minute in minutes),
-                        "minutes": minutes,
-                    }
-                )
+        topics = [
+            self._topic(topic.name, since)
+            for manifest in platform.manifests
+            for topic in manifest.topics
+        ]
         projections = []
         for consumer in platform.consumers.values():
-            status = asdict(consumer.status())
-            if platform.stores is not None:
-                name = consumer.projection.name
-                status["quarantined"] = platform.stores.parking.count(name)
-            projections.append(status)
-        log_error = platform.log.failure() if platform.log is not None else ""
-        return {"log": {"last_error": log_error}, "topics": topics, "projections": projections}
+            parking = platform.require_stores().parking
+            quarantined = parking.by_partition(consumer.projection.name)
+            for cursor in consumer.cursors.values():
+                status = asdict(cursor.status())
+                status["quarantined"] = quarantined.get(cursor.partition, 0)
+                projections.append(status)
+        log = platform.log
+        told = {
+            "last_error": platform.follow.failure(),
+            "spooled": 0 if log is None else log.spooled,
+        }
+        return {"log": told, "topics": topics, "projections": projections}
+
+    def _topic(self, topic: str, since: int) -> dict[str, Any]:
+        follow = self._platform.follow
+        minutes = [
+            {**m._asdict(), "balanced": m.received == m.stored + m.duplicate + m.rejected}
+            for m in follow.ledger(topic, since)
+        ]
+        told: dict[str, Any] = {
+            "topic": topic,
+            "start": None,
+            "end": None,
+            "last_error": "",
+            "balanced": all(minute["balanced"] for minute in minutes),
+            "minutes": minutes,
+        }
+        try:
+            partitions = range(follow.partitions(topic))
+            told["partitions"] = len(partitions)
+            told["start"] = sum(follow.start(topic, p) for p in partitions)
+            told["end"] = sum(follow.end(topic, p) for p in partitions)
+        except NotReady as error:
+            told["last_error"] = str(error)
+        return told

@@ -13,6 +13,7 @@ import msgspec
 from penstock.core.clock import Clock
 from penstock.core.edge import FailurePolicy, Received, Reply, Response
 from penstock.core.projection import Projection, Table, Topic
+from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
 
 
@@ -31,10 +32,8 @@ class Context(Protocol):
         """Run a named query in the warehouse, within its limits of time and memory."""
         ...
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
-        """The first values of each group of the state. A matter of microseconds: on the loop, for
-        a thread of its own would cost more than the read.
-        """
+    async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        """The first entries of each group of the state."""
         ...
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:

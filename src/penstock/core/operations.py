@@ -51,16 +51,14 @@ class Operations:
         lines = []
         for manifest in platform.manifests:
             for topic in manifest.topics:
-                readers = {
-                    consumer.projection.name: self._position(consumer)
-                    for consumer in platform.consumers.values()
-                    if consumer.projection.topic == topic
-                }
-                start, end = (
-                    platform.follow.start(topic.name, 0),
-                    platform.follow.end(topic.name, 0),
-                )
-                lines.append(TopicLine(topic.name, 0, start, end, readers))
+                consumers = [c for c in platform.consumers.values() if c.projection.topic == topic]
+                for partition in range(platform.follow.partitions(topic.name)):
+                    start = platform.follow.start(topic.name, partition)
+                    end = platform.follow.end(topic.name, partition)
+                    readers = {
+                        c.projection.name: platform.position(c, partition) for c in consumers
+                    }
+                    lines.append(TopicLine(topic.name, partition, start, end, readers))
         return lines
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
@@ -81,7 +79,7 @@ class Operations:
             raise Rejected("the log's block is damaged; there is nothing left to retry")
         with consumer.paused():
             try:
-                consumer.sink.retry(self._platform.follow.identity, letter)
+                consumer.sink.retry(self._platform.follow.identity(letter.topic), letter)
             except PenstockError:
                 raise
             except Exception as error:
@@ -124,18 +122,12 @@ class Operations:
             raise NotFound(f"there is no projection {projection}; there are {known}")
         return consumer
 
-    def _position(self, consumer: Consumer) -> int:
-        if consumer.state != "stopped":
-            return consumer.position
-        resume = consumer.sink.resume(self._platform.follow.identity, consumer.partition)
-        return resume.position if resume.again is None else resume.again
-
     def _readable(self, letter: DeadLetter) -> Letter:
         shown: Any = letter.payload.hex()
         consumer = self._platform.consumers.get(letter.projection)
         if consumer is not None:
             try:
-                event = consumer.projection.topic.codec().decode(letter.payload)
+                event = self._stores.codec(consumer.projection.topic).decode(letter.payload)
                 shown = msgspec.json.encode(msgspec.structs.asdict(event)).decode()
             except Undecodable:
                 pass

@@ -5,18 +5,20 @@ everything in the order that loses nothing.
 """
 
 import asyncio
+import os
 import shutil
+import socket
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from uuid import uuid4
 
 import msgspec
 
+from penstock.core import engines
 from penstock.core.clock import Clock
 from penstock.core.edge import Received, Response
 from penstock.core.edge.asgi import Edge
@@ -25,23 +27,23 @@ from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.ids import Ids
 from penstock.core.log import Follow, Log
-from penstock.core.log.follower import SqliteFollower
-from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log.sqlite import SqliteLog
 from penstock.core.manifest import Ingest, Manifest, Route
-from penstock.core.projection import Table
+from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.parking import Parking
-from penstock.core.projection.retention import Retention
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.schedule import Schedule
 from penstock.core.projection.sinks import Stores, TableSink, sink
 from penstock.core.settings import Settings
-from penstock.core.state.rocksdb import RocksState
+from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _WARNINGS_PER_SECOND = 10
+_ELSEWHERE_POLL_SECONDS = 0.01
 
 
 class Platform:
@@ -63,9 +65,9 @@ class Platform:
         self.logger = logger
         self.registry = Registry()
         self._applications = applications
+        self._topics = [topic.name for manifest in manifests for topic in manifest.topics]
         with ExitStack() as opened:
-            self.follow = self._open_log(opened)
-            self.log: Log | None = self.follow if isinstance(self.follow, SqliteLog) else None
+            self.follow, self.log = self._open_log(opened)
             self.stores = self._open_stores(opened) if self.roles & {"api", "work"} else None
             self.edge = Edge(
                 settings,
@@ -77,10 +79,11 @@ class Platform:
             )
             self._closing = opened.pop_all()
         self.consumers: dict[str, Consumer] = {}
-        self.retention: Retention | None = None
+        self.schedules: list[Schedule] = []
         if self.stores is not None:
             self.consumers = self._consumers(self.stores)
-            self.retention = Retention(self.stores.warehouse, self.logger)
+            if any(isinstance(c.projection, Table) for c in self.carried):
+                self.schedules.append(self._retention(self.stores))
         self.registry.sources.extend([self.edge, *self.consumers.values(), self])
         self._jobs: list[threading.Thread] = []
         self._pool = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
@@ -88,56 +91,93 @@ class Platform:
 
     # -- opening --------------------------------------------------------------------------------
 
-    def _open_log(self, opened: ExitStack) -> Follow:
+    def _open_log(self, opened: ExitStack) -> tuple[Follow, Log | None]:
         settings = self.settings
-        path = _path(settings.log_url, "log", "sqlite")
-        if self.roles & {"edge"}:
-            opened.callback(FolderLock(settings.folder, "edge").release)
-            limits = Limits(
-                settings.queue_records_max,
-                settings.queue_bytes_max,
-                settings.disk_free_bytes_min,
-                settings.idempotency_hours,
-            )
-            log: Follow = SqliteLog(path, self.clock, limits)
-        else:
-            log = SqliteFollower(path)
+        if "edge" not in self.roles:
+            follow = engines.follow_log(settings, self._topics)
+            opened.callback(follow.close)
+            return follow, None
+        opened.callback(FolderLock(settings.folder, "edge").release)
+        log = engines.open_log(settings, self.clock, self._topics)
         opened.callback(log.close)
-        return log
+        return log, log
 
     def _open_stores(self, opened: ExitStack) -> Stores:
-        from penstock.core.warehouse.clickhouse import ClickHouse  # noqa: PLC0415 - heavy to import
-
         settings = self.settings
+        tables = "api" in self.roles or any(isinstance(p, Table) for p in self._chosen())
         opened.callback(FolderLock(settings.folder, "work").release)
-        state = RocksState(_path(settings.state_url, "state", "rocksdb"))
+        state = engines.open_state(settings)
         opened.callback(state.close)
-        warehouse = ClickHouse(settings)
-        opened.callback(warehouse.close)
-        for manifest in self.manifests:
-            warehouse.create(sql.schema(manifest.package))
-        return Stores(warehouse, state, Parking(state), self.clock)
+        warehouse = engines.open_warehouse(settings) if tables else None
+        if warehouse is not None:
+            opened.callback(warehouse.close)
+            if engines.is_embedded(settings.warehouse_url):
+                for manifest in self.manifests:
+                    warehouse.create(sql.schema(manifest.package))
+        codec = partial(engines.codec_of, settings)
+        return Stores(warehouse, state, Parking(state), self.clock, codec)
+
+    def _chosen(self) -> list[Projection]:
+        """Projections that this process carries, or would if it had the role work."""
+        known = {p.name: p for manifest in self.manifests for p in manifest.projections}
+        wanted = [name.strip() for name in self.settings.projections.split(",") if name.strip()]
+        if unknown := [name for name in wanted if name not in known]:
+            raise Misconfigured(
+                f"PENSTOCK_PROJECTIONS: there is no projection {', '.join(unknown)}; "
+                f"there are {', '.join(sorted(known))}"
+            )
+        return [known[name] for name in wanted or known]
 
     def _consumers(self, stores: Stores) -> dict[str, Consumer]:
+        """Of every projection where queries are answered, since they ask how far it has come."""
+        known = [p for manifest in self.manifests for p in manifest.projections]
         return {
             projection.name: Consumer(
                 projection, sink(projection, stores), self.follow, self.clock, self.logger
             )
-            for manifest in self.manifests
-            for projection in manifest.projections
+            for projection in (known if "api" in self.roles else self._chosen())
         }
+
+    def _retention(self, stores: Stores) -> Schedule:
+        """On a thread of its own, so that expiry never stands in the way of a projection."""
+
+        def work(token: int) -> None:
+            del token
+            for consumer in self.carried:
+                retention.expire(consumer, stores.tables)
+
+        return Schedule(
+            "retention",
+            work,
+            seconds=retention.INTERVAL_SECONDS,
+            leases=engines.open_leases(self.settings, stores.state, self.clock),
+            owner=f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}",
+            logger=self.logger,
+        )
 
     def _offer(self) -> None:
         for manifest in self.manifests:
             settings = self._applications[manifest.name]
             if self.log is not None:
                 for offer in manifest.ingest:
-                    self.edge.add(offer.method, offer.path, _ingest_endpoint(offer, settings))
-            if self.stores is not None:
+                    self.edge.add(offer.method, offer.path, self._ingest(offer, settings))
+            if self.stores is not None and "api" in self.roles:
                 context = ApplicationContext(self, settings, manifest.counters)
                 self.registry.sources.append(context)
                 for route in manifest.routes:
                     self.route(route, context)
+
+    def _ingest(self, offer: Ingest, settings: Any) -> IngestEndpoint:
+        handle = offer.handle
+        return IngestEndpoint(
+            operation=offer.operation,
+            body_bytes_max=offer.body_bytes_max,
+            topic=offer.topic.name,
+            encode=engines.codec_of(self.settings, offer.topic).encode,
+            key=offer.topic.key,
+            ingest=lambda received: handle(received, settings),
+            respond_first=offer.respond_first,
+        )
 
     def route(self, route: Route, context: "ApplicationContext") -> None:
         async def answer(received: Received) -> Response:
@@ -152,21 +192,25 @@ class Platform:
 
     def start(self) -> None:
         """Raise `Misconfigured` when a table is not what this version writes."""
-        if self.stores is not None:
+        if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
                 _check_columns(self.stores.warehouse, manifest)
-        if "work" in self.roles:
-            for consumer in self.consumers.values():
-                consumer.start()
-            if self.retention is not None:
-                self.retention.start(
-                    [c for c in self.consumers.values() if isinstance(c.projection, Table)]
-                )
+        for consumer in self.carried:
+            consumer.start()
+        for schedule in self.schedules:
+            schedule.start()
+
+    @property
+    def carried(self) -> list[Consumer]:
+        """The consumers that this process runs."""
+        if "work" not in self.roles:
+            return []
+        return [self.consumers[projection.name] for projection in self._chosen()]
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""
-        if self.retention is not None:
-            self.retention.stop()
+        for schedule in self.schedules:
+            schedule.stop()
         for consumer in self.consumers.values():
             consumer.stop()
         for job in self._jobs:
@@ -179,19 +223,51 @@ class Platform:
         stores = self.require_stores()
         if not isinstance(self.follow, SqliteLog):
             raise NotReady("only a process with all roles can be reset")
-        for consumer in self.consumers.values():
+        for consumer in self.carried:
             consumer.stop()
         self.follow.clear()
         for manifest in self.manifests:
             for projection in manifest.projections:
                 if isinstance(projection, Table):
-                    stores.warehouse.drop(projection.table)
+                    stores.tables.drop(projection.table)
                 else:
                     stores.state.drop(projection.space)
-            stores.warehouse.create(sql.schema(manifest.package))
+            stores.tables.create(sql.schema(manifest.package))
         stores.state.drop(DEAD_LETTERS)
-        for consumer in self.consumers.values():
+        for consumer in self.carried:
             consumer.start()
+
+    def position(self, consumer: Consumer, partition: int) -> int:
+        """How far a projection has come, whichever process carries it. Blocks."""
+        cursor = consumer.cursors.get(partition)
+        if cursor is not None and cursor.state == "running":
+            return cursor.position
+        return consumer.sink.position(partition)
+
+    async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
+        """Wait until the projection has everything that the log has now, whoever carries it."""
+        consumer = self.consumers[projection]
+        topic = consumer.projection.topic.name
+        deadline = self.clock.monotonic() + timeout_seconds
+        for partition in range(self.follow.partitions(topic)):
+            end = self.follow.end(topic, partition)
+            cursor = consumer.cursors.get(partition)
+            if cursor is not None:
+                reached = await cursor.reach(end, deadline - self.clock.monotonic())
+            else:
+                reached = await self._reached_elsewhere(consumer, partition, end, deadline)
+            if not reached:
+                return False
+        return True
+
+    async def _reached_elsewhere(
+        self, consumer: Consumer, partition: int, end: int, deadline: float
+    ) -> bool:
+        while await self.run(partial(consumer.sink.position, partition)) < end:
+            if self.clock.monotonic() >= deadline:
+                return False
+            await asyncio.sleep(_ELSEWHERE_POLL_SECONDS)
+        return True
 
     async def run(self, work: "partial[Any]") -> Any:
         """Blocking work, off the event loop."""
@@ -211,27 +287,38 @@ class Platform:
     def sample(self, samples: Samples) -> None:
         for manifest in self.manifests:
             for topic in manifest.topics:
-                totals = [0, 0, 0, 0]
-                for minute in self.follow.ledger(topic.name, 0):
-                    totals = [a + b for a, b in zip(totals, minute[1:], strict=True)]
-                kinds = ("received", "stored", "duplicate", "rejected")
-                for kind, total in zip(kinds, totals, strict=True):
-                    samples.counter(f"penstock_events_{kind}", total, topic=topic.name)
-                end = self.follow.end(topic.name, 0)
-                samples.gauge("penstock_log_end_offset", end, topic=topic.name)
+                self._sample_topic(samples, topic.name)
         if self.log is not None:
             samples.counter("penstock_log_commits", self.log.commits)
-        free = shutil.disk_usage(self.settings.folder).free
-        samples.gauge("penstock_disk_free_bytes", free)
-        samples.gauge("penstock_disk_bytes", self.follow.bytes_on_disk(), store="log")
-        if self.stores is not None:
-            state, warehouse = self.stores.state, self.stores.warehouse
-            samples.gauge("penstock_disk_bytes", state.bytes_on_disk(), store="state")
-            samples.gauge("penstock_disk_bytes", warehouse.bytes_on_disk(), store="warehouse")
+            samples.gauge("penstock_log_spooled", self.log.spooled)
+        self._sample_disks(samples)
         for consumer in self.consumers.values():
             if isinstance(consumer.projection, Table) and isinstance(consumer.sink, TableSink):
-                for name, value in consumer.projection.gauges(consumer.sink.carry).items():
+                for name, value in _gauges(consumer.projection, consumer.sink).items():
                     samples.gauge("penstock_application", value, number=name)
+
+    def _sample_topic(self, samples: Samples, topic: str) -> None:
+        totals = [0, 0, 0, 0]
+        for minute in self.follow.ledger(topic, 0):
+            totals = [a + b for a, b in zip(totals, minute[1:], strict=True)]
+        kinds = ("received", "stored", "duplicate", "rejected")
+        for kind, total in zip(kinds, totals, strict=True):
+            samples.counter(f"penstock_events_{kind}", total, topic=topic)
+        for partition in range(self.follow.partitions(topic)):
+            end = self.follow.end(topic, partition)
+            samples.gauge("penstock_log_end_offset", end, topic=topic, partition=str(partition))
+
+    def _sample_disks(self, samples: Samples) -> None:
+        free = shutil.disk_usage(self.settings.folder).free
+        samples.gauge("penstock_disk_free_bytes", free)
+        stores: dict[str, Callable[[], int]] = {"log": self.follow.bytes_on_disk}
+        if self.stores is not None:
+            stores["state"] = self.stores.state.bytes_on_disk
+            if self.stores.warehouse is not None:
+                stores["warehouse"] = self.stores.warehouse.bytes_on_disk
+        for store, size in stores.items():
+            with suppress(NotReady):  # one that is away is told by `/readyz`; the rest still counts
+                samples.gauge("penstock_disk_bytes", size(), store=store)
 
 
 class ApplicationContext:
@@ -242,22 +329,27 @@ class ApplicationContext:
         self.clock = platform.clock
         self._platform = platform
         self._stores = platform.require_stores()
+        self._state_is_near = engines.is_embedded(platform.settings.state_url)
+        """A matter of microseconds then: a thread of its own would cost more than the read."""
         self._throttle = Throttle(platform.clock, lines_per_second=_WARNINGS_PER_SECOND)
         self._counts = dict.fromkeys(counters, 0)
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
         rows: list[Row] = await self._platform.run(
-            partial(self._stores.warehouse.query, statement, parameters)
+            partial(self._stores.tables.query, statement, parameters)
         )
         return rows
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
-        return self._stores.state.first(space, groups, limit)
+    async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        if self._state_is_near:
+            return self._stores.state.first(space, groups, limit)
+        found: list[History] = await self._platform.run(
+            partial(self._stores.state.first, space, groups, limit)
+        )
+        return found
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
-        consumer = self._platform.consumers[projection]
-        end = self._platform.follow.end(consumer.projection.topic.name, consumer.partition)
-        return await consumer.reach(end, timeout_seconds)
+        return await self._platform.caught_up(projection, timeout_seconds)
 
     def count(self, name: str, by: int = 1) -> None:
         self._counts[name] += by
@@ -272,16 +364,13 @@ class ApplicationContext:
             samples.gauge("penstock_application", value, number=name)
 
 
-def _ingest_endpoint(offer: Ingest, settings: Any) -> IngestEndpoint:
-    handle = offer.handle
-    return IngestEndpoint(
-        operation=offer.operation,
-        body_bytes_max=offer.body_bytes_max,
-        topic=offer.topic.name,
-        encode=offer.topic.codec().encode,
-        ingest=lambda received: handle(received, settings),
-        respond_first=offer.respond_first,
-    )
+def _gauges(table: Table[Any], sink: TableSink) -> dict[str, float]:
+    """The largest that any partition of this process knows."""
+    known = [table.gauges(carry) for carry in sink.carries]
+    return {
+        name: max(gauges[name] for gauges in known if name in gauges)
+        for name in set().union(*known)
+    }
 
 
 def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
@@ -290,19 +379,13 @@ def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
         if isinstance(projection, Table):
             declared = [field.name for field in msgspec.structs.fields(projection.row)]
             found = warehouse.columns(projection.table)
+            if not found:
+                raise Misconfigured(
+                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
+                )
             if declared != found:
                 raise Misconfigured(
                     f"the table {projection.table} has the columns {', '.join(found)}; this "
                     f"version writes {', '.join(declared)}. Run "
                     f"`penstock rebuild {projection.table} --from-scratch`"
                 )
-
-
-def _path(url: str, setting: str, scheme: str) -> Path:
-    parts = urlsplit(url)
-    if parts.scheme != scheme:
-        raise Misconfigured(
-            f"PENSTOCK_{setting.upper()}: this version has the engine {scheme}:///path, "
-            f"not {parts.scheme or 'a bare path'}"
-        )
-    return Path(parts.path)

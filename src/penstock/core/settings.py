@@ -6,11 +6,11 @@ with its bound; secrets (URLs with a password) never print.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import Meta
@@ -19,6 +19,9 @@ from penstock.core.errors import Misconfigured
 
 PREFIX = "PENSTOCK_"
 CONFIG_VARIABLE = "PENSTOCK_CONFIG"
+
+_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
+"""Up to the last `@`: a password that was not quoted may hold anything, and rather hides more."""
 
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=1)]
@@ -31,6 +34,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     warehouse: Annotated[
         str, Meta(description="URL of the warehouse; empty: `chdb` in `data`.")
     ] = ""
+    warehouse_cluster: Annotated[
+        str,
+        Meta(
+            pattern=r"^[\w.-]*$",
+            description="Cluster of the ClickHouse server on whose hosts the tables are spread; "
+            "empty: the one host.",
+        ),
+    ] = ""
+    warehouse_replicated: Annotated[
+        bool,
+        Meta(description="The tables of the ClickHouse server are copied among its replicas."),
+    ] = False
     state: Annotated[
         str, Meta(description="URL of the keyed state; empty: `rocksdb` in `data`.")
     ] = ""
@@ -39,6 +54,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     objects: Annotated[
         str, Meta(description="URL of the object store. No application uses it yet.")
+    ] = ""
+    projections: Annotated[
+        str,
+        Meta(
+            description="Projections, comma-separated, that the role work carries in this process; "
+            "empty: all of them."
+        ),
     ] = ""
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0: any.")] = 8080
@@ -122,6 +144,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idempotency_hours: Annotated[
         Seconds, Meta(description="How long an `Idempotency-Key` is remembered.")
     ] = 24.0
+    kafka_partitions: Annotated[
+        int,
+        Meta(ge=1, le=32_768, description="Partitions that a topic has on Kafka, at the least."),
+    ] = 12
+    kafka_replication: Annotated[
+        Count, Meta(description="Copies that Kafka keeps of a topic made by `penstock migrate`.")
+    ] = 3
+    kafka_retention_hours: Annotated[
+        Seconds,
+        Meta(description="How long Kafka keeps the records of a topic made so; 0: for ever."),
+    ] = 168.0
+    kafka_format: Annotated[
+        str,
+        Meta(
+            pattern="^(json|avro|msgpack)$",
+            description="How records are written to Kafka: json, avro or msgpack; all are read.",
+        ),
+    ] = "json"
+    kafka_schema_registry: Annotated[
+        str,
+        Meta(description="URL of the registry of Avro schemas; empty: schemas are numbered here."),
+    ] = ""
+    kafka_spool_after_seconds: Annotated[
+        Seconds,
+        Meta(
+            description="How long events wait for the brokers before they are kept in `data`, "
+            "to be sent later."
+        ),
+    ] = 1.0
 
     @property
     def folder(self) -> Path:
@@ -178,10 +229,7 @@ def load(
 
 def redacted(url: str) -> str:
     """The URL with its password, if it has one, replaced."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def _read_file(path: str | None) -> dict[str, Any]:

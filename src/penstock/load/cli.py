@@ -25,6 +25,11 @@ def load() -> None:
 @load.command()
 @click.argument("run", type=click.Choice(RUNS))
 @click.option("--url", default=TARGET_URL, show_default=True, help="Address of the server.")
+@click.option(
+    "--ingest-url",
+    multiple=True,
+    help="Address of an edge that takes the tags; repeatable, they take turns.  [default: --url]",
+)
 @click.option("--rate", type=click.IntRange(min=1), help="Tags per second.  [default: the run's]")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), help="Seconds of sending.")
 @click.option("--seed", default=1, show_default=True, help="Chooses the tags.")

@@ -87,6 +87,8 @@ class Options:
     """Everything a run is told besides its plan."""
 
     url: str
+    ingest_url: tuple[str, ...] = ()
+    """Where single tags go, in turns; empty: to `url`."""
     seed: int = 1
     skew: Skew = "uniform"
     spell: Spell = "always3"

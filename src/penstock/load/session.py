@@ -66,12 +66,19 @@ class Session:
             for name in ("user_profiles", "aggregates", "tail_profiles", "tail_aggregates")
         }
         tag_seconds, profile_seconds, aggregate_seconds = options.timeouts
-        self._tag_pool: Pool[int] = Pool(
-            self.endpoint,
-            size=options.connections,
-            timeout_seconds=tag_seconds,
-            on_end=self._tag_ended,
-        )
+        edges = [Endpoint(url) for url in options.ingest_url] or [self.endpoint]
+        self._edges: list[tuple[Endpoint, Pool[int]]] = [
+            (
+                edge,
+                Pool(
+                    edge,
+                    size=max(1, options.connections // len(edges)),
+                    timeout_seconds=tag_seconds,
+                    on_end=self._tag_ended,
+                ),
+            )
+            for edge in edges
+        ]
         self._profile_pool: Pool[Asked] = Pool(
             self.endpoint,
             size=max(1, options.connections // 2),
@@ -84,14 +91,19 @@ class Session:
             timeout_seconds=aggregate_seconds,
             on_end=self._query_ended,
         )
-        self._pools = (self._tag_pool, self._profile_pool, self._aggregate_pool)
+        self._pools: tuple[Pool[int] | Pool[Asked], ...] = (
+            *(pool for _, pool in self._edges),
+            self._profile_pool,
+            self._aggregate_pool,
+        )
         self._marked = 0.0
 
     def send_tag(self, index: int, body: bytes, *, intended: float) -> None:
         self.ledger.fate[index] = PENDING
         self.tags.sent += 1
         self.tag_bytes += len(body)
-        self._tag_pool.submit(Exchange(self.endpoint.tag(body), index, intended=intended))
+        edge, pool = self._edges[index % len(self._edges)]
+        pool.submit(Exchange(edge.tag(body), index, intended=intended))
 
     def ask(self, query: Query, *, settled: int, intended: float, is_tail: bool = False) -> None:
         """Send a query; its answer must show every accepted tag below `settled`."""
@@ -112,7 +124,7 @@ class Session:
 
     @property
     def unfinished_tags(self) -> int:
-        return self._tag_pool.unfinished
+        return sum(pool.unfinished for _, pool in self._edges)
 
     @property
     def unfinished_queries(self) -> int:

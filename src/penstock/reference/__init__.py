@@ -1,6 +1,7 @@
-"""The pages of docs/reference, made from the code, so that they cannot say what is not there.
+"""The pages of docs/reference and deploy/.env.example, made from the code, so that they cannot say
+what is not there.
 
-`python -m penstock.reference FOLDER` writes them; a test holds them against the code.
+`python -m penstock.reference FOLDER FILE` writes them; tests hold them against the code.
 """
 
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from penstock.cli import cli
 from penstock.core.telemetry import METRICS
 from penstock.main import APPLICATIONS
+from penstock.reference.environment import environment_example
 from penstock.reference.facts import events_page, read_models_page
 from penstock.reference.interface import errors_page, http_page
 from penstock.reference.operating import commands_page, metrics_page, settings_page
@@ -24,6 +26,11 @@ def pages() -> dict[str, str]:
         "metrics.md": metrics_page(METRICS, APPLICATIONS),
         "commands.md": commands_page(cli),
     }
+
+
+def environment() -> str:
+    """What `.env.example` holds."""
+    return environment_example(APPLICATIONS)
 
 
 def write(folder: Path) -> None:

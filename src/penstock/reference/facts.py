@@ -13,10 +13,12 @@ import msgspec
 
 from penstock.core.manifest import Manifest
 from penstock.core.projection import Fold, Projection
+from penstock.core.warehouse.cluster import SHARD_BY
 from penstock.reference.markdown import page, table
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+) \(\n(.*?)\n\) (ENGINE.*?);", re.DOTALL)
 _COLUMN = re.compile(r"^\s+(\w+)\s+(.+?),?$", re.MULTILINE)
+_SHARD_KEY = re.compile(rf" *{SHARD_BY.removeprefix('--').strip()} (.+)$")
 _CODEC = re.compile(r"\s+CODEC\(.*\)$")
 
 
@@ -112,7 +114,10 @@ def _sql_table(found: re.Match[str], comment: str) -> list[str]:
     ]
     clauses = [" ".join(line.split()) for line in engine.partition("\nSETTINGS")[0].splitlines()]
     layout = ", ".join(f"`{clause}`" for clause in clauses)
-    return [f"### `{name}`", comment, f"Stored as {layout}.", table(("column", "type"), rows)]
+    stored = f"Stored as {layout}."
+    if key := _SHARD_KEY.search(comment):
+        comment, stored = comment[: key.start()], f"{stored}\nOn a cluster sharded by `{key[1]}`."
+    return [f"### `{name}`", comment, stored, table(("column", "type"), rows)]
 
 
 def _comment_before(text: str, position: int) -> str:

@@ -1,7 +1,7 @@
 """What operators see: settings, metrics and commands."""
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import click
 import msgspec
@@ -33,16 +33,36 @@ def settings_page(manifests: Sequence[Manifest]) -> str:
 
 
 def _settings_table(struct: type[msgspec.Struct], prefix: str) -> str:
-    rows = []
-    for field in cast("shapes.StructType", shapes.type_info(struct)).fields:
-        kind, description = field.type, ""
-        if isinstance(kind, shapes.Metadata):
-            description = str((kind.extra_json_schema or {}).get("description", ""))
-            kind = kind.type
-        default = f"`{_spelled(field.default)}`" if field.default != "" else "empty"
-        name = f"`{prefix}{field.name.upper()}`"
-        rows.append((f"`{field.name}`", name, default, _kind(kind), description))
+    rows = [
+        (
+            f"`{setting.name}`",
+            f"`{setting.variable}`",
+            f"`{setting.default}`" if setting.default else "empty",
+            _kind(setting.kind),
+            setting.meaning,
+        )
+        for setting in settings_of(struct, prefix)
+    ]
     return table(("name", "variable", "default", "takes", "meaning"), rows)
+
+
+class Setting(NamedTuple):
+    name: str
+    variable: str
+    default: str
+    kind: shapes.Type
+    meaning: str
+
+
+def settings_of(struct: type[msgspec.Struct], prefix: str) -> Iterator[Setting]:
+    """Its fields, as somebody sets them."""
+    for field in cast("shapes.StructType", shapes.type_info(struct)).fields:
+        kind, meaning = field.type, ""
+        if isinstance(kind, shapes.Metadata):
+            meaning = str((kind.extra_json_schema or {}).get("description", ""))
+            kind = kind.type
+        variable = f"{prefix}{field.name.upper()}"
+        yield Setting(field.name, variable, _spelled(field.default), kind, meaning)
 
 
 def _spelled(value: object) -> str:

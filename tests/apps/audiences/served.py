@@ -125,10 +125,9 @@ class Served:
         """Until both views have everything that was accepted; waiting is not what is tested."""
         end = self.platform.follow.end("audiences.tags", 0)
         until = time.monotonic() + _SETTLED_SECONDS
-        while any(consumer.position < end for consumer in self.platform.consumers.values()):
-            assert time.monotonic() < until, [
-                consumer.status() for consumer in self.platform.consumers.values()
-            ]
+        cursors = [c.cursors[0] for c in self.platform.consumers.values()]
+        while any(cursor.position < end for cursor in cursors):
+            assert time.monotonic() < until, [cursor.status() for cursor in cursors]
             time.sleep(0.002)
 
     def metric(self, sample: str) -> float | None:

@@ -15,6 +15,7 @@ from penstock.apps.audiences.routes.debug import compare, first_difference
 from penstock.apps.audiences.settings import Settings
 from penstock.core.clock import SystemClock
 from penstock.core.edge import Received
+from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
 
 LINE_BYTES_MAX = 4_096
@@ -33,7 +34,7 @@ class Noting:
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
         raise AssertionError
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
+    async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         raise AssertionError
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:

@@ -13,18 +13,21 @@ from hypothesis import strategies as st
 
 from apps.audiences.tags import Tag, a_tag, encoded, instant, received
 from penstock.apps.audiences.events import TagRecorded
+from penstock.apps.audiences.events.spelling import spell
+from penstock.apps.audiences.events.times import parse_tag
 from penstock.apps.audiences.ingest import record_tag
 from penstock.apps.audiences.projections import (
     RETENTION_MINUTES,
+    TAGS,
     TagRow,
     aggregates,
-    codec,
     newest_tag,
     oldest_partition,
     profile_entries,
     profile_group,
     profiles,
     tag_rows,
+    within,
 )
 from penstock.apps.audiences.settings import Settings
 from penstock.core.errors import PenstockError
@@ -36,6 +39,7 @@ FIRST_OFFSET = 100
 ALWAYS = Settings(max_future_skew_hours=0.0)
 DAY_MS = 86_400_000
 START = 1_646_092_800_000
+codec = TAGS.codec()
 
 
 def event_of(tag: Tag) -> TagRecorded:
@@ -177,13 +181,13 @@ def test_au_111_the_newest_tag_and_the_horizon_are_reported_in_seconds() -> None
 # -- profiles ------------------------------------------------------------------------------------
 
 
-def by_group(entries: list[Entry]) -> dict[bytes, list[TagRecorded]]:
+def by_group(entries: list[Entry]) -> dict[bytes, list[bytes]]:
     """As the state gives them back: by group, in the order of the sort keys."""
     groups: dict[bytes, list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[entry.group].append(entry)
     return {
-        group: [codec.decode(entry.value) for entry in sorted(found, key=lambda e: e.sort)]
+        group: [entry.value for entry in sorted(found, key=lambda e: e.sort)]
         for group, found in groups.items()
     }
 
@@ -198,7 +202,8 @@ def test_au_46_entries_sort_newest_first_and_of_equal_times_the_later_accepted(
         for action in ("VIEW", "BUY"):
             mine = [event for event in events if (event.cookie, event.action) == (cookie, action)]
             expected = [
-                event for _, event in sorted(enumerate(mine), key=lambda p: (-p[1].time_ms, -p[0]))
+                spell(event)
+                for _, event in sorted(enumerate(mine), key=lambda p: (-p[1].time_ms, -p[0]))
             ]
             assert groups.get(profile_group(cookie, action), []) == expected
 
@@ -214,8 +219,32 @@ def test_au_46_the_order_holds_for_every_time_that_can_be_spelled(times: list[in
     entries = profile_entries(events, range(2**40, 2**40 + len(events)))
     assert len({entry.sort for entry in entries}) == len(entries)
     newest_first = sorted(entries, key=lambda entry: entry.sort)
-    found = [codec.decode(entry.value).time_ms for entry in newest_first]
-    assert found == sorted(times, reverse=True)
+    found = [parse_tag(msgspec.json.decode(entry.value)["time"])[0] for entry in newest_first]
+    spelled = [time - time % 1000 for time in times] if event.fraction_digits == 0 else times
+    assert found == sorted(spelled, reverse=True)
+
+
+@settings(deadline=None)
+@given(
+    events=streams,
+    start=st.sampled_from([-1, 0, 1, 59_999, RETENTION_MINUTES * 60_000]),
+    length=st.sampled_from([0, 1, 2, 60_000, RETENTION_MINUTES * 60_000 + 1]),
+)
+def test_au_44_a_range_takes_its_start_and_leaves_its_end(
+    events: list[TagRecorded], start: int, length: int
+) -> None:
+    start_ms = START + start
+    end_ms = start_ms + length
+    entries = sorted(profile_entries(events, offsets_of(events)), key=lambda e: e.sort)
+    expected = sorted(
+        (
+            (-event.time_ms, -offset, spell(event))
+            for event, offset in zip(events, offsets_of(events), strict=True)
+            if start_ms <= event.time_ms < end_ms
+        ),
+    )
+    found = within([(entry.sort, entry.value) for entry in entries], start_ms, end_ms)
+    assert found == [value for _, _, value in expected]
 
 
 @settings(deadline=None)

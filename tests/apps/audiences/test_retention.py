@@ -8,6 +8,7 @@ import pytest
 
 from apps.audiences.served import Served
 from apps.audiences.tags import a_tag, instant
+from penstock.core.projection.retention import expire
 
 MINUTE_MS = 60_000
 DAY_MS = 1_440 * MINUTE_MS
@@ -32,7 +33,12 @@ def counts(served: Served, start_ms: int, minutes: int = 1) -> list[str]:
 
 
 def skipped(served: Served) -> float:
-    return served.metric('penstock_projection_skipped_total{projection="audiences_tags"}') or 0
+    return (
+        served.metric(
+            'penstock_projection_skipped_total{partition="0",projection="audiences_tags"}'
+        )
+        or 0
+    )
 
 
 def test_au_84_a_range_behind_the_retention_is_answered_410(
@@ -61,8 +67,7 @@ def test_au_83_everything_of_the_last_day_stays_exact_to_the_minute(
     served.tag(a_tag(time=instant(noon + MINUTE_MS - 1)))
     served.settle()
     for consumer in served.platform.consumers.values():
-        assert served.platform.retention is not None
-        served.platform.retention.expire(consumer)
+        expire(consumer, served.platform.require_stores().tables)
     assert counts(served, oldest, 3) == ["120", "120", "0"]
     assert counts(served, noon) == ["1"]
 

@@ -168,7 +168,10 @@ def test_au_111_every_metric_an_operator_needs_is_there(served: Served) -> None:
             assert f"\n{sample} " in text
     for projection in ("audiences.profiles", "audiences_tags"):
         for metric in ("lag_seconds", "lag_records", "skipped_total"):
-            assert f'\npenstock_projection_{metric}{{projection="{projection}"}} ' in text
+            assert (
+                f'\npenstock_projection_{metric}{{partition="0",projection="{projection}"}} '
+                in text
+            )
     for sample in (
         "penstock_requests_in_flight",
         'penstock_requests_total{operation="audiences.aggregates",status="4xx"}',

@@ -1,15 +1,18 @@
 """Profiles and aggregates: two views of one accepted record (AU-26)."""
 
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from penstock.apps.audiences.events import TagRecorded
-from penstock.core.events import Codec
+from penstock.apps.audiences.events.spelling import spell
 from penstock.core.projection import Fold, Row, Rows, Table, Topic
 from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
-TAGS: Topic[TagRecorded] = Topic("audiences.tags", (TagRecorded,))
+TAGS: Topic[TagRecorded] = Topic(
+    "audiences.tags", (TagRecorded,), key=lambda event: event.cookie.encode()
+)
 PROFILE_DEPTH = 200
 """Newest tags of one cookie and action that a profile knows (AU-45)."""
 RETENTION_MINUTES = 1_440
@@ -18,8 +21,6 @@ RETENTION_MINUTES = 1_440
 _NEWEST_FIRST = struct.Struct(">QQ")
 _LAST = (1 << 63) - 1
 _PARTITION_MINUTES = 60
-
-codec = Codec(TAGS.events)
 
 
 class TagRow(Row, frozen=True, array_like=True, gc=False):
@@ -70,16 +71,27 @@ def profile_group(cookie: str, action: str) -> bytes:
 
 
 def profile_entries(events: Sequence[TagRecorded], offsets: Sequence[int]) -> list[Entry]:
-    """Newest first, of equal times the later accepted first (AU-46)."""
-    encode, order = codec.encode, _NEWEST_FIRST.pack
+    """Newest first, of equal times the later accepted first (AU-46).
+
+    The value is the tag as it will be answered: rendered once when it arrives, not at every look.
+    """
+    order = _NEWEST_FIRST.pack
     return [
         Entry(
             profile_group(event.cookie, event.action),
             order(_LAST - event.time_ms, _LAST - offset),
-            encode(event),
+            spell(event),
         )
         for event, offset in zip(events, offsets, strict=True)
     ]
+
+
+def within(newest_first: Sequence[tuple[bytes, bytes]], start_ms: int, end_ms: int) -> list[bytes]:
+    """The values of those with `start_ms <= time < end_ms`, of pairs of sort key and value."""
+    order = _NEWEST_FIRST.pack
+    low = bisect_left(newest_first, (order(_LAST - end_ms + 1, 0),))
+    high = bisect_left(newest_first, (order(_LAST - start_ms + 1, 0),), low)
+    return [value for _, value in newest_first[low:high]]
 
 
 def oldest_partition(newest_minute: int | None) -> int | None:

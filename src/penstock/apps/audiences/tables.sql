@@ -1,5 +1,9 @@
 -- One row per tag inside the retention. An aggregate reads at most ten minutes of one action, which
 -- lie together; an hour of logical time is a partition, so retention drops folders, not rows.
+-- On a cluster the tags of a minute meet on one host: what an aggregate adds up is a minute, so each
+-- host sends back one sum for each of its own, and a block goes to the one or two hosts of its
+-- minutes, not in splinters to all.
+-- shard by: cityHash64(minute)
 CREATE TABLE IF NOT EXISTS audiences_tags (
   log_offset  UInt64 CODEC(Delta, ZSTD),
   minute      Int64 CODEC(Delta, ZSTD),
@@ -12,6 +16,7 @@ CREATE TABLE IF NOT EXISTS audiences_tags (
 PARTITION BY intDiv(minute, 60)
 ORDER BY (minute, action, category_id, brand_id, origin)
 SETTINGS
-  non_replicated_deduplication_window = 1000,
+  -- The last block of each partition of the log, among those of all others since.
+  non_replicated_deduplication_window = 10000,
   fsync_after_insert = 1,
   fsync_part_directory = 1;

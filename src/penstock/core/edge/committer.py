@@ -1,4 +1,4 @@
-"""Between one event loop and the log: one submission under way, the next one gathering.
+"""Between one event loop and the log: one submission gathering, and as many under way as pay.
 
 A lone event goes at once. Under load, waiting a millisecond for company saves more than it costs:
 a sync, a wake-up of the log's thread and its way back are then shared by all that gathered. But
@@ -29,14 +29,15 @@ class _Group:
     __slots__ = ("appends", "plain", "settles", "size")
 
     def __init__(self) -> None:
-        self.plain: dict[str, list[bytes]] = {}
-        """Payloads that need no account of their own, by topic: one append for all of them."""
+        self.plain: dict[str, tuple[list[bytes], list[bytes]]] = {}
+        """Payloads that need no account of their own, and keys, by topic: one append for all."""
         self.appends: list[Append] = []
         self.settles: list[Settle] = []
         self.size = 0
 
     def submission(self) -> list[Append]:
-        return [Append(topic, payloads) for topic, payloads in self.plain.items()] + self.appends
+        plain = [Append(topic, payloads, keys) for topic, (payloads, keys) in self.plain.items()]
+        return plain + self.appends
 
 
 class Committer:
@@ -45,7 +46,8 @@ class Committer:
         self._loop = loop
         self._bytes_max = bytes_max
         self._group = _Group()
-        self._under_way = False
+        self._under_way = 0
+        self._scheduled = False
         self._last = 0
         self._timer: asyncio.TimerHandle | None = None
         self.clients = 0
@@ -57,6 +59,7 @@ class Committer:
         payloads: Sequence[bytes],
         settle: Settle,
         *,
+        keys: Sequence[bytes] = (),
         idempotency_key: str = "",
         rejected: int = 0,
     ) -> None:
@@ -68,18 +71,20 @@ class Committer:
             raise Overloaded("the log is behind; try again in a second")
         group.size = size
         if idempotency_key or rejected:
-            group.appends.append(Append(topic, payloads, b"", idempotency_key, rejected))
+            group.appends.append(Append(topic, payloads, keys, idempotency_key, rejected))
         elif topic in group.plain:
-            group.plain[topic].extend(payloads)
+            gathered = group.plain[topic]
+            gathered[0].extend(payloads)
+            gathered[1].extend(keys)
         else:
-            group.plain[topic] = list(payloads)
+            group.plain[topic] = (list(payloads), list(keys))
         settles = group.settles
         settles.append(settle)
         if self._timer is not None:
             if len(settles) * _COMPANY >= self.clients:
                 self._timer.cancel()
                 self._flush()
-        elif len(settles) == 1 and not self._under_way:
+        elif not self._scheduled and self._under_way < self._log.window:
             self._schedule()
 
     def _schedule(self) -> None:
@@ -88,13 +93,14 @@ class Committer:
         if self._last >= _BUSY_FROM and waiting * _COMPANY < self.clients:
             self._timer = self._loop.call_later(_GATHER_SECONDS, self._flush)
         else:
-            self._under_way = True
+            self._scheduled = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer = None
+        self._scheduled = False
         group, self._group = self._group, _Group()
-        self._under_way = True
+        self._under_way += 1
         self._last = len(group.settles)
         appends = group.submission()
         try:
@@ -111,8 +117,8 @@ class Committer:
             self._loop.call_soon_threadsafe(self._settle, settles, error)
 
     def _settle(self, settles: list[Settle], error: PenstockError | None) -> None:
-        self._under_way = False
-        if self._group.settles:
+        self._under_way -= 1
+        if self._group.settles and not self._scheduled and self._timer is None:
             self._schedule()
         for settle in settles:
             try:

@@ -48,6 +48,7 @@ class Endpoint:
 class IngestEndpoint(Endpoint):
     topic: str
     encode: Callable[[Event], bytes]
+    key: Callable[[Event], bytes]
     ingest: Ingesting
     respond_first: FailurePolicy | None = None
     """Answer before the events are durable, and what to do while the log takes nothing."""
@@ -146,13 +147,15 @@ class Desk:
             return False
         encode = endpoint.encode
         payloads = [encode(event) for event in reply.events]
+        keys = [endpoint.key(event) for event in reply.events] if self._log.keyed else ()
         if endpoint.respond_first is not None:
-            self._commit_behind(committer, self._log, endpoint, payloads, reply)
+            self._commit_behind(committer, self._log, endpoint, (payloads, keys), reply)
             return False
         committer.commit(
             endpoint.topic,
             payloads,
             settle,
+            keys=keys,
             idempotency_key=reply.idempotency_key,
             rejected=reply.rejected,
         )
@@ -163,10 +166,11 @@ class Desk:
         committer: Committer,
         log: Log,
         endpoint: IngestEndpoint,
-        payloads: Sequence[bytes],
+        records: tuple[Sequence[bytes], Sequence[bytes]],
         reply: Reply,
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
+        payloads, keys = records
         failure = log.failure()
         if failure:
             # The log tries again, and forgets the failure, when it writes this down.
@@ -177,6 +181,7 @@ class Desk:
                     endpoint.topic,
                     payloads,
                     partial(self._settle_behind, endpoint, len(payloads)),
+                    keys=keys,
                     idempotency_key=reply.idempotency_key,
                     rejected=reply.rejected,
                 )

@@ -6,8 +6,9 @@ process after that, `read` returns them, once, at the offsets of the receipt, in
 ever. What was not acknowledged may be there or not. A block that the disk damaged afterwards is
 found by its checksum and reported as `Damage` with its offsets, never skipped in silence.
 
-Records of one topic partition have offsets 0, 1, 2, …; the order of offsets is the order of
-acceptance. The embedded engine has one partition per topic.
+Records of one topic partition have ascending offsets, 0, 1, 2, … on the embedded engine; the order
+of offsets is the order of acceptance. The embedded engine has one partition per topic; on others
+the key of a record chooses its partition.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +22,8 @@ class Append(NamedTuple):
 
     topic: str
     payloads: Sequence[bytes]
-    key: bytes = b""
-    """Records of one key keep their order, on every engine."""
+    keys: Sequence[bytes] = ()
+    """One for each payload, or none: records of one key keep their order, on every engine."""
     idempotency_key: str = ""
     """A repeat within the window stores nothing and gets `DUPLICATE`; empty: no such check."""
     rejected: int = 0
@@ -30,12 +31,15 @@ class Append(NamedTuple):
 
 
 class Receipt(NamedTuple):
+    """Where the first of the append's records is; a negative number where that is not known."""
+
     partition: int
     first: int
-    """Offset of the first of the append's records; -1 for a duplicate."""
 
 
 DUPLICATE = Receipt(partition=-1, first=-1)
+SPOOLED = Receipt(partition=-2, first=-2)
+"""Safe on this machine's disk, and on its way to the brokers."""
 
 Done = Callable[[Sequence[Receipt] | PenstockError], None]
 """Called once per submission, on a thread of the log; it must not block."""
@@ -82,12 +86,38 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+class Share(Protocol):
+    """One process's part of a topic, among all processes that work for the same group."""
+
+    def commit(self, partition: int, following: int) -> None:
+        """Note for the log's own tools that everything before this offset is in its store.
+
+        The store's position is the one that counts; this never blocks and never fails.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the group; the others take over. `changed` is not called any more."""
+        ...
+
+
 class Follow(Protocol):
     """The reading half: all that a projection needs."""
 
-    @property
-    def identity(self) -> str:
-        """Names this very log; offsets mean nothing in another one."""
+    def identity(self, topic: str) -> str:
+        """Names this very topic of this very log; offsets mean nothing in another one."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """They are numbered from 0; it never changes while a process runs."""
+        ...
+
+    def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
+        """Join a group: `changed` is told which partitions are this process's, at every change.
+
+        It is called on a thread of the log, or within this very call, and may block until the work
+        on partitions that are going away has ended: nobody else gets them before it returns.
+        """
         ...
 
     def reader(self) -> Reader: ...
@@ -106,12 +136,49 @@ class Follow(Protocol):
 
     def ledger(self, topic: str, since_minute: int) -> list[Minute]: ...
 
+    def failure(self) -> str:
+        """Why nothing can be made durable just now, or, for one that only reads, why nothing new
+        can be read; empty when all is well.
+        """
+        ...
+
     def bytes_on_disk(self) -> int: ...
 
     def close(self) -> None: ...
 
 
+RECORD_BITS = 48
+
+
+def record_number(partition: int, offset: int) -> int:
+    """One number for a record within its topic; on one partition's records it is their order."""
+    return partition << RECORD_BITS | offset
+
+
+def record_place(number: int) -> tuple[int, int]:
+    """Partition and offset of a record number."""
+    return number >> RECORD_BITS, number & (1 << RECORD_BITS) - 1
+
+
+class Whole:
+    """The share of one who is alone with its log."""
+
+    def __init__(self, partitions: int, changed: Callable[[frozenset[int]], None]) -> None:
+        changed(frozenset(range(partitions)))
+
+    def commit(self, partition: int, following: int) -> None:
+        """An embedded log has no tools of its own."""
+
+    def close(self) -> None:
+        """There is nobody to take over."""
+
+
 class Log(Follow, Protocol):
+    @property
+    def keyed(self) -> bool:
+        """Whether keys matter to this engine; if not, nobody need work them out."""
+        ...
+
     def submit(self, appends: Sequence[Append], done: Done) -> None:
         """Add the appends, in this order, and tell `done`; never blocks on the disk.
 
@@ -124,11 +191,21 @@ class Log(Follow, Protocol):
         """Account for events that were refused before they could become an append."""
         ...
 
-    def failure(self) -> str:
-        """Why nothing can be made durable just now; empty when all is well."""
-        ...
-
     @property
     def commits(self) -> int:
         """Group commits since the start."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """How many submissions at once pay: one where each is a sync of this disk, and the next
+        gathers meanwhile; many where each is a round trip to brokers.
+        """
+        ...
+
+    @property
+    def spooled(self) -> int:
+        """Records that were acknowledged and are on this machine's disk only, for the brokers were
+        away; 0 where the log is on this disk.
+        """
         ...

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from penstock.core.errors import Misconfigured
-from penstock.core.log import Minute
+from penstock.core.log import Minute, Share, Whole
 from penstock.core.log.sqlite_file import SqliteReader, size_on_disk
 
 _POLL_SECONDS = 0.01
@@ -25,12 +25,24 @@ class SqliteFollower:
             )
         self._path = path
         self._reader = SqliteReader(path)
-        self.identity = self._reader.identity()
+        self._identity = self._reader.identity()
         self._ends: dict[str, int] = {}
         self._listeners: dict[str, list[Callable[[], None]]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="penstock-follow", daemon=True)
         self._thread.start()
+
+    def identity(self, topic: str) -> str:
+        del topic
+        return self._identity
+
+    def partitions(self, topic: str) -> int:
+        del topic
+        return 1
+
+    def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
+        del group
+        return Whole(self.partitions(topic), changed)
 
     def reader(self) -> SqliteReader:
         return SqliteReader(self._path)
@@ -52,6 +64,9 @@ class SqliteFollower:
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
         with closing(self.reader()) as reader:
             return reader.ledger(topic, since_minute)
+
+    def failure(self) -> str:
+        return ""
 
     def bytes_on_disk(self) -> int:
         return size_on_disk(self._path)

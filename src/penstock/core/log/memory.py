@@ -6,12 +6,16 @@ from uuid import uuid4
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
-from penstock.core.log import DUPLICATE, Append, Batch, Done, Minute, Receipt
+from penstock.core.log import DUPLICATE, Append, Batch, Done, Minute, Receipt, Share, Whole
 
 
 class MemoryLog:
+    keyed = False
+    spooled = 0
+    window = 1
+
     def __init__(self, clock: Clock, *, idempotency_hours: float = 24.0) -> None:
-        self.identity = str(uuid4())
+        self._identity = str(uuid4())
         self.commits = 0
         self.failing = ""
         """Set by a test: every submission fails with this reason."""
@@ -43,6 +47,18 @@ class MemoryLog:
 
     def failure(self) -> str:
         return self.failing
+
+    def identity(self, topic: str) -> str:
+        del topic
+        return self._identity
+
+    def partitions(self, topic: str) -> int:
+        del topic
+        return 1
+
+    def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
+        del group
+        return Whole(self.partitions(topic), changed)
 
     def reader(self) -> "MemoryLog":
         return self

@@ -18,8 +18,9 @@ import apsw
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
-from penstock.core.log import Append, Done, Minute, Receipt
+from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction, size_on_disk
+from penstock.core.settings import Settings
 
 _DISK_CHECK_SECONDS = 0.5
 _TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
@@ -30,6 +31,15 @@ class Limits(NamedTuple):
     queue_bytes_max: int = 134_217_728
     disk_free_bytes_min: int = 0
     idempotency_hours: float = 24.0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        return cls(
+            settings.queue_records_max,
+            settings.queue_bytes_max,
+            settings.disk_free_bytes_min,
+            settings.idempotency_hours,
+        )
 
 
 class _Submission(NamedTuple):
@@ -42,13 +52,16 @@ class _Submission(NamedTuple):
 class SqliteLog:
     """Opens the file for writing; there is one such object per file."""
 
+    keyed = False
+    spooled = 0
+    window = 1
+
     def __init__(self, path: Path, clock: Clock, limits: Limits, *, vfs: str = "") -> None:
         """Raise `Misconfigured` when the folder or the file cannot be used."""
         self._path = path
         self._clock = clock
         self._limits = limits
         self._file = SqliteFile(path, vfs=vfs, writable=True)
-        self.identity = self._file.identity
         self.commits = 0
         self._queue: queue.SimpleQueue[_Submission | threading.Event | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -125,7 +138,6 @@ class SqliteLog:
         with self._lock:
             self._rejected = {}
         self._file.clear()
-        self.identity = self._file.identity
 
     def _settle(self, group: list[_Submission]) -> None:
         outcome = self._commit(group)
@@ -203,6 +215,18 @@ class SqliteLog:
         )
 
     # -- reading ------------------------------------------------------------------------------
+
+    def identity(self, topic: str) -> str:
+        del topic
+        return self._file.identity
+
+    def partitions(self, topic: str) -> int:
+        del topic
+        return 1
+
+    def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
+        del group
+        return Whole(self.partitions(topic), changed)
 
     def reader(self) -> SqliteReader:
         return SqliteReader(self._path, vfs=self._file.vfs)

@@ -231,6 +231,10 @@ class SqliteFile:
         run(f"{_FOLD_OLD_MINUTES} {_ADD_UP}", old)
         run("DELETE FROM ledger WHERE minute > 0 AND minute < ?", old)
 
+    def account(self, topic: str, line: Minute) -> None:
+        """Add to the ledger what is not written here, within a transaction of the caller's."""
+        self._connection.execute(_LEDGER, (line.minute, self._topics[topic], *line[1:]))
+
     def clear(self) -> None:
         with self._connection:
             for topic_id in self._topics.values():

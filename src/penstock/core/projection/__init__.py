@@ -24,7 +24,9 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Base of rows: fields are the table's columns, in their order."""
 
     log_offset: int
-    """The record this row comes from, so that every number can be explained."""
+    """Number of the record this row comes from, so that every number can be explained: its
+    partition in the upper 16 bits, its offset in the lower 48.
+    """
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Topic(Generic[E]):
 
     name: str
     events: tuple[type[E], ...]
+    key: Callable[[E], bytes] = field(default=lambda _: b"")
+    """Events of one key are projected in the order of their acceptance, on every engine. Pure."""
 
     def codec(self) -> Codec[E]:
         return Codec(self.events)
@@ -54,7 +58,10 @@ class Table(Generic[E]):
     topic: Topic[E]
     row: type[Row]
     rows: Callable[[Sequence[E], Sequence[int], Any], Rows]
-    """Events, their offsets, and what the call before carried over → rows. Pure."""
+    """Events, their record numbers, and what the call before carried over → rows. Pure.
+
+    Each partition of the log has a carry of its own.
+    """
     carry: Any = None
     """What the first call gets: a value MessagePack can hold. It is saved with every block."""
     flush: Flush
@@ -75,7 +82,7 @@ class Fold(Generic[E]):
     space: str
     topic: Topic[E]
     entries: Callable[[Sequence[E], Sequence[int]], Sequence[Entry]]
-    """Events and their offsets → one entry each. Pure."""
+    """Events and their record numbers → one entry each. Pure."""
     keep: int = 0
     """Entries of a group that matter, from the first; 0: all. The rest is trimmed in passing."""
     flush: Flush

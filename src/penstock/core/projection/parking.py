@@ -1,5 +1,7 @@
 """Records that a projection cannot take: kept with their reason, never dropped on the quiet."""
 
+from collections import Counter
+
 import msgspec
 
 from penstock.core.errors import NotFound, PenstockError
@@ -73,9 +75,12 @@ class Parking:
             SPACE, letter.projection.encode(), _sort(letter.partition, letter.offset)
         )
 
-    def count(self, projection: str) -> int:
+    def by_partition(self, projection: str) -> Counter[int]:
         """Records, not letters: a damaged range counts for all that was in it."""
-        return sum(letter.records for letter in self.letters(projection, limit=1 << 62))
+        counted: Counter[int] = Counter()
+        for letter in self.letters(projection, limit=1 << 62):
+            counted[letter.partition] += letter.records
+        return counted
 
 
 def damaged(projection: str, topic: str, partition: int, damage: Damage, at_ms: int) -> DeadLetter:

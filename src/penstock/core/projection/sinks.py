@@ -9,10 +9,10 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured
-from penstock.core.events import Event, Undecodable
-from penstock.core.log import Batch
-from penstock.core.projection import Fold, Projection, Row, Rows, Table
+from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.events import Codec, Event, Undecodable
+from penstock.core.log import Batch, record_number, record_place
+from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
 from penstock.core.projection.parking import DeadLetter, Parking, damaged
 from penstock.core.state import Entry, Position, State, Trim
 from penstock.core.warehouse import BadRows, Block, Warehouse
@@ -28,10 +28,20 @@ T = TypeVar("T")
 class Stores(NamedTuple):
     """What sinks write to."""
 
-    warehouse: Warehouse
+    warehouse: Warehouse | None
+    """None in a process that carries no tables and answers no queries."""
     state: State
     parking: Parking
     clock: Clock
+    codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
+    """What the records of a topic are read with."""
+
+    @property
+    def tables(self) -> Warehouse:
+        """Raise `NotReady` in a process without a warehouse."""
+        if self.warehouse is None:
+            raise NotReady("this process has no warehouse; ask one with the role api")
+        return self.warehouse
 
 
 class Outcome(NamedTuple):
@@ -48,7 +58,13 @@ class Resume(NamedTuple):
 
 
 class Sink(Protocol):
-    def resume(self, log: str, partition: int) -> Resume: ...
+    def resume(self, log: str, partition: int) -> Resume:
+        """Forget what was in hand of this partition and go by the store."""
+        ...
+
+    def position(self, partition: int) -> int:
+        """How far the store has come, whoever filled it; 0 for none. For any thread."""
+        ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         """Blocks. Idempotent for the same batch. `Unavailable` and `NotReady` are to be retried."""
@@ -71,10 +87,10 @@ class _Decoding(Generic[T]):
     def __init__(self, projection: Projection, stores: Stores) -> None:
         self._projection = projection
         self._stores = stores
-        self._codec = projection.topic.codec()
+        self._codec = stores.codec(projection.topic)
 
     def events(self, partition: int, batch: Batch) -> tuple[list[Event], Sequence[int], int]:
-        """Events, their offsets, and how many records were parked."""
+        """Events, their record numbers, and how many records were parked."""
         name, topic = self._projection.name, self._projection.topic.name
         parked = 0
         for damage in batch.damages:
@@ -83,19 +99,20 @@ class _Decoding(Generic[T]):
             parked += letter.records
         decode = self._codec.decode
         try:
-            return [decode(payload) for payload in batch.payloads], batch.offsets, parked
+            events = [decode(payload) for payload in batch.payloads]
+            return events, _numbers(partition, batch.offsets), parked
         except Undecodable:
             pass
-        events: list[Event] = []
-        offsets: list[int] = []
+        events = []
+        numbers: list[int] = []
         for offset, payload in zip(batch.offsets, batch.payloads, strict=True):
             try:
                 events.append(decode(payload))
-                offsets.append(offset)
+                numbers.append(record_number(partition, offset))
             except Undecodable as error:
                 self.park(partition, offset, payload, "undecodable", error)
                 parked += 1
-        return events, offsets, parked
+        return events, numbers, parked
 
     def event(self, payload: bytes) -> Event:
         event: Event = self._codec.decode(payload)
@@ -123,17 +140,18 @@ class _Decoding(Generic[T]):
         self,
         partition: int,
         events: Sequence[Event],
-        offsets: Sequence[int],
+        numbers: Sequence[int],
         batch: Batch,
         project: Callable[[Event, int], None],
     ) -> int:
         """Project one by one; park those whose projection raises. Returns how many."""
         parked = 0
         payloads = dict(zip(batch.offsets, batch.payloads, strict=True))
-        for event, offset in zip(events, offsets, strict=True):
+        for event, number in zip(events, numbers, strict=True):
             try:
-                project(event, offset)
+                project(event, number)
             except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
+                _, offset = record_place(number)
                 self.park(partition, offset, payloads[offset], "rows", error)
                 parked += 1
         return parked
@@ -143,58 +161,77 @@ class TableSink:
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
         self._table = table
         self._into = into or table.table
-        self._stores = stores
+        self._warehouse = stores.tables
         self._decoding: _Decoding[Any] = _Decoding(replace(table, table=self._into), stores)
-        self.carry = table.carry
+        self._planned: dict[int, Block | None] = {}
+        self._carries: dict[int, Any] = {}
+
+    @property
+    def carries(self) -> list[Any]:
+        """What each partition of this process has come to know; see `Table.carry`."""
+        return list(self._carries.copy().values())
 
     def resume(self, log: str, partition: int) -> Resume:
-        planned = self._stores.warehouse.planned(self._into, partition)
+        planned = self._warehouse.planned(self._into, partition)
+        self._planned[partition] = planned
         if planned is None:
-            self.carry = self._table.carry
+            self._carries[partition] = self._table.carry
             return Resume(0)
         if planned.log != log:
             raise Misconfigured(_other_log(self._into, "table"))
-        self.carry = _unpack(planned.carry)
+        self._carries[partition] = _unpack(planned.carry)
         return Resume(planned.first, again=planned.next)
 
+    def position(self, partition: int) -> int:
+        planned = self._warehouse.planned(self._into, partition)
+        return 0 if planned is None else planned.next
+
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        events, offsets, parked = self._decoding.events(partition, batch)
-        rows, poison = self._rows(partition, events, offsets, batch)
-        block = Block(log, batch.first, batch.next, _pack(self.carry))
-        self._stores.warehouse.plan(self._into, partition, block)
+        events, numbers, parked = self._decoding.events(partition, batch)
+        carry = self._carries.get(partition, self._table.carry)
+        rows, poison = self._rows(partition, events, numbers, batch, carry)
+        block = Block(log, batch.first, batch.next, _pack(carry))
+        self._warehouse.plan(self._into, partition, self._planned.get(partition), block)
+        self._planned[partition] = block
         refused = self._insert(partition, block, rows.rows, batch) if rows.rows else 0
-        self.carry = rows.carry
+        self._carries[partition] = rows.carry
         parked += poison + refused
         return Outcome(len(rows.rows) - refused, rows.skipped, parked)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         event = self._decoding.event(letter.payload)
-        rows = self._table.rows([event], [letter.offset], self._table.carry).rows
+        number = record_number(letter.partition, letter.offset)
+        rows = self._table.rows([event], [number], self._table.carry).rows
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
-        self._stores.warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+        self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
     def _rows(
-        self, partition: int, events: Sequence[Event], offsets: Sequence[int], batch: Batch
+        self,
+        partition: int,
+        events: Sequence[Event],
+        numbers: Sequence[int],
+        batch: Batch,
+        carry: Any,
     ) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
-            return self._table.rows(events, offsets, self.carry), 0
+            return self._table.rows(events, numbers, carry), 0
         rows: list[Row] = []
-        carry, skipped = self.carry, 0
+        skipped = 0
 
-        def project(event: Event, offset: int) -> None:
+        def project(event: Event, number: int) -> None:
             nonlocal carry, skipped
-            one = self._table.rows([event], [offset], carry)
+            one = self._table.rows([event], [number], carry)
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
-        parked = self._decoding.isolate(partition, events, offsets, batch, project)
+        parked = self._decoding.isolate(partition, events, numbers, batch, project)
         return Rows(rows, carry, skipped), parked
 
     def _insert(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
         """Insert; when the engine refuses the rows, halve until the refused one stands alone."""
         token = f"{block.log}:{partition}:{block.first}-{block.next}"
         try:
-            self._stores.warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
         except BadRows as error:
             return self._bisect(
                 partition, token, rows, span=(0, len(rows)), batch=batch, error=error
@@ -213,7 +250,7 @@ class TableSink:
     ) -> int:
         low, high = span
         if high - low == 1:
-            offset = rows[low].log_offset
+            _, offset = record_place(rows[low].log_offset)
             payload = dict(zip(batch.offsets, batch.payloads, strict=True)).get(offset, b"")
             self._decoding.park(partition, offset, payload, "refused", error)
             return 1
@@ -223,7 +260,7 @@ class TableSink:
             chunk = rows[part[0] : part[1]]
             name = f"{token}/{part[0]}-{part[1]}"
             try:
-                self._stores.warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+                self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
             except BadRows as again:
                 refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused
@@ -236,39 +273,49 @@ class FoldSink:
         self._stores = stores
         self._decoding: _Decoding[Any] = _Decoding(replace(fold, space=self._into), stores)
         self._added: Counter[bytes] = Counter()
+        self._positions: dict[int, Position | None] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
         position = self._stores.state.position(self._into, partition)
+        self._positions[partition] = position
         if position is None:
             return Resume(0)
         if position.log != log:
             raise Misconfigured(_other_log(self._into, "space"))
         return Resume(position.next)
 
+    def position(self, partition: int) -> int:
+        position = self._stores.state.position(self._into, partition)
+        return 0 if position is None else position.next
+
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        events, offsets, parked = self._decoding.events(partition, batch)
+        events, numbers, parked = self._decoding.events(partition, batch)
         try:
-            entries = self._fold.entries(events, offsets)
+            entries = self._fold.entries(events, numbers)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
-                partition, events, offsets, batch,
-                lambda event, offset: found.extend(self._fold.entries([event], [offset])),
+                partition, events, numbers, batch,
+                lambda event, number: found.extend(self._fold.entries([event], [number])),
             )  # fmt: skip
             entries = found
+        position = Position(log, batch.next)
         self._stores.state.apply(
             self._into,
             entries,
             partition=partition,
-            position=Position(log, batch.next),
+            was=self._positions.get(partition),
+            position=position,
             trims=self._trims(entries) if self._fold.keep else (),
         )
+        self._positions[partition] = position
         return Outcome(len(entries), 0, parked)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
         event = self._decoding.event(letter.payload)
-        for entry in self._fold.entries([event], [letter.offset]):
+        number = record_number(letter.partition, letter.offset)
+        for entry in self._fold.entries([event], [number]):
             self._stores.state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
@@ -287,6 +334,12 @@ class FoldSink:
             if len(self._added) > _TRACKED_GROUPS_MAX:
                 self._added.clear()
         return [Trim(group, keep) for group in full]
+
+
+def _numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
+    if partition == 0:
+        return offsets
+    return [record_number(partition, offset) for offset in offsets]
 
 
 def _other_log(name: str, kind: str) -> str:

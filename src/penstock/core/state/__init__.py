@@ -14,10 +14,14 @@ from typing import NamedTuple, Protocol
 
 class Entry(NamedTuple):
     group: bytes
-    """1 to 65,535 bytes of any value."""
+    """1 to 65,534 bytes of any value."""
     sort: bytes
     """Orders the entries of a group, ascending; empty for a plain value."""
     value: bytes
+
+
+History = list[tuple[bytes, bytes]]
+"""Sort keys and values of one group's entries, in order."""
 
 
 class Position(NamedTuple):
@@ -47,17 +51,19 @@ class State(Protocol):
         entries: Iterable[Entry],
         *,
         partition: int,
+        was: Position | None,
         position: Position,
         trims: Sequence[Trim] = (),
     ) -> None:
-        """Write entries and position, atomically; trims may follow later. Idempotent.
+        """Write entries and position, atomically; trims may follow later.
 
-        Blocks for microseconds to milliseconds. Raise `NotReady` when the store cannot write.
+        Blocks for microseconds to milliseconds. Raise `Moved` and change nothing when the stored
+        position is not `was`, and `NotReady` when the store cannot write.
         """
         ...
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
-        """Values of each group's first `limit` entries, in the order of their sort keys."""
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        """Each group's first `limit` entries, in the order of their sort keys."""
         ...
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:

@@ -7,15 +7,17 @@ write back; in a log-structured tree it is a sequential write (docs/decisions/00
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 import rocksdict
-from rocksdict import Options, Rdict, RdictIter, WriteBatch, WriteOptions
+from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
-from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.state import Entry, Position, Trim
+from penstock.core.errors import Misconfigured, Moved, NotReady
+from penstock.core.state import Entry, History, Position, Trim
 
 _BLOCK_CACHE_BYTES = 64 << 20
 _WRITE_BUFFER_BYTES = 16 << 20
@@ -60,9 +62,12 @@ class RocksState:
         entries: Iterable[Entry],
         *,
         partition: int,
+        was: Position | None,
         position: Position,
         trims: Sequence[Trim] = (),
     ) -> None:
+        if (found := self.position(space, partition)) != was:
+            raise Moved(f"{space} is at {found} in partition {partition}, not at {was}")
         family = self._family(space, create=True)
         name = self._active(space)
         handle = self._db.get_column_family_handle(name)
@@ -75,12 +80,11 @@ class RocksState:
         for trim in trims:
             self._trim(family, trim)
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[list[bytes]]:
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         family = self._family(space)
         if family is None:
             return [[] for _ in groups]
-        iterator = family.iter()  # dearer than what it then finds: one serves all groups
-        return [[value for _, value in _scan(iterator, group, limit)] for group in groups]
+        return [_history(family, group, limit) for group in groups]
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         family = self._family(space)
@@ -181,11 +185,10 @@ class RocksState:
     def _trim(self, family: Rdict | None, trim: Trim) -> None:
         if family is None:
             return
-        beyond = _scan(family.iter(), trim.group, trim.keep + 1)[trim.keep :]
+        beyond = _history(family, trim.group, trim.keep + 1)[trim.keep :]
         if beyond:
             prefix = _prefix(trim.group)
-            behind = (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
-            family.delete_range(beyond[0][0], behind)
+            family.delete_range(prefix + beyond[0][0], _behind(prefix))
 
     def _write(self, batch: WriteBatch, *, synced: bool = False) -> None:
         options = WriteOptions()
@@ -226,17 +229,18 @@ def _prefix(group: bytes) -> bytes:
     return _LENGTH.pack(len(group)) + group
 
 
-def _scan(iterator: RdictIter, group: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+def _behind(prefix: bytes) -> bytes:
+    """The first key after all that start with the prefix; no length is 0xFFFF."""
+    return (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
+
+
+def _history(family: Rdict, group: bytes, limit: int) -> History:
     prefix = _prefix(group)
-    found: list[tuple[bytes, bytes]] = []
-    iterator.seek(prefix)
-    while len(found) < limit and iterator.valid():
-        key = iterator.key()
-        if not key.startswith(prefix):
-            break
-        found.append((key, iterator.value()))
-        iterator.next()
-    return found
+    start = len(prefix)
+    bounds = ReadOptions()
+    bounds.set_iterate_upper_bound(_behind(prefix))  # it need not look at the next group at all
+    found: Iterable[tuple[Any, Any]] = family.items(from_key=prefix, read_opt=bounds)
+    return [(key[start:], value) for key, value in islice(found, limit)]
 
 
 def _position_key(family: str, partition: int) -> bytes:

@@ -1,8 +1,9 @@
 """The warehouse: ClickHouse SQL over tables that only projections fill.
 
-One code path for the embedded engine (`chdb:///folder`) and a server (`clickhouse://…`): both are a
-client of clickhouse-connect. A block of rows goes in under a token; the same token a second time is
-recognised by the engine and changes nothing, so a block whose fate is unknown is simply sent again.
+One code path for the embedded engine (`chdb:///folder`) and a server or cluster (`clickhouse://…`):
+both are a client of clickhouse-connect. A block of rows goes in under a token; the same token a
+second time is recognised by the engine and changes nothing, so a block whose fate is unknown is
+simply sent again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,9 +58,12 @@ class Warehouse(Protocol):
         """Run the `CREATE … IF NOT EXISTS` statements of an application."""
         ...
 
-    def plan(self, table: str, partition: int, block: Block) -> None:
+    def plan(self, table: str, partition: int, was: Block | None, block: Block) -> None:
         """Remember that this block is about to go in. Belongs to the table's very contents: it
         moves with them in `exchange` and is gone with them in `drop`.
+
+        Raise `Moved` and plan nothing when the block planned last is not `was`: another process
+        has taken the partition over.
         """
         ...
 
@@ -71,6 +75,10 @@ class Warehouse(Protocol):
 
     def exchange(self, shadow: str, table: str) -> None:
         """Let `table` be what `shadow` is, atomically, and drop what it was."""
+        ...
+
+    def expire(self, table: str, bound: int) -> int:
+        """Drop the partitions with a lower number, at most a thousand; how many there were."""
         ...
 
     def bytes_on_disk(self) -> int: ...

@@ -1,96 +1,61 @@
 """ClickHouse through clickhouse-connect, embedded or as a server."""
 
+import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import clickhouse_connect
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.summary import QuerySummary
 
-from penstock.core.errors import Misconfigured
-from penstock.core.settings import Settings, redacted
-from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value
+from penstock.core.settings import Settings
+from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
+from penstock.core.warehouse.engine import FAILURES, Engine, embedded
+from penstock.core.warehouse.plans import Plans, declaration
 
-_DATABASE = "penstock"
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _DATA_ERRORS = frozenset({6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 85, 117, 131, 321, 349, 469, 691})
 """ClickHouse error codes that speak of the rows; every other one may pass."""
 
-_STEADY = {
-    # A query's third run would otherwise stop for 60 to 100 ms to be compiled (chDB 26.9).
-    "compile_expressions": 0,
-    "compile_aggregate_expressions": 0,
-    "compile_sort_description": 0,
-}
-_INSERT = {
-    # Without it a repeated block is counted again in a materialised view.
-    "deduplicate_blocks_in_dependent_materialized_views": 1,
-    "insert_deduplicate": 1,
-    "input_format_parallel_parsing": 0,
-}
-_PLANS = f"""
-CREATE TABLE IF NOT EXISTS {_DATABASE}.penstock_blocks (
-  contents String, partition UInt32, log String, first UInt64, next UInt64, carry String,
-  planned_at DateTime64(6) DEFAULT now64(6)
-) ENGINE = ReplacingMergeTree(next) ORDER BY (contents, partition)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
-"""
-
 
 class ClickHouse:
     def __init__(self, settings: Settings) -> None:
-        """Raise `Misconfigured` when the engine cannot be opened."""
-        self._url = settings.warehouse_url
-        self._folder: Path | None = None
-        parts = urlsplit(self._url)
-        if parts.scheme == "chdb":
-            self._folder = Path(parts.path)
-            self._folder.mkdir(parents=True, exist_ok=True)
+        """Raise `Misconfigured` when the engine cannot be opened, or the server not be used."""
+        alone = urlsplit(settings.warehouse_url).scheme == "chdb"
+        self._engine: Engine = embedded(settings) if alone else server.connect(settings)
+        self._client = self._engine.client
+        self._layout = self._engine.layout
         self._identities: dict[str, str] = {}
-        self._limits = {
-            **_STEADY,
-            "max_execution_time": settings.query_seconds_max,
-            "max_memory_usage": settings.query_memory_bytes_max,
-        }
+        self._short: set[str] = set()
+        """Tokens of blocks of which a server counted too few rows."""
+        self._plans = Plans(
+            self.query, self._insert_plan, alone=alone, replicated=self._layout.replicated
+        )
         try:
-            self._client: Client = clickhouse_connect.get_client(dsn=self._url)
-            self._client.command(f"CREATE DATABASE IF NOT EXISTS {_DATABASE} ENGINE = Atomic")
-            self._client.database = _DATABASE
-            self._client.command(_PLANS)
-        except (ClickHouseError, OSError, RuntimeError) as error:
-            raise Misconfigured(
-                f"opening the warehouse {redacted(self._url)}: {_first_line(error)}; if its folder "
-                "is damaged, remove it: it is rebuilt from the log"
-            ) from error
+            self._create(self._layout.create_everywhere(declaration(alone=alone)))
+        except BaseException:
+            self.close()
+            raise
 
     def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
-        try:
-            result = self._client.query(sql, parameters=dict(parameters), settings=self._limits)
-        except (ClickHouseError, OSError, RuntimeError) as error:
-            raise Unavailable(f"querying the warehouse: {_first_line(error)}") from error
-        return [tuple(row) for row in result.result_rows]
+        return self._query(sql, parameters, self._engine.asking)
 
     def command(self, sql: str) -> None:
-        try:
-            self._client.command(sql)
-        except (ClickHouseError, OSError, RuntimeError) as error:
-            raise Unavailable(f"changing the warehouse: {_first_line(error)}") from error
+        self._command(sql, self._engine.altering)
 
     def insert(self, table: str, rows: bytes, count: int, token: str) -> None:
-        settings: dict[str, Any] = {**_INSERT, "insert_deduplication_token": token}
+        settings = {**self._engine.inserting, "insert_deduplication_token": token}
         try:
-            summary = self._client.raw_insert(
-                table, insert_block=rows, fmt="JSONCompactEachRow", settings=settings
-            )
-        except (ClickHouseError, OSError, RuntimeError) as error:
+            summary = self._send(table, rows, settings)
+        except FAILURES as error:
             kind = BadRows if getattr(error, "code", None) in _DATA_ERRORS else Unavailable
-            raise kind(f"inserting into {table}: {_first_line(error)}") from error
-        if summary.written_rows != count:
-            raise Unavailable(
-                f"inserting into {table}: {summary.written_rows} of {count} rows were written"
-            )
+            raise kind(f"inserting into {table}: {server.reason(error)}") from error
+        counted = _counted(summary)
+        if counted != count and not self._counts_otherwise(token, short=counted < count):
+            raise Unavailable(f"inserting into {table}: {counted} of {count} rows were written")
 
     def columns(self, table: str) -> list[str]:
         rows = self.query(
@@ -102,38 +67,141 @@ class ClickHouse:
 
     def create(self, statements: Sequence[str]) -> None:
         for statement in statements:
-            self.command(statement)
+            self._create(self._layout.create(statement))
 
-    def plan(self, table: str, partition: int, block: Block) -> None:
-        values = (
-            f"'{self._contents(table)}', {partition}, '{block.log}', {block.first}, {block.next}, "
-            f"'{block.carry.hex()}'"
-        )
-        self.command(
-            "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry) "
-            f"VALUES ({values})"
-        )
+    def plan(self, table: str, partition: int, was: Block | None, block: Block) -> None:
+        self._plans.add(self._contents(table), partition, was, block)
 
     def planned(self, table: str, partition: int) -> Block | None:
-        rows = self.query(
-            "SELECT log, first, next, carry FROM penstock_blocks WHERE contents = "
-            "{contents:String} AND partition = {partition:UInt32} "
-            "ORDER BY next DESC LIMIT 1",  # not by time: the clock may have stepped back
-            {"contents": self._contents(table), "partition": partition},
-        )
-        if not rows:
-            return None
-        log, first, following, carry = rows[0]
-        return Block(str(log), int(str(first)), int(str(following)), bytes.fromhex(str(carry)))
+        return self._plans.last(self._contents(table), partition)
 
     def drop(self, table: str) -> None:
         self._identities.pop(table, None)
-        self.command(f"DROP TABLE IF EXISTS {table} SYNC")
+        for statement in self._layout.drop(table):
+            self.command(statement)
 
     def exchange(self, shadow: str, table: str) -> None:
-        self.command(f"EXCHANGE TABLES {shadow} AND {table}")
+        self.command(self._layout.exchange(shadow, table))
         self._identities.clear()
         self.drop(shadow)
+
+    def expire(self, table: str, bound: int) -> int:
+        outdated = self._ask_hosts(
+            f"SELECT DISTINCT partition FROM {self._layout.system('parts')} WHERE active AND "
+            "database = {database:String} AND table = {table:String} "
+            "AND toInt64(partition) < {bound:Int64} LIMIT 1000",
+            {
+                "database": self._layout.database,
+                "table": self._layout.local(table),
+                "bound": bound,
+            },
+        )
+        for (partition,) in outdated:
+            self.command(self._layout.drop_partition(table, int(str(partition))))
+        return len(outdated)
+
+    def bytes_on_disk(self) -> int:
+        if self._engine.folder is not None:
+            return sum(f.stat().st_size for f in self._engine.folder.rglob("*") if f.is_file())
+        rows = self._ask_hosts(
+            f"SELECT sum(bytes_on_disk) FROM {self._layout.system('parts')} WHERE active "
+            "AND database = {database:String}",
+            {"database": self._layout.database},
+        )
+        return int(str(rows[0][0] or 0))
+
+    def close(self) -> None:
+        self._client.close_connections()
+        self._client.close()
+
+    def _query(
+        self, sql: str, parameters: Mapping[str, Value], settings: dict[str, Any]
+    ) -> list[Row]:
+        try:
+            result = self._client.query(sql, parameters=dict(parameters), settings=settings)
+        except FAILURES as error:
+            raise Unavailable(f"querying the warehouse: {server.reason(error)}") from error
+        return [tuple(row) for row in result.result_rows]
+
+    def _ask_hosts(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
+        """What those say of themselves that are up."""
+        alone = not self._layout.cluster
+        up = {} if alone else {"skip_unavailable_shards": 1}
+        return self._query(sql, parameters, {**self._engine.asking, **up})
+
+    def _command(self, sql: str, settings: dict[str, Any]) -> None:
+        try:
+            self._client.command(sql, settings=settings)
+        except FAILURES as error:
+            raise Unavailable(f"changing the warehouse: {server.reason(error)}") from error
+
+    def _create(self, statements: Sequence[str]) -> None:
+        for statement in statements:
+            try:
+                if self._layout.cluster:
+                    self._create_on_cluster(statement)
+                else:
+                    self.command(statement)
+            except Unavailable as error:
+                if isinstance(error.__cause__, Exception) and (
+                    refusal := self._engine.refusal(error.__cause__)
+                ):
+                    raise refusal from error
+                raise
+
+    def _create_on_cluster(self, statement: str) -> None:
+        """Nothing where every host that is up has it: to ask all would wait for those that are
+        down. A host that joined later gets it under the identity that the others know it by.
+        """
+        name = self._layout.name(statement)
+        hosts = self._layout.system("one")
+        rows = self._ask_hosts(
+            f"SELECT any(uuid), count(), (SELECT count() FROM {hosts}) "
+            f"FROM {self._layout.system('tables')} "
+            "WHERE database = {database:String} AND name = {name:String}",
+            {"database": self._layout.database, "name": name},
+        )
+        identity, having, all_hosts = rows[0]
+        if having == 0:
+            self.command(statement)
+        elif having != all_hosts:
+            self.command(self._layout.join(statement, str(identity)))
+
+    def _send(self, table: str, rows: bytes, settings: dict[str, Any]) -> QuerySummary:
+        if self._engine.folder is not None:
+            return self._client.raw_insert(
+                table, insert_block=rows, fmt="JSONCompactEachRow", settings=settings
+            )
+        return self._client.raw_insert(
+            table,
+            insert_block=zstd.compress(rows, level=1),
+            fmt="JSONCompactEachRow",
+            compression="zstd",
+            settings=settings,
+        )
+
+    def _counts_otherwise(self, token: str, *, short: bool) -> bool:
+        """Whether another count is no reason to send the block again, and again.
+
+        The embedded engine counts exactly. A server counts the rows of views too, and may leave
+        out those that it knew, or a proxy the whole count; what is certain is its status, which
+        says that it has every row. So too few are told once, and believed the second time.
+        """
+        if self._engine.folder is not None:
+            return False
+        if not short:
+            return True
+        if token in self._short:
+            self._short.remove(token)
+            return True
+        self._short.add(token)
+        return False
+
+    def _insert_plan(self, statement: str, token: str) -> None:
+        if self._engine.folder is not None:
+            return self._command(statement, {})
+        settings = {**self._engine.inserting, "insert_deduplication_token": token}
+        return self._command(statement, settings)
 
     def _contents(self, table: str) -> str:
         """Identity of what the table holds: stays with it when names are exchanged."""
@@ -142,25 +210,16 @@ class ClickHouse:
             rows = self.query(
                 "SELECT uuid FROM system.tables WHERE database = currentDatabase() "
                 "AND name = {table:String}",
-                {"table": table},
+                {"table": self._layout.local(table)},
             )
             if not rows:
                 raise Unavailable(f"the table {table} is gone; restart to create and refill it")
-            known = self._identities[table] = str(rows[0][0])
+            known = str(rows[0][0])
+            if self._engine.folder is not None:  # on a server others exchange tables too
+                self._identities[table] = known
         return known
 
-    def bytes_on_disk(self) -> int:
-        if self._folder is not None:
-            return sum(f.stat().st_size for f in self._folder.rglob("*") if f.is_file())
-        rows = self.query(
-            "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = {d:String}",
-            {"d": _DATABASE},
-        )
-        return int(str(rows[0][0] or 0))
 
-    def close(self) -> None:
-        self._client.close()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def _counted(summary: QuerySummary) -> int:
+    """Rows written, or at least read from the request."""
+    return max(summary.written_rows, int(summary.summary.get("read_rows", 0)))

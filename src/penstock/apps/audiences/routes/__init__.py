@@ -4,13 +4,13 @@ import msgspec
 
 from penstock.apps.audiences import queries
 from penstock.apps.audiences.events import BUY, VIEW
-from penstock.apps.audiences.events.times import spell_second, spell_tag
+from penstock.apps.audiences.events.times import spell_second
 from penstock.apps.audiences.projections import (
     PROFILE_DEPTH,
     RETENTION_MINUTES,
-    codec,
     profile_group,
     profiles,
+    within,
 )
 from penstock.apps.audiences.routes.debug import compare
 from penstock.apps.audiences.routes.requests import (
@@ -24,29 +24,7 @@ from penstock.core.errors import Gone
 from penstock.core.manifest import Context
 
 _encode = msgspec.json.Encoder().encode
-
-
-class _Product(msgspec.Struct, frozen=True, gc=False):
-    product_id: int | str
-    brand_id: str
-    category_id: str
-    price: int
-
-
-class _Tag(msgspec.Struct, frozen=True, gc=False):
-    time: str
-    cookie: str
-    country: str
-    device: str
-    action: str
-    origin: str
-    product_info: _Product
-
-
-class _Profile(msgspec.Struct, frozen=True):
-    cookie: str
-    views: list[_Tag]
-    buys: list[_Tag]
+_PROFILE = b'{"cookie":%b,"views":[%b],"buys":[%b]}'
 
 
 class _Aggregates(msgspec.Struct, frozen=True):
@@ -59,8 +37,12 @@ async def profile(received: Received, context: Context) -> Response:
     request = profile_request(received.parameters[0], received.query)
     await context.caught_up(profiles.name, context.settings.read_your_write_seconds)
     groups = [profile_group(request.cookie, action) for action in (VIEW, BUY)]
-    views, buys = context.first(profiles.space, groups, PROFILE_DEPTH)
-    answer = _encode(_Profile(request.cookie, _within(views, request), _within(buys, request)))
+    views, buys = await context.first(profiles.space, groups, PROFILE_DEPTH)
+    answer = _PROFILE % (
+        _encode(request.cookie),
+        _asked_for(views, request),
+        _asked_for(buys, request),
+    )
     if context.settings.query_debug:
         compare("user_profiles", received, answer, context)
     return Response.json_bytes(answer)
@@ -77,27 +59,9 @@ async def aggregates(received: Received, context: Context) -> Response:
     return Response.json_bytes(answer)
 
 
-def _within(stored: list[bytes], request: ProfileRequest) -> list[_Tag]:
+def _asked_for(stored: list[tuple[bytes, bytes]], request: ProfileRequest) -> bytes:
     """Range first, then the limit (AU-44)."""
-    tags: list[_Tag] = []
-    for value in stored:
-        event = codec.decode(value)
-        if len(tags) == request.limit:
-            break
-        if request.start_ms <= event.time_ms < request.end_ms:
-            product = _Product(event.product_id, event.brand_id, event.category_id, event.price)
-            tags.append(
-                _Tag(
-                    spell_tag(event.time_ms, event.fraction_digits),
-                    event.cookie,
-                    event.country,
-                    event.device,
-                    event.action,
-                    event.origin,
-                    product,
-                )
-            )
-    return tags
+    return b",".join(within(stored, request.start_ms, request.end_ms)[: request.limit])
 
 
 def _check_retention(request: AggregatesRequest, found: queries.Aggregates) -> None:

@@ -1,0 +1,73 @@
+"""`penstock migrate` and `penstock copy`: to other engines, and their topics and tables."""
+
+import os
+import sys
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from penstock.cli.operator import data_option
+
+
+@click.command()
+@data_option
+def migrate(data: str | None) -> None:
+    """Create what is missing: the log's topics, the warehouse's tables.
+
+    Run it before the first start on engines that other processes share, and after an upgrade. What
+    is there already stays as it is; what differs from the settings is named.
+    """
+    from penstock.main import prepare  # noqa: PLC0415 - heavy
+
+    for line in prepare(os.environ, {} if data is None else {"data": data}):
+        click.echo(line)
+
+
+@click.command()
+@click.option("--from", "source", required=True, metavar="URL", help="Log to read; it stays.")
+@click.option("--to", "target", required=True, metavar="URL", help="Log to fill; it must be empty.")
+@data_option
+def copy(source: str, target: str, data: str | None) -> None:
+    """Carry all events of one log over into another one, and compare both.
+
+    Stop every process first. Afterwards set PENSTOCK_LOG to the new URL and rebuild the read models
+    with --from-scratch. The exit status is 1 when counts or checksums differ.
+    """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.core import engines  # noqa: PLC0415 - heavy
+    from penstock.core.clock import SystemClock  # noqa: PLC0415 - heavy
+    from penstock.core.copying import Copy  # noqa: PLC0415 - heavy
+    from penstock.core.folder import FolderLock  # noqa: PLC0415 - heavy
+    from penstock.main import APPLICATIONS, read_settings  # noqa: PLC0415 - heavy
+
+    overrides: dict[str, object] = {} if data is None else {"data": data}
+    reading = read_settings(os.environ, {**overrides, "log": source})
+    writing = read_settings(os.environ, {**overrides, "log": target})
+    topics = [topic for application in APPLICATIONS for topic in application.topics]
+    with ExitStack() as opened:
+        for folder in {_folder(source) or reading.folder, _folder(target) or writing.folder}:
+            opened.callback(FolderLock(folder, "edge").release)
+        names = [topic.name for topic in topics]
+        follow = opened.enter_context(closing(engines.follow_log(reading, names)))
+        log = opened.enter_context(closing(engines.open_log(writing, SystemClock(), names)))
+        bar = opened.enter_context(Bar("copying", "records"))
+        read, write = (partial(engines.codec_of, settings) for settings in (reading, writing))
+        found = Copy(follow, log, topics, read=read, write=write).run(bar.move)
+    for copied in found:
+        verdict = "equal" if copied.equal else "DIFFERENT"
+        click.echo(f"{copied.topic}: {verdict}")
+        click.echo(f"  {source}: {copied.source}")
+        click.echo(f"  {target}: {copied.target}")
+        if copied.source.damaged:
+            click.echo(f"  {copied.source.damaged} records of the source are damaged and missing")
+    if not all(copied.equal and not copied.source.damaged for copied in found):
+        sys.exit(1)
+
+
+def _folder(url: str) -> Path | None:
+    """The folder that an embedded log lies in, whose processes must be stopped."""
+    parts = urlsplit(url)
+    return Path(parts.path).parent if parts.scheme == "sqlite" else None

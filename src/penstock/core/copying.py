@@ -1,0 +1,178 @@
+"""Moving house: a log's records carried over into another, still empty one, and compared.
+
+Every record is decoded and encoded anew as the target keeps its events, and gets the key that
+orders it there. Both sides are then read and compared by count and by a sum of hashes of their
+events, which no order of partitions can change.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock.core.errors import Misconfigured, NotReady, PenstockError
+from penstock.core.events import Codec, Undecodable
+from penstock.core.log import Append, Follow, Log, Receipt
+from penstock.core.projection import Topic
+
+Progress = Callable[[int, int], None]
+"""Records done, records in all; each record counts twice: copied, and compared."""
+
+_CHUNK_RECORDS = 5_000
+_MASK = (1 << 64) - 1
+
+_canonical = msgspec.msgpack.Encoder().encode
+
+
+class Sum(NamedTuple):
+    """What a topic holds, whatever its partitions."""
+
+    records: int = 0
+    checksum: int = 0
+    damaged: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.records} records, checksum {self.checksum:016x}"
+
+
+class Copied(NamedTuple):
+    topic: str
+    source: Sum
+    target: Sum
+
+    @property
+    def equal(self) -> bool:
+        return self.source[:2] == self.target[:2]
+
+
+class Copy:
+    """One copy of some topics from a log that nobody writes to."""
+
+    def __init__(
+        self,
+        source: Follow,
+        target: Log,
+        topics: Sequence[Topic[Any]],
+        *,
+        read: Callable[[Topic[Any]], Codec[Any]] = Topic.codec,
+        write: Callable[[Topic[Any]], Codec[Any]] = Topic.codec,
+    ) -> None:
+        """`read` and `write` are what the two sides' records are made with.
+
+        Raise `Misconfigured` when the target holds something already.
+        """
+        self._source = source
+        self._target = target
+        self._topics = topics
+        self._read = read
+        self._write = write
+        for topic in topics:
+            if held := _extent(target, topic.name):
+                raise Misconfigured(
+                    f"the topic {topic.name} of the target holds {held} records already; a copy "
+                    "goes into an empty log: name another one with --to, or empty this one"
+                )
+
+    def run(self, show: Progress) -> list[Copied]:
+        """Copy and compare.
+
+        Blocks until done. Raise `NotReady` when the target cannot take the records.
+        """
+        total = 2 * sum(_extent(self._source, topic.name) for topic in self._topics)
+        done = 0
+
+        def move(records: int) -> None:
+            nonlocal done
+            done += records
+            show(done, total)
+
+        found = []
+        for topic in self._topics:
+            source = self._carry(topic, move)
+            target = _summed(self._target, topic, self._write(topic), move)
+            found.append(Copied(topic.name, source, target))
+        return found
+
+    def _carry(self, topic: Topic[Any], move: Callable[[int], None]) -> Sum:
+        codec, encode, total = self._read(topic), self._write(topic).encode, Sum()
+        with closing(self._source.reader()) as reader:
+            for partition in range(self._source.partitions(topic.name)):
+                position = self._source.start(topic.name, partition)
+                end = self._source.end(topic.name, partition)
+                while position < end:
+                    batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS)
+                    _submit(self._target, _append(topic, codec, encode, batch.payloads))
+                    total = _added(total, codec, batch.payloads)
+                    lost = sum(damage.next - damage.first for damage in batch.damages)
+                    total = total._replace(damaged=total.damaged + lost)
+                    move(batch.next - position)
+                    position = batch.next
+        return total
+
+
+def _append(
+    topic: Topic[Any],
+    codec: Codec[Any],
+    encode: Callable[[Any], bytes],
+    payloads: Sequence[bytes],
+) -> Append:
+    """What cannot be decoded goes over as it is: it is somebody's dead letter."""
+    made: list[bytes] = []
+    keys: list[bytes] = []
+    for payload in payloads:
+        try:
+            event = codec.decode(payload)
+            made.append(encode(event))
+            keys.append(topic.key(event))
+        except Undecodable:
+            made.append(payload)
+            keys.append(b"")
+    return Append(topic.name, made, keys)
+
+
+def _submit(target: Log, append: Append) -> None:
+    if not append.payloads:
+        return
+    settled = threading.Event()
+    failed: list[PenstockError] = []
+
+    def done(outcome: Sequence[Receipt] | PenstockError) -> None:
+        if isinstance(outcome, PenstockError):
+            failed.append(outcome)
+        settled.set()
+
+    target.submit([append], done)
+    settled.wait()
+    if failed:
+        raise NotReady(f"copying into {append.topic}: {failed[0]}") from failed[0]
+
+
+def _summed(log: Follow, topic: Topic[Any], codec: Codec[Any], move: Callable[[int], None]) -> Sum:
+    total = Sum()
+    with closing(log.reader()) as reader:
+        for partition in range(log.partitions(topic.name)):
+            position = log.start(topic.name, partition)
+            end = log.end(topic.name, partition)
+            while position < end:
+                batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS)
+                total = _added(total, codec, batch.payloads)
+                move(len(batch.payloads))
+                position = batch.next
+    return total
+
+
+def _added(total: Sum, codec: Codec[Any], payloads: Sequence[bytes]) -> Sum:
+    checksum = total.checksum
+    for payload in payloads:
+        spelled = payload
+        with suppress(Undecodable):
+            spelled = _canonical(codec.decode(payload))
+        checksum += int.from_bytes(hashlib.blake2b(spelled, digest_size=8).digest())
+    return total._replace(records=total.records + len(payloads), checksum=checksum & _MASK)
+
+
+def _extent(log: Follow, topic: str) -> int:
+    return sum(log.end(topic, p) - log.start(topic, p) for p in range(log.partitions(topic)))

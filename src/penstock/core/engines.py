@@ -1,0 +1,131 @@
+"""Which engine a URL names. What an installation does not use is never imported."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from penstock.core.clock import Clock
+from penstock.core.errors import Misconfigured
+from penstock.core.events import Codec, Event
+from penstock.core.folder import FolderLock
+from penstock.core.log import Follow, Log
+from penstock.core.log.follower import SqliteFollower
+from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.projection import Topic
+from penstock.core.settings import Settings, redacted
+from penstock.core.state import State
+from penstock.core.state.lease import AloneLeases, Leases
+from penstock.core.warehouse import Warehouse, sql
+
+E = TypeVar("E", bound=Event)
+EMBEDDED = ("sqlite", "chdb", "rocksdb")
+
+
+def is_embedded(url: str) -> bool:
+    """Whether the engine lives in this process, so that it can have no other."""
+    return urlsplit(url).scheme in EMBEDDED
+
+
+def codec_of(settings: Settings, topic: Topic[E]) -> Codec[E]:
+    """What the records of a topic are made with on the log of the settings."""
+    if _is_kafka(settings.log_url):
+        from penstock.core.log.kafka.formats import codec  # noqa: PLC0415 - an extra
+
+        return codec(settings, topic.name, topic.events)
+    return topic.codec()
+
+
+def prepare_log(settings: Settings, topics: Sequence[str]) -> list[str]:
+    """Create the topics that are missing; what was done, in words. Raise `Misconfigured`."""
+    if _is_kafka(settings.log_url):
+        from penstock.core.log.kafka.topics import create_topics  # noqa: PLC0415 - an extra
+
+        return create_topics(settings, topics)
+    return [f"log {redacted(settings.log_url)}: topics are made by their first record"]
+
+
+def open_log(settings: Settings, clock: Clock, topics: Sequence[str]) -> Log:
+    """The log, to write to. Raise `Misconfigured`."""
+    if _is_kafka(settings.log_url):
+        from penstock.core.log.kafka.edge import KafkaLog  # noqa: PLC0415 - an extra
+
+        return KafkaLog(settings, clock, topics)
+    path = _path(settings.log_url, "LOG", "sqlite")
+    return SqliteLog(path, clock, Limits.of(settings))
+
+
+def follow_log(settings: Settings, topics: Sequence[str]) -> Follow:
+    """The log, to read from. Raise `Misconfigured`."""
+    if _is_kafka(settings.log_url):
+        from penstock.core.log.kafka.follow import KafkaFollower  # noqa: PLC0415 - an extra
+
+        return KafkaFollower(settings, topics)
+    return SqliteFollower(_path(settings.log_url, "LOG", "sqlite"))
+
+
+def open_state(settings: Settings) -> State:
+    """Raise `Misconfigured`."""
+    if urlsplit(settings.state_url).scheme in ("redis", "rediss"):
+        from penstock.core.state.redis import RedisState  # noqa: PLC0415 - an extra
+
+        return RedisState(settings.state_url)
+    from penstock.core.state.rocksdb import RocksState  # noqa: PLC0415 - heavy to import
+
+    return RocksState(_path(settings.state_url, "STATE", "rocksdb"))
+
+
+def open_leases(settings: Settings, state: State, clock: Clock) -> Leases:
+    """Where processes agree on who leads: in the state, if they share it."""
+    return AloneLeases(clock) if is_embedded(settings.state_url) else cast("Leases", state)
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """Raise `Misconfigured`."""
+    scheme = urlsplit(settings.warehouse_url).scheme
+    if scheme not in ("chdb", "clickhouse", "clickhouses"):
+        raise _unknown("WAREHOUSE", scheme, "chdb:///path or clickhouse://host:8123/database")
+    from penstock.core.warehouse.clickhouse import ClickHouse  # noqa: PLC0415 - heavy to import
+
+    return ClickHouse(settings)
+
+
+def prepare_warehouse(settings: Settings, packages: Sequence[str]) -> list[str]:
+    """Create the tables that are missing; what was done, in words. Raise `Misconfigured`."""
+    with ExitStack() as opened:
+        if is_embedded(settings.warehouse_url):
+            opened.callback(FolderLock(settings.folder, "work").release)
+        warehouse = opened.enter_context(closing(open_warehouse(settings)))
+        for package in packages:
+            warehouse.create(sql.schema(package))
+    return [f"warehouse {redacted(settings.warehouse_url)}: its tables are there"]
+
+
+def prepare_state(settings: Settings) -> list[str]:
+    """Nothing need be created; it must be one that can be used. Raise `Misconfigured`."""
+    with ExitStack() as opened:
+        if is_embedded(settings.state_url):
+            opened.callback(FolderLock(settings.folder, "work").release)
+        opened.enter_context(closing(open_state(settings)))
+    return [f"state {redacted(settings.state_url)}: ready"]
+
+
+def _is_kafka(url: str) -> bool:
+    return urlsplit(url).scheme in ("kafka", "kafkas")
+
+
+def _path(url: str, setting: str, scheme: str) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme != scheme:
+        raise _unknown(setting, parts.scheme, f"{scheme}:///path or {_SERVERS[setting]}")
+    return Path(parts.path)
+
+
+_SERVERS = {"LOG": "kafka://host:9092", "STATE": "redis://host:6379/0"}
+
+
+def _unknown(setting: str, scheme: str, known: str) -> Misconfigured:
+    return Misconfigured(
+        f"PENSTOCK_{setting}: there is no engine {scheme or 'for a bare path'}; use {known}"
+    )

@@ -1,0 +1,125 @@
+"""What the brokers say of themselves, of topics and of where these begin and end."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # it is
+from confluent_kafka.cimpl import NewTopic
+
+from penstock.core.errors import NotReady
+from penstock.core.log.kafka.address import client, reason
+
+T = TypeVar("T")
+Place = tuple[str, int]
+"""A partition of a topic."""
+
+_OUTDATED = {
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+"""A client believes for minutes what it knew of leaders before they changed; a new one asks."""
+
+_REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - the client's names
+
+_ASK_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
+_OFFSETS_SECONDS = 2.0
+_CREATE_SECONDS = 30.0
+
+
+class Described(NamedTuple):
+    """A topic, as the brokers have it."""
+
+    identity: str
+    partitions: int
+    led: bool
+    """Whether every partition has a leader."""
+
+
+class Cluster:
+    """Every question raises `NotReady` when the brokers do not answer it in time."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._trouble = ""
+        self._refused = False
+        self._properties = {**properties, "error_cb": self._note}
+        self._admin = client(AdminClient, self._properties)
+        self._id = ""
+
+    def describe(self, topics: Iterable[str]) -> dict[str, Described]:
+        """Those of the topics that there are."""
+        asked = self._admin.describe_topics(
+            TopicCollection(list(topics)), request_timeout=_ASK_SECONDS
+        )
+        self._id = self._id or str(
+            self._answer(self._admin.describe_cluster(request_timeout=_ASK_SECONDS)).cluster_id
+        )
+        found = {}
+        for name, future in asked.items():
+            topic = self._answer(future, missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            if topic is not None:
+                led = all(partition.leader is not None for partition in topic.partitions)
+                identity = f"{self._id}/{topic.topic_id}"
+                found[name] = Described(identity, len(topic.partitions), led)
+        return found
+
+    def starts(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The oldest offsets still kept."""
+        return self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call] # theirs
+
+    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+        """The offsets that the next records will get."""
+        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call] # theirs
+
+    def _offsets(self, places: Iterable[Place], which: OffsetSpec) -> dict[Place, int]:
+        asked = self._admin.list_offsets(
+            {TopicPartition(topic, partition): which for topic, partition in places},
+            request_timeout=_OFFSETS_SECONDS,
+        )
+        return {
+            (place.topic, place.partition): int(self._answer(future).offset)
+            for place, future in asked.items()
+        }
+
+    def create(self, topics: Sequence[NewTopic]) -> None:
+        """Those that exist by now are left as they are."""
+        made = self._admin.create_topics(
+            list(topics), operation_timeout=_CREATE_SECONDS, request_timeout=_CREATE_SECONDS
+        )
+        for future in made.values():
+            self._answer(future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
+
+    def _answer(self, future: "Future[Any]", *, missing: int | None = None) -> Any:
+        """None for the error that only says that there is nothing, or nothing to do."""
+        try:
+            return self._wait(future)
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == missing:
+                return None
+            if code in _OUTDATED:
+                self._admin = client(AdminClient, self._properties)
+            raise NotReady(self._explained(reason(error))) from error
+
+    def _wait(self, future: "Future[Any]") -> Any:
+        """Not for long when they refuse us: their minds will not change."""
+        while True:
+            try:
+                return future.result(_LOOK_SECONDS)
+            except TimeoutError:
+                self._admin.poll(0)
+                if self._refused:
+                    raise NotReady(self._explained("they refuse us")) from None
+
+    def _explained(self, what: str) -> str:
+        """A wrong password, say, is told beside the question that then has no answer."""
+        self._admin.poll(0)
+        trouble = f" ({self._trouble})" if self._trouble else ""
+        return f"the brokers do not answer: {what}{trouble}"
+
+    def _note(self, error: KafkaError) -> None:
+        self._trouble = reason(error)
+        self._refused = error.code() in _REFUSALS

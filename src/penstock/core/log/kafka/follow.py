@@ -1,0 +1,109 @@
+"""The reading half of a log on Kafka."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from penstock.core.errors import NotReady
+from penstock.core.log import Minute, Share
+from penstock.core.log.kafka.address import properties
+from penstock.core.log.kafka.cluster import Cluster, Described, Place
+from penstock.core.log.kafka.ends import Ends
+from penstock.core.log.kafka.reader import KafkaReader
+from penstock.core.log.kafka.share import KafkaShare
+from penstock.core.log.kafka.topics import unreachable, verified
+from penstock.core.settings import Settings
+from penstock.core.telemetry import logger
+
+_STARTS_FRESH_SECONDS = 5.0
+
+
+class KafkaFollow:
+    """Reads what any edge wrote; what it knows of topics at first is handed in."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, partitions: dict[str, int]) -> None:
+        self._properties = properties(settings.log_url)
+        self._cluster = cluster
+        self._partitions = partitions
+        self._identities: dict[str, str] = {}
+        self._starts: dict[Place, int] = {}
+        self._starts_asked_at: dict[str, float] = {}
+        self._logger = logger(settings.log_level, settings.log_format)
+        self._ends = Ends(cluster, self.partitions, self._forget)
+
+    def identity(self, topic: str) -> str:
+        """Of the cluster and of the topic: one that was made anew under the same name differs."""
+        found = self._identities.get(topic)
+        if found is None:
+            found = self._identities[topic] = self._described(topic).identity
+        return found
+
+    def partitions(self, topic: str) -> int:
+        found = self._partitions.get(topic)
+        if found is None:
+            found = self._partitions[topic] = self._described(topic).partitions
+        return found
+
+    def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
+        return KafkaShare(self._properties, group, topic, changed, self._logger)
+
+    def reader(self) -> KafkaReader:
+        return KafkaReader(self._properties)
+
+    def start(self, topic: str, partition: int) -> int:
+        """As it was a few seconds ago, for only retention moves it; while the brokers are away, as
+        it was then. Raise `NotReady` when they have not said it yet.
+        """
+        now = time.monotonic()
+        if now > self._starts_asked_at.get(topic, float("-inf")) + _STARTS_FRESH_SECONDS:
+            places = [(topic, p) for p in range(self.partitions(topic))]
+            try:
+                self._starts.update(self._cluster.starts(places))
+            except NotReady:
+                if (topic, partition) not in self._starts:
+                    raise
+            self._starts_asked_at[topic] = now
+        return self._starts[topic, partition]
+
+    def end(self, topic: str, partition: int) -> int:
+        return self._ends.get(topic, partition)
+
+    def listen(self, topic: str, wake: Callable[[], None]) -> None:
+        self._ends.listen(topic, wake)
+
+    def failure(self) -> str:
+        return self._ends.trouble
+
+    def close(self) -> None:
+        self._ends.close()
+
+    def _described(self, topic: str) -> Described:
+        found = self._cluster.describe([topic]).get(topic)
+        if found is None:
+            raise NotReady(f"there is no topic {topic}; run `penstock migrate`")
+        return found
+
+    def _forget(self, topic: str) -> None:
+        """It ends earlier than it did, so it may be another one."""
+        self._identities.pop(topic, None)
+        self._starts_asked_at.pop(topic, None)
+
+
+class KafkaFollower(KafkaFollow):
+    """For processes without an edge."""
+
+    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
+        """Raise `Misconfigured` when the brokers are away, or a topic is not as it is to be."""
+        cluster = Cluster(properties(settings.log_url))
+        try:
+            known = verified(cluster, settings, topics)
+        except NotReady as error:
+            raise unreachable(settings, error) from error
+        super().__init__(settings, cluster, {name: of.partitions for name, of in known.items()})
+
+    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
+        """Every edge keeps the account of what it received."""
+        del topic, since_minute
+        return []
+
+    def bytes_on_disk(self) -> int:
+        return 0

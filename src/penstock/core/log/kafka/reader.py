@@ -1,0 +1,196 @@
+"""Reading at positions that others keep: no group, and never a silent jump."""
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from penstock.core.errors import NotReady
+from penstock.core.log import Batch, Damage
+from penstock.core.log.kafka.address import client, reason
+from penstock.core.log.kafka.cluster import Place
+
+DELETED = "deleted by the topic's retention"
+
+_BATCH_BYTES_MAX = 16 << 20
+_AHEAD_BYTES_MAX = 4 << 20
+"""What may wait here of a partition that nobody asks for while others are read."""
+_AT_ONCE = 2_000
+_MORE_SECONDS = 0.05
+"""How long one waits at the end of a partition for what is said to have been added just now."""
+_SILENCE_SECONDS = 5.0
+"""Brokers that neither send records nor say that there are none are away."""
+_FORGET_SECONDS = 30.0
+
+_PROPERTIES = {
+    "group.id": "penstock-reader",  # the client insists on one; it is never joined
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "enable.partition.eof": True,
+    "check.crcs": True,
+    "queued.max.messages.kbytes": 16_384,
+    # An assignment waits for the answer to the fetch before it; the default is half a second.
+    "fetch.wait.max.ms": 100,
+    # A full queue is looked at again soon; the default is a second.
+    "fetch.queue.backoff.ms": 5,
+}
+
+
+class _Tail:
+    """What was fetched of one partition and not yet read."""
+
+    __slots__ = (
+        "asked_at", "ended", "error", "fetched", "heard", "lost", "paused", "position", "records",
+        "size",
+    )  # fmt: skip
+
+    def __init__(self, offset: int) -> None:
+        self.position = offset
+        """What will be read next."""
+        self.fetched = offset
+        """What the client will hand over next."""
+        self.records: deque[Message] = deque()
+        self.size = 0
+        self.heard = False
+        self.ended = False
+        """There is nothing at `fetched` yet, as far as was heard."""
+        self.error: KafkaError | None = None
+        self.lost: Damage | None = None
+        self.paused = False
+        self.asked_at = 0.0
+
+    def hear(self, message: Message) -> None:
+        offset, error = message.offset() or 0, message.error()
+        if error is None:
+            if offset >= self.fetched:
+                self.records.append(message)
+                self.size += len(message)
+                self.fetched, self.heard, self.ended = offset + 1, True, False
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's name for it
+            self.fetched, self.heard, self.ended = max(self.fetched, offset), True, True
+        else:
+            self.error = error
+
+    def take(self, limit: int) -> Batch:
+        first = self.position
+        if self.lost is not None:
+            self.position = min(first + limit, self.lost.next)
+            lost = self.lost._replace(first=first, next=self.position)
+            self.lost = None if self.position == self.lost.next else self.lost
+            return Batch(first, self.position, (), (), 0, (lost,))
+        taken = [self.records.popleft() for _ in range(min(limit, len(self.records)))]
+        self.size -= sum(map(len, taken))
+        self.position = (self.records[0].offset() or 0) if self.records else self.fetched
+        return Batch(
+            first,
+            self.position,
+            [message.offset() or 0 for message in taken],
+            [message.value() or b"" for message in taken],
+            taken[0].timestamp()[1] if taken else 0,
+        )
+
+
+class KafkaReader:
+    """Reads several partitions in turn, for one thread at a time."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._trouble = ""
+        self._consumer = client(
+            Consumer, {**properties, **_PROPERTIES, "error_cb": self._note_trouble}
+        )
+        self._tails: dict[Place, _Tail] = {}
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
+        """Raise `NotReady` when the brokers are away, or no longer have what was read before."""
+        place = (topic, partition)
+        try:
+            tail = self._tail(place, offset)
+            if limit > 0 and tail.lost is None:
+                self._fill(place, tail, limit)
+        except KafkaException as error:
+            raise NotReady(f"reading {topic}/{partition} at {offset}: {reason(error)}") from error
+        return tail.take(limit)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    # -- which partitions are fetched ---------------------------------------------------------
+
+    def _tail(self, place: Place, offset: int) -> _Tail:
+        now = time.monotonic()
+        tail = self._tails.get(place)
+        if tail is None or tail.position != offset:
+            for other in [p for p, t in self._tails.items() if t.asked_at < now - _FORGET_SECONDS]:
+                self._forget(other)
+            tail = self._begin(place, offset, _Tail(offset))
+        tail.asked_at = now
+        return tail
+
+    def _begin(self, place: Place, offset: int, tail: _Tail) -> _Tail:
+        self._forget(place)
+        self._consumer.incremental_assign([TopicPartition(*place, offset)])
+        self._tails[place] = tail
+        return tail
+
+    def _forget(self, place: Place) -> None:
+        if self._tails.pop(place, None) is not None:
+            self._consumer.incremental_unassign([TopicPartition(*place)])
+
+    # -- fetching -----------------------------------------------------------------------------
+
+    def _fill(self, place: Place, tail: _Tail, limit: int) -> None:
+        """Gather until there is enough, or no more can be had at once."""
+        if tail.paused:
+            tail.paused = False
+            self._consumer.resume([TopicPartition(*place)])
+        deadline = time.monotonic() + (_MORE_SECONDS if tail.ended else _SILENCE_SECONDS)
+        while len(tail.records) < limit and tail.size < _BATCH_BYTES_MAX:
+            patience = 0.0 if tail.records else max(0.0, deadline - time.monotonic())
+            heard = self._hear(tail, patience)
+            if tail.error is not None and not tail.records:
+                self._recover(place, tail)
+                return
+            if tail.ended or not (heard or patience):
+                break
+        if not tail.records and not tail.ended:
+            trouble = f": {self._trouble}" if self._trouble else ""
+            raise NotReady(f"the brokers of {place[0]}/{place[1]} are silent{trouble}")
+
+    def _hear(self, asked: _Tail, patience: float) -> bool:
+        """Take what has come, of all partitions; whether there was anything."""
+        message = self._consumer.poll(patience)
+        if message is None:
+            return False
+        for heard in (message, *self._consumer.consume(_AT_ONCE, 0)):
+            place = (heard.topic() or "", heard.partition() or 0)
+            tail = self._tails.get(place)
+            if tail is not None:
+                tail.hear(heard)
+                if tail.size > _AHEAD_BYTES_MAX and not tail.paused and tail is not asked:
+                    tail.paused = True
+                    self._consumer.pause([TopicPartition(*place)])
+        return True
+
+    def _recover(self, place: Place, tail: _Tail) -> None:
+        """The brokers refused the offset. What they deleted is told; a log that ends before what
+        was read of it is not the same log any more.
+        """
+        error = tail.error
+        low, high = self._consumer.get_watermark_offsets(
+            TopicPartition(*place), timeout=_SILENCE_SECONDS
+        )
+        self._forget(place)
+        if tail.fetched < low:
+            self._begin(place, low, tail)
+            tail.lost, tail.fetched, tail.error = Damage(tail.fetched, low, DELETED), low, None
+            return
+        if tail.heard and tail.fetched > high:
+            raise NotReady(f"{place[0]}/{place[1]} ends at {high}, and was read to {tail.fetched}")
+        if tail.fetched <= high:
+            raise NotReady(f"reading {place[0]}/{place[1]}: {error}")
+
+    def _note_trouble(self, error: KafkaError) -> None:
+        self._trouble = reason(error)

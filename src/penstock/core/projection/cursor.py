@@ -1,0 +1,288 @@
+"""A cursor: how far one projection has come in one partition, and how it goes on."""
+
+import asyncio
+import random
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+from penstock.core.clock import Clock
+from penstock.core.errors import Misconfigured
+from penstock.core.log import Batch, Follow, Reader
+from penstock.core.projection import Projection
+from penstock.core.projection.flush import Backlog
+from penstock.core.projection.parking import Stopped
+from penstock.core.projection.sinks import Outcome, Sink
+from penstock.core.telemetry import Logger
+
+PARKED_IN_A_ROW_MAX = 100
+IDLE_SECONDS = 0.5
+_BACKOFF_SECONDS = (0.05, 10.0)
+_RECORD_BYTES_GUESS = 128
+
+
+@dataclass(frozen=True)
+class Status:
+    projection: str
+    topic: str
+    partition: int
+    state: str
+    """`running`, `retrying` or `stopped`."""
+    position: int
+    end: int
+    lag_records: int
+    lag_seconds: float
+    projected: int
+    skipped: int
+    parked: int
+    retries: int
+    last_error: str
+
+
+class Cursor:
+    """Carries one partition of a topic into one projection, on one thread at a time."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        sink: Sink,
+        log: Follow,
+        clock: Clock,
+        logger: Logger,
+        *,
+        partition: int = 0,
+    ) -> None:
+        self.projection = projection
+        self.partition = partition
+        self.position = 0
+        self.state = "stopped"
+        self.last_error = ""
+        self.counts = Outcome(0, 0, 0)
+        self.retries = 0
+        self.failures = 0
+        """Since it last succeeded."""
+        self.cost_seconds = 0.0
+        """How long the last block took to go in."""
+        self.sink = sink
+        self._log = log
+        self._topic = projection.topic.name
+        self._clock = clock
+        self._logger = logger.bind(projection=projection.name, partition=partition)
+        self._resumed = False
+        self._retry_at = 0.0
+        self._waiting_since: float | None = None
+        self._oldest_ms = 0
+        self._record_bytes = _RECORD_BYTES_GUESS
+        self._in_a_row = 0
+        self._waiters_lock = threading.Lock()
+        self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    # -- work -----------------------------------------------------------------------------------
+
+    def advance(self, reader: Reader) -> None:
+        """Resume if that is due, else carry one block over; whatever fails is noted and told."""
+        try:
+            if self._resumed:
+                self.step(reader, self.projection.flush.block_records)
+            else:
+                self.resume(reader)
+        except (Stopped, Misconfigured) as error:
+            self._fail(error, "stopped")
+            self.release()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the log keeps the events
+            self.fail(error)
+        else:
+            self._recover()
+
+    def resume(self, reader: Reader) -> None:
+        """Go to where the store says; apply again what may not have gone in."""
+        was, counted = self.position, self.counts
+        resume = self.sink.resume(self._log.identity(self._topic), self.partition)
+        self._check_end(reader, resume.again or resume.position)
+        self.position = resume.position or self._log.start(self._topic, self.partition)
+        self._release(self.position)
+        if resume.again is not None:
+            self.step(reader, resume.again - resume.position)
+            if was >= resume.again:
+                self.counts = counted
+        self._resumed = True
+
+    def _check_end(self, reader: Reader, known: int) -> None:
+        """New records must not get offsets that are already in."""
+        name = self.projection.name
+        if known and reader.read(self._topic, self.partition, known - 1, 1).next < known:
+            raise Misconfigured(
+                f"{name} has the records before offset {known}, and the log ends earlier: it was "
+                f"restored from an older copy; run `penstock rebuild {name} --from-scratch`"
+            )
+
+    def step(self, reader: Reader, limit: int) -> int:
+        """Carry at most `limit` records over; how many there were."""
+        batch = reader.read(self._topic, self.partition, self.position, limit)
+        if batch.next == batch.first:
+            return 0
+        began = self._clock.monotonic()
+        outcome = self.sink.apply(self._log.identity(self._topic), self.partition, batch)
+        self.cost_seconds = self._clock.monotonic() - began
+        self._account(batch, outcome)
+        self.position = batch.next
+        self._oldest_ms = batch.appended_at_ms
+        self._waiting_since = None
+        self._release(self.position)
+        return batch.next - batch.first
+
+    def _account(self, batch: Batch, outcome: Outcome) -> None:
+        was = self.counts
+        self.counts = Outcome(
+            was.projected + outcome.projected,
+            was.skipped + outcome.skipped,
+            was.parked + outcome.parked,
+        )
+        if batch.payloads:
+            self._record_bytes = len(batch.payloads[0])
+        records = batch.next - batch.first
+        if outcome.parked:
+            self._logger.warning(
+                "projection.parked", first=batch.first, next=batch.next, parked=outcome.parked
+            )
+        damaged = sum(damage.next - damage.first for damage in batch.damages)
+        poison = outcome.parked - damaged
+        if records > damaged:
+            self._in_a_row = self._in_a_row + poison if poison == records - damaged else 0
+        if self._in_a_row >= PARKED_IN_A_ROW_MAX:
+            raise Stopped(
+                f"the last {self._in_a_row} records could not be projected; correct the projection "
+                "and restart; they are in the dead letters"
+            )
+
+    # -- when -----------------------------------------------------------------------------------
+
+    def due(self, cost_seconds: float) -> float:
+        """Seconds until `advance` has something to do; 0 now. `cost_seconds`: of a block of every
+        cursor that shares the thread.
+        """
+        if self.state == "stopped":
+            return IDLE_SECONDS
+        if self.failures:
+            return max(0.0, self._retry_at - self._clock.monotonic())
+        if not self._resumed:
+            return 0.0
+        backlog = self.behind()
+        if backlog <= 0:
+            self._waiting_since = None
+            return IDLE_SECONDS
+        now = self._clock.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return self.projection.flush.wait(
+            Backlog(
+                records=backlog,
+                bytes=backlog * self._record_bytes,
+                age_seconds=now - self._waiting_since,
+                cost_seconds=cost_seconds,
+            )
+        )
+
+    def behind(self) -> int:
+        return self._log.end(self._topic, self.partition) - self.position
+
+    def begin(self) -> None:
+        """From now on `advance` is called whenever it is due."""
+        self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
+
+    def _recover(self) -> None:
+        if self.failures:
+            self._logger.info("projection.recovered", attempts=self.failures)
+            self.failures, self.state, self.last_error = 0, "running", ""
+
+    def fail(self, error: Exception) -> None:
+        """Try again, later and later, from where the store says."""
+        if self.state != "stopped":
+            self.failures += 1
+            self._retry_at = self._clock.monotonic() + _backoff(self.failures)
+            self._fail(error, "retrying")
+
+    def _fail(self, error: Exception, state: str) -> None:
+        self.state = state
+        self._resumed = False
+        self.retries += state == "retrying"
+        self.last_error = f"{type(error).__name__}: {error}"
+        self._logger.error(
+            "projection.failed", state=state, error=self.last_error, position=self.position
+        )
+
+    # -- being asked, by any thread -------------------------------------------------------------
+
+    async def reach(self, offset: int, timeout_seconds: float) -> bool:
+        """Wait until every record before `offset` is in; False when the time is up.
+
+        It is a wait, not a push: the flush policy still chooses the moment.
+        """
+        if self.position >= offset:
+            return True
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        with self._waiters_lock:
+            self._waiters.append((offset, loop, future))
+        if self.position >= offset:
+            return True
+        try:
+            await asyncio.wait_for(future, timeout_seconds)
+        except TimeoutError:
+            with self._waiters_lock:
+                self._waiters = [waiter for waiter in self._waiters if waiter[2] is not future]
+            return self.position >= offset
+        return self.position >= offset  # a cursor that is given up lets everybody go
+
+    def release(self) -> None:
+        """Nobody need wait here any longer."""
+        self._release(float("inf"))
+
+    def _release(self, position: float) -> None:
+        if not self._waiters:
+            return
+        with self._waiters_lock:
+            reached = [waiter for waiter in self._waiters if waiter[0] <= position]
+            self._waiters = [waiter for waiter in self._waiters if waiter[0] > position]
+        for loop in {loop for _, loop, _ in reached}:
+            futures = [future for _, own, future in reached if own is loop]
+            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, futures)
+
+    def status(self) -> Status:
+        end = self._log.end(self._topic, self.partition)
+        lag = max(0, end - self.position)
+        return Status(
+            projection=self.projection.name,
+            topic=self._topic,
+            partition=self.partition,
+            state=self.state,
+            position=self.position,
+            end=end,
+            lag_records=lag,
+            lag_seconds=self._lag_seconds() if lag else 0.0,
+            projected=self.counts.projected,
+            skipped=self.counts.skipped,
+            parked=self.counts.parked,
+            retries=self.retries,
+            last_error=self.last_error,
+        )
+
+    def _lag_seconds(self) -> float:
+        """Age of the oldest record that is not in, from above: the clock may have stepped back."""
+        since = self._waiting_since
+        waited = 0.0 if since is None else self._clock.monotonic() - since
+        if self._oldest_ms and since is None:
+            waited = (self._clock.now_ms() - self._oldest_ms) / 1000
+        return max(0.0, waited)
+
+
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _backoff(failures: int) -> float:
+    low, high = _BACKOFF_SECONDS
+    return min(high, low * 2.0 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

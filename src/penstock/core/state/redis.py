@@ -1,0 +1,384 @@
+"""The state on a server, Redis or Valkey, where any number of processes share it.
+
+A space is a pointer to its *generation*, a name that is never used twice; dropping and swapping
+move the pointer, and what nobody points to any more is unlinked behind. The keys:
+
+- `penstock:spaces`: a hash of each space's generation,
+- `penstock:garbage`: a set of the generations that are to be unlinked,
+- `penstock:<generation>`: a set of the names of its keys,
+- `penstock:<generation>:=<group>`: a hash of the group's values by their sort keys,
+- `penstock:<generation>:@<partition>`: a position,
+- `penstock:lease:<name>`, `penstock:tokens`: who holds a lease, and the latest token of each.
+
+docs/decisions/0011 has the why and the figures.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import msgspec
+
+from penstock.core.errors import Misconfigured, Moved, NotReady
+from penstock.core.settings import redacted
+from penstock.core.state import Entry, History, Position, Trim
+
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+except ImportError as missing:
+    raise Misconfigured(
+        "PENSTOCK_STATE names a Redis, and its client is not installed: "
+        "pip install 'penstock[redis]'"
+    ) from missing
+
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
+_HEALTH_CHECK_SECONDS = 30
+_SCANNED_AT_ONCE = 200
+_UNLINKED_AT_ONCE = 500
+"""Keys; the server does nothing else meanwhile, for a millisecond or so."""
+
+_SPACES = "penstock:spaces"
+_GARBAGE = "penstock:garbage"
+_TOKENS = "penstock:tokens"
+_NOWHERE = b"-"
+"""The generation of a space that has none: there is no key of it, so it reads as empty."""
+
+_REPLACE = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+local new = redis.call('HGET', KEYS[1], ARGV[2])
+redis.call('HDEL', KEYS[1], ARGV[1], ARGV[2])
+if new then redis.call('HSET', KEYS[1], ARGV[1], new) end
+if old and old ~= new then redis.call('SADD', KEYS[2], old) end
+"""
+_DELETE = """
+local generation = redis.call('HGET', KEYS[1], ARGV[1])
+if generation then redis.call('HDEL', 'penstock:' .. generation .. ':=' .. ARGV[2], ARGV[3]) end
+"""
+_ACQUIRE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[2] then return false end
+-- The server's clock: were there only a counter, a server that lost its newest part in a power cut
+-- would give a token twice.
+local now = redis.call('TIME')
+local last = redis.call('HGET', KEYS[2], ARGV[1]) or 0
+local token = math.max(last + 1, now[1] * 1000000 + now[2])
+redis.call('HSET', KEYS[2], ARGV[1], token)
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return token
+"""
+_RENEW = """
+if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
+if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[4])
+"""
+
+_decode_position = msgspec.msgpack.Decoder(Position).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Step(NamedTuple):
+    """A projection's move, in one partition."""
+
+    partition: int
+    was: Position | None
+    position: Position
+
+
+class RedisState:
+    """What it has written is as durable as the server's `appendonly` makes it, `put` included."""
+
+    def __init__(self, url: str) -> None:
+        """Raise `Misconfigured` when the server cannot be used, or would forget by itself."""
+        self._place, self._redis = _open(url)
+        self._generations: dict[str, bytes] = {}
+        """Where spaces were when they were last read."""
+        self._replace = self._redis.register_script(_REPLACE)
+        self._delete = self._redis.register_script(_DELETE)
+        self._acquire = self._redis.register_script(_ACQUIRE)
+        self._renew = self._redis.register_script(_RENEW)
+        self._closing = threading.Event()
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="penstock-unlink")
+        self._background.submit(self._collect)  # what another process did not come to do
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def position(self, space: str, partition: int) -> Position | None:
+        (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + _position_name(partition)))
+        return None if found is None else _decode_position(found)
+
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        def ask(pipe: Any, keys: bytes) -> None:
+            for group in groups:
+                pipe.hgetall(keys + _group_name(group))
+
+        return [sorted(found.items())[:limit] for found in self._read(space, ask)]
+
+    def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
+        def ask(pipe: Any, keys: bytes) -> None:
+            for group in groups:
+                pipe.hget(keys + _group_name(group), b"")
+
+        return self._read(space, ask)
+
+    def scan(self, space: str) -> Iterator[Entry]:
+        """Groups come in their own order, so that two spaces of equal contents scan alike.
+
+        Their names are all in memory meanwhile. Raise `NotReady` when the space is replaced.
+        """
+        generation, groups = self._groups(space)
+        for start in range(0, len(groups), _SCANNED_AT_ONCE):
+            part = groups[start : start + _SCANNED_AT_ONCE]
+            histories = self.first(space, part, sys.maxsize)
+            if self._generations[space] != generation:
+                raise NotReady(f"{space} was replaced while it was read; read it again")
+            for group, history in zip(part, histories, strict=True):
+                for sort, value in history:
+                    yield Entry(group, sort, value)
+
+    def spaces(self) -> list[str]:
+        with self._reporting():
+            return sorted(name.decode() for name in self._redis.hkeys(_SPACES))
+
+    def bytes_on_disk(self) -> int:
+        """Memory of the whole server, whoever else uses it: a Redis knows no other figure."""
+        with self._reporting():
+            return int(self._redis.info("memory")["used_memory"])
+
+    def _read(self, space: str, ask: Callable[[Any, bytes], object]) -> list[Any]:
+        """Ask a space, in one round trip: it is asked where it was the last time, and behind that
+        whether it still is there. If so, it was there when it was asked, for no generation comes
+        back; if not, it is asked again.
+        """
+        while True:
+            generation = self._generations.get(space, _NOWHERE)
+            with self._reporting(), self._redis.pipeline(transaction=False) as pipe:
+                ask(pipe, _keys(generation))
+                pipe.hget(_SPACES, space)
+                answers: list[Any] = pipe.execute()
+            found = answers.pop() or _NOWHERE
+            if found == generation:
+                return answers
+            self._generations[space] = found
+
+    def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
+        with self._reporting():
+            generation = self._redis.hget(_SPACES, space) or _NOWHERE
+            names = set(self._redis.sscan_iter(_registry(generation), count=1000))
+        return generation, sorted(name[1:] for name in names if name.startswith(b"="))
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        space: str,
+        entries: Iterable[Entry],
+        *,
+        partition: int,
+        was: Position | None,
+        position: Position,
+        trims: Sequence[Trim] = (),
+    ) -> None:
+        keys = self._write(space, entries, _Step(partition, was, position))
+        if trims:
+            self._trim(keys, trims)
+
+    def put(self, space: str, entry: Entry) -> None:
+        self._write(space, [entry])
+
+    def delete(self, space: str, group: bytes, sort: bytes = b"") -> None:
+        with self._reporting():
+            self._delete(keys=[_SPACES], args=[space, group, sort])
+
+    def _write(self, space: str, entries: Iterable[Entry], step: _Step | None = None) -> bytes:
+        """Everything or nothing; returns how the generation's keys begin.
+
+        A script would take fewer round trips, and hold up everybody else for more than twice as
+        long: Lua makes a string of its own of every value.
+        """
+        fields: dict[bytes, list[bytes]] = {}
+        for group, sort, value in entries:
+            fields.setdefault(_group_name(group), []).extend((sort, value))
+        while True:  # until nobody else changes what is watched, which is looked at anew each time
+            with self._reporting(), self._redis.pipeline() as pipe, suppress(redis.WatchError):
+                pipe.watch(_SPACES)
+                active = pipe.hget(_SPACES, space)
+                generation = active or uuid4().hex.encode()
+                keys = _keys(generation)
+                if step is not None:
+                    _check(pipe, space, keys, step)
+                pipe.multi()
+                if active is None:
+                    pipe.hset(_SPACES, space, generation)
+                for name, items in fields.items():
+                    pipe.hset(keys + name, items=items)
+                names = [*fields]
+                if step is not None:
+                    names.append(_position_name(step.partition))
+                    pipe.set(keys + names[-1], _encode(step.position))
+                pipe.sadd(_registry(generation), *names)
+                pipe.execute()
+                return keys
+
+    def _trim(self, keys: bytes, trims: Sequence[Trim]) -> None:
+        with self._reporting(), self._redis.pipeline(transaction=False) as pipe:
+            for trim in trims:
+                pipe.hkeys(keys + _group_name(trim.group))
+            for trim, sorts in zip(trims, pipe.execute(), strict=True):
+                if beyond := sorted(sorts)[trim.keep :]:
+                    pipe.hdel(keys + _group_name(trim.group), *beyond)
+            pipe.execute()
+
+    # -- replacing ------------------------------------------------------------------------------
+
+    def drop(self, space: str) -> None:
+        self.swap("", space)
+
+    def swap(self, shadow: str, space: str) -> None:
+        with self._reporting():
+            self._replace(keys=[_SPACES, _GARBAGE], args=[space, shadow])
+        self._background.submit(self._collect)
+
+    def _collect(self) -> None:
+        """Unlink what was left behind, a little at a time; the next drop, or the next start of any
+        process, goes on where this one fails or ends.
+        """
+        with suppress(redis.RedisError):
+            for generation in self._redis.smembers(_GARBAGE):
+                registry, keys = _registry(generation), _keys(generation)
+                while names := self._redis.srandmember(registry, _UNLINKED_AT_ONCE):
+                    if self._closing.is_set():
+                        return
+                    with self._redis.pipeline() as pipe:
+                        pipe.unlink(*(keys + name for name in names))
+                        pipe.srem(registry, *names)
+                        pipe.execute()
+                self._redis.srem(_GARBAGE, generation)
+
+    # -- leases ---------------------------------------------------------------------------------
+
+    def acquire(self, name: str, owner: str, seconds: float) -> int | None:
+        with self._reporting():
+            token: int | None = self._acquire(
+                keys=_lease(name), args=[name, owner, round(seconds * 1000)]
+            )
+            return token
+
+    def renew(self, name: str, owner: str, token: int, seconds: float) -> bool:
+        with self._reporting():
+            return bool(
+                self._renew(keys=_lease(name), args=[name, owner, token, round(seconds * 1000)])
+            )
+
+    def release(self, name: str, owner: str, token: int) -> None:
+        self.renew(name, owner, token, 0)
+
+    # -- the rest -------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self._closing.set()
+        self._background.shutdown(cancel_futures=True)
+        self._redis.close()
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            # The library quotes the command, with somebody's data in it.
+            reason = str(error).rpartition(" of pipeline caused error: ")[2]
+            raise NotReady(f"the state {self._place}: {reason}") from error
+
+
+def _check(pipe: Any, space: str, keys: bytes, step: _Step) -> None:
+    """Watch the position, and raise `Moved` when it is not where the step begins."""
+    key = keys + _position_name(step.partition)
+    pipe.watch(key)
+    stored = pipe.get(key)
+    found = None if stored is None else _decode_position(stored)
+    if found != step.was:
+        raise Moved(f"{space} is at {found} in partition {step.partition}, not at {step.was}")
+
+
+def _registry(generation: bytes) -> bytes:
+    return b"penstock:" + generation
+
+
+def _keys(generation: bytes) -> bytes:
+    """How the generation's keys begin."""
+    return _registry(generation) + b":"
+
+
+def _group_name(group: bytes) -> bytes:
+    return b"=" + group
+
+
+def _position_name(partition: int) -> bytes:
+    return b"@%d" % partition
+
+
+def _lease(name: str) -> list[str]:
+    return [f"penstock:lease:{name}", _TOKENS]
+
+
+def _open(url: str) -> tuple[str, Any]:
+    """Where the server is, fit to be printed, and its client."""
+    try:
+        place, client = redacted(url).partition("?")[0], _client(url)
+        info = client.info()
+    except (ValueError, TypeError):  # the latter for an option that there is not
+        raise Misconfigured(
+            "PENSTOCK_STATE is not the URL of a Redis; write redis://user:password@host:6379/0, "
+            "and in the password %2F for /, %3F for ?, %23 for # and %40 for @"
+        ) from None
+    except redis.AuthenticationError as error:
+        raise Misconfigured(
+            f"PENSTOCK_STATE={place} does not let us in: {error}; "
+            "write redis://user:password@host:6379/0, or redis://:password@host:6379/0"
+        ) from error
+    except redis.RedisError as error:
+        raise Misconfigured(
+            f"PENSTOCK_STATE={place} cannot be used: {error}; see that it runs and that the URL "
+            "is right"
+        ) from error
+    if obstacle := _obstacle(info):
+        client.close()
+        raise Misconfigured(f"PENSTOCK_STATE={place} {obstacle}")
+    return place, client
+
+
+def _client(url: str) -> Any:
+    """Raise `ValueError`. Its types say that any answer may be text, hence `Any`."""
+    parts = urlsplit(url)
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError("the password has a character that ends it, and would be printed")
+    return redis.Redis.from_url(
+        url,
+        # HGETALL is parsed by a fifth faster than as a map of RESP3 (hiredis 3.5).
+        protocol=2,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_timeout=_ANSWER_SECONDS,
+        health_check_interval=_HEALTH_CHECK_SECONDS,
+        # Nothing is sent twice: a swap whose answer was lost would swap back to nothing.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _obstacle(info: dict[str, Any]) -> str:
+    if info.get("cluster_enabled"):
+        return "is a cluster, over which a space cannot change at once; name a single server"
+    if info.get("role") != "master":
+        return "is a replica, which takes no writes; name its primary"
+    if (policy := info.get("maxmemory_policy")) != "noeviction":
+        return (
+            f"forgets when its memory is full (maxmemory-policy {policy}); "
+            "set maxmemory-policy noeviction"
+        )
+    return ""

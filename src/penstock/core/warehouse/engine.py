@@ -1,0 +1,79 @@
+"""What a warehouse is opened as, and the one that lives in a folder of this process."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from penstock.core.errors import Misconfigured
+from penstock.core.settings import Settings, redacted
+from penstock.core.warehouse.cluster import DATABASE, Layout
+
+FAILURES = (ClickHouseError, OSError, RuntimeError)
+
+INSERTING = {
+    # Without it a repeated block is counted again in a materialised view.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "insert_deduplicate": 1,
+    "input_format_parallel_parsing": 0,
+}
+_STEADY = {
+    # A query's third run would otherwise stop for 60 to 100 ms to be compiled (chDB 26.9).
+    "compile_expressions": 0,
+    "compile_aggregate_expressions": 0,
+    "compile_sort_description": 0,
+}
+
+
+class Engine(NamedTuple):
+    client: Client
+    layout: Layout
+    asking: dict[str, Any]
+    """Settings of every query."""
+    inserting: dict[str, Any]
+    """Settings of every insert."""
+    altering: dict[str, Any]
+    """Settings of every statement that makes or drops something."""
+    refusal: Callable[[Exception], Misconfigured | None]
+    """What to correct, if that is what a failure says."""
+    folder: Path | None = None
+    """Where an engine lives that no other process has."""
+
+
+def limits(settings: Settings) -> dict[str, Any]:
+    return {
+        "max_execution_time": settings.query_seconds_max,
+        "max_memory_usage": settings.query_memory_bytes_max,
+    }
+
+
+def embedded(settings: Settings) -> Engine:
+    """Raise `Misconfigured`."""
+    if settings.warehouse_cluster or settings.warehouse_replicated:
+        raise Misconfigured(
+            "PENSTOCK_WAREHOUSE_CLUSTER and PENSTOCK_WAREHOUSE_REPLICATED are for servers; name "
+            "one: PENSTOCK_WAREHOUSE=clickhouse://host:8123/penstock"
+        )
+    url = settings.warehouse_url
+    folder = Path(urlsplit(url).path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        client = clickhouse_connect.get_client(dsn=url)
+        client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
+    except FAILURES as error:
+        raise Misconfigured(
+            f"opening the warehouse {redacted(url)}: {first_line(error)}; if its folder is "
+            "damaged, remove it: it is rebuilt from the log"
+        ) from error
+    client.database = DATABASE
+    return Engine(
+        client, Layout(DATABASE), limits(settings) | _STEADY, INSERTING, {}, lambda _: None, folder
+    )
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,78 @@
+"""Kafka and Redis for every test that asks for them by the name of a fixture.
+
+On continuous integration a missing one fails; elsewhere the test is left out, and the end says so.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from services.jars import SERVICES
+from services.kafka import Kafka, KafkaCluster
+from services.packages import Missing
+from services.redis import RedisServer
+from services.running import Services
+
+SERVED = {"kafka", "kafka_cluster", "redis_server", "redis_url"}
+LEFT_OUT = "left out: "
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Three brokers that everybody shares: take topics of names of your own, and kill none."""
+    if running := Services(SERVICES).running():
+        yield Kafka(running.bootstrap)
+        return
+    with _or_left_out(), KafkaCluster(tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def kafka_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
+    """Three brokers of the module's own, to be killed; each test leaves them running."""
+    with _or_left_out(), KafkaCluster(tmp_path_factory.mktemp("kafka")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty Redis of this run: one starts in milliseconds, and a test may clear it."""
+    with _or_left_out(), RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis of the module's own, to be killed; each test leaves it running."""
+    with _or_left_out(), RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@contextmanager
+def _or_left_out() -> Iterator[None]:
+    try:
+        yield
+    except Missing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(f"{LEFT_OUT}{missing}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if SERVED.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("services")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = [report.longrepr[2] for report in terminalreporter.getreports("skipped")
+               if isinstance(report.longrepr, tuple)]  # fmt: skip
+    left_out = [reason for reason in reasons if LEFT_OUT in reason]
+    if left_out:
+        terminalreporter.section("left out", yellow=True)
+        terminalreporter.write_line(f"{len(left_out)} tests, for want of Kafka or Redis")
+        for reason in sorted(set(left_out)):
+            terminalreporter.write_line(reason.partition(LEFT_OUT)[2])

@@ -1,0 +1,45 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.core.warehouse.clickhouse import ClickHouse
+from support.clickhouse import ThinServer
+from support.stores import create
+from support.warehouses import ALL, SHARED, Place
+from support.warehouses import place as place_of
+
+
+@pytest.fixture(scope="session")
+def thin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThinServer]:
+    """A server that everybody shares: take a database of your own, and leave no fault behind."""
+    with ThinServer(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture(params=ALL)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Each engine in turn: what is promised of one is promised of all."""
+    yield from _place(request, tmp_path)
+
+
+@pytest.fixture(params=SHARED)
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """Each engine that several processes may have at once."""
+    yield from _place(request, tmp_path)
+
+
+def _place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
+    made = place_of(
+        request.param, folder, lambda database: request.getfixturevalue("thin").url(database)
+    )
+    yield made
+    made.forget()
+
+
+@pytest.fixture
+def warehouse(place: Place) -> Iterator[ClickHouse]:
+    opened = place.open()
+    create(opened)
+    yield opened
+    opened.close()

@@ -1,0 +1,112 @@
+"""The embedded engine and its processes: one at a time, and what a killed one leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from penstock.core.errors import Misconfigured
+from penstock.core.settings import Settings
+from penstock.core.warehouse import Block, Warehouse
+from penstock.core.warehouse.clickhouse import ClickHouse
+from support.stores import create, insert, open_warehouse, stored
+
+_OPENER = """
+import sys
+from penstock.core.errors import Misconfigured
+from penstock.core.settings import Settings
+from penstock.core.warehouse.clickhouse import ClickHouse
+try:
+    ClickHouse(Settings(data=sys.argv[1]))
+except Misconfigured as error:
+    print(error)
+"""
+_INSERTER = """
+import sys
+from penstock.core.settings import Settings
+from penstock.core.warehouse.clickhouse import ClickHouse
+
+warehouse = ClickHouse(Settings(data=sys.argv[1]))
+print("open", flush=True)
+n = int(sys.argv[2])
+while True:
+    rows = b"".join(b'[%d,%d,"w",1]\\n' % (n * 100 + k, k % 3) for k in range(100))
+    warehouse.insert("tests_rows", rows, 100, str(n))
+    print(n, flush=True)
+    n += 1
+"""
+
+
+def python(program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def test_a_second_process_on_one_folder_is_refused(tmp_path: Path) -> None:
+    warehouse: Warehouse = open_warehouse(tmp_path)
+    create(warehouse)
+    answer = python(_OPENER, str(tmp_path)).communicate(timeout=60)[0]
+    assert b"opening the warehouse" in answer
+    insert(warehouse, range(3), "a")
+    assert stored(warehouse) == [0, 1, 2]
+    warehouse.close()
+
+
+def test_a_warehouse_that_cannot_be_opened_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    with pytest.raises(Misconfigured, match="opening the warehouse"):
+        open_warehouse(tmp_path / "data")
+
+
+@pytest.mark.parametrize("setting", ["warehouse_cluster", "warehouse_replicated"])
+def test_settings_of_a_server_are_not_ignored(tmp_path: Path, setting: str) -> None:
+    value = "one" if setting == "warehouse_cluster" else True
+    with pytest.raises(Misconfigured, match="PENSTOCK_WAREHOUSE=clickhouse://"):
+        ClickHouse(Settings(data=str(tmp_path), **{setting: value}))  # type: ignore[arg-type] # by name
+
+
+def test_a_block_costs_one_plan_and_one_insert_and_no_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = open_warehouse(tmp_path)
+    create(warehouse)
+    was = warehouse.planned("tests_rows", 0)
+    monkeypatch.setattr(warehouse._client, "query", pytest.fail)
+    for first in range(0, 30, 10):
+        block = Block("a-log", first, first + 10, b"")
+        warehouse.plan("tests_rows", 0, was, block)
+        insert(warehouse, range(first, first + 10), str(first))
+        was = block
+    warehouse.close()
+
+
+def test_a_killed_process_leaves_every_block_it_was_told_of(tmp_path: Path) -> None:
+    warehouse = open_warehouse(tmp_path)
+    create(warehouse)
+    warehouse.close()
+    told = -1
+    for round_number in range(4):
+        inserting = python(_INSERTER, str(tmp_path), str(told + 1))
+        assert inserting.stdout is not None
+        assert inserting.stdout.readline() == b"open\n"
+        time.sleep(0.1 + 0.07 * round_number)
+        inserting.send_signal(signal.SIGKILL)
+        lines = inserting.communicate()[0].split(b"\n")[:-1]
+        told = max([told, *(int(line) for line in lines)])
+        warehouse = open_warehouse(tmp_path)
+        found = warehouse.query("SELECT intDiv(n, 100), count(), uniqExact(n) FROM tests_rows "
+                                "GROUP BY 1 ORDER BY 1", {})  # fmt: skip
+        warehouse.close()
+        blocks = [int(str(block)) for block, _, _ in found]
+        assert blocks[: told + 1] == list(range(told + 1))
+        assert len(blocks) <= told + 2
+        whole = found[: told + 1]
+        assert [row[1:] for row in whole] == [(100, 100)] * len(whole)
+    assert told >= 4

@@ -1,0 +1,82 @@
+"""A log carried over into another one: everything, in order, and compared."""
+
+from pathlib import Path
+
+import pytest
+
+from penstock.core.copying import Copy
+from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.log.memory import MemoryLog
+from penstock.core.log.sqlite import Limits, SqliteLog
+from support.clock import MovedClock
+from support.logs import add, contents
+from support.notes import NOTES, note
+
+
+def silent(done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> SqliteLog:
+    return SqliteLog(tmp_path / "log.db", MovedClock(), Limits())
+
+
+def test_every_record_arrives_in_its_order_and_both_sides_are_equal(source: SqliteLog) -> None:
+    note(source, *range(12_345))
+    target = MemoryLog(MovedClock())
+    moved: list[tuple[int, int]] = []
+    (copied,) = Copy(source, target, [NOTES]).run(lambda *at: moved.append(at))
+    assert copied.equal
+    assert copied.target.records == 12_345
+    assert contents(target, NOTES.name) == contents(source, NOTES.name)
+    assert moved[-1] == (2 * 12_345, 2 * 12_345)
+    source.close()
+
+
+def test_what_is_no_event_goes_over_as_it_is(source: SqliteLog) -> None:
+    note(source, 1)
+    add(source, b"no event", b"")
+    target = MemoryLog(MovedClock())
+    (copied,) = Copy(source, target, [NOTES]).run(silent)
+    assert copied.equal
+    assert contents(target, NOTES.name)[1:] == [b"no event", b""]
+    source.close()
+
+
+def test_a_target_that_holds_something_is_refused(source: SqliteLog) -> None:
+    target = MemoryLog(MovedClock())
+    note(target, 1)
+    with pytest.raises(Misconfigured, match="holds 1 records already"):
+        Copy(source, target, [NOTES])
+    source.close()
+
+
+def test_a_target_that_takes_nothing_is_said_to(source: SqliteLog) -> None:
+    note(source, 1)
+    target = MemoryLog(MovedClock())
+    target.failing = "its disk is full"
+    with pytest.raises(NotReady, match="its disk is full"):
+        Copy(source, target, [NOTES]).run(silent)
+    source.close()
+
+
+@pytest.mark.parametrize("change", ["lost", "altered", "doubled"])
+def test_a_difference_is_found(source: SqliteLog, change: str) -> None:
+    note(source, *range(10))
+
+    class Faulty(MemoryLog):
+        def reader(self) -> MemoryLog:
+            records = self._records[NOTES.name]
+            if change == "lost":
+                del records[4]
+            elif change == "doubled":
+                records[4] = records[5]
+            else:
+                records[4] = (0, NOTES.codec().encode(NOTES.events[0](4, "altered")))
+            return self
+
+    other = Faulty(MovedClock())
+    (copied,) = Copy(source, other, [NOTES]).run(silent)
+    assert not copied.equal
+    source.close()

@@ -1,0 +1,169 @@
+"""Events in every form that a log may have them in, and bytes that are no event."""
+
+import subprocess
+import sys
+from typing import Any, Literal, get_args
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from penstock.core.events import Codec, Event, Format, Undecodable
+
+FORMS: tuple[Format, ...] = get_args(Format)
+
+
+class Counted(Event, frozen=True, array_like=True, gc=False, tag="counted/1"):
+    number: int
+    name: str
+    either: int | str
+    raw: bytes = b""
+    maybe: float | None = None
+    sure: bool = True
+    words: list[str] = msgspec.field(default_factory=list)
+    counts: dict[str, int] = msgspec.field(default_factory=dict)
+    kind: Literal["a", "b"] = "a"
+
+
+class Named(Event, frozen=True, array_like=True, gc=False, tag="named/1"):
+    name: str | None = None
+
+
+class CountedBefore(Event, frozen=True, array_like=True, gc=False, tag="counted/1"):
+    """`counted/1` as an older version of the code had it."""
+
+    number: int
+    name: str
+    either: int | str
+
+
+TYPES: tuple[type[Event], ...] = (Counted, Named)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+LONG = st.integers(-(2**63), 2**63 - 1)
+EVENTS = st.one_of(
+    st.builds(
+        Counted,
+        LONG,
+        TEXT,
+        LONG | TEXT,
+        st.binary(),
+        st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+        st.lists(TEXT, max_size=3),
+        st.dictionaries(TEXT, LONG, max_size=3),
+        st.sampled_from(["a", "b"]),
+    ),
+    st.builds(Named, st.none() | TEXT),
+)
+EXAMPLE = Counted(7, "seven", "7", b"\x07", 0.5)
+
+
+class Registry:
+    """Numbers schemas as a registry does: by what they say, from any number on."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, str] = {}
+
+    def number(self, schema: str) -> int:
+        for number, known in self.known.items():
+            if known == schema:
+                return number
+        number = 100_001 + len(self.known)
+        self.known[number] = schema
+        return number
+
+    def schema(self, number: int) -> str:
+        return self.known[number]
+
+
+CODECS = [*(Codec(TYPES, form) for form in FORMS), Codec(TYPES, "avro", schemas=Registry())]
+
+
+@given(EVENTS)
+def test_an_event_is_the_same_again_in_every_form(event: Event) -> None:
+    for codec in CODECS:
+        assert codec.decode(codec.encode(event)) == event
+
+
+@given(EVENTS)
+def test_every_codec_reads_what_any_other_wrote(event: Event) -> None:
+    for writer in CODECS[:3]:
+        for reader in CODECS[:3]:
+            assert reader.decode(writer.encode(event)) == event
+
+
+def test_an_object_names_its_fact_and_its_fields() -> None:
+    assert Codec(TYPES, "json").encode(Named("seven")) == b'{"type":"named/1","name":"seven"}'
+
+
+def test_avro_is_framed_with_the_number_that_the_registry_gave() -> None:
+    registry = Registry()
+    written = Codec((Named,), "avro", schemas=registry).encode(Named("seven"))
+    assert written == b"\x00" + (100_001).to_bytes(4, "big") + b"\x02" + b"\x0aseven"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_record_of_an_older_version_has_the_defaults_of_the_new_one(form: Format) -> None:
+    older = Codec((CountedBefore,), form).encode(CountedBefore(1, "one", 1))
+    assert Codec(TYPES, form).decode(older) == Counted(1, "one", 1)
+
+
+def test_a_registry_s_older_schema_is_asked_for_by_its_number() -> None:
+    registry = Registry()
+    older = Codec((CountedBefore,), "avro", schemas=registry)
+    newer = Codec(TYPES, "avro", schemas=registry)
+    assert newer.decode(older.encode(CountedBefore(1, "one", 1))) == Counted(1, "one", 1)
+    assert len(registry.known) == 2
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"{", b"\x00", b"\x9a", b"\xdc", b"\xdd"]))
+@example(b"", b"")
+@example(b"9" * 5_000, b'{"type":"counted/1","number":')
+@example(b"\x00\x00\x00\x00", b"\x00")
+def test_bytes_that_are_no_event_are_undecodable(junk: bytes, first: bytes) -> None:
+    for codec in CODECS:
+        with pytest.raises(Undecodable):
+            codec.decode(first + junk)
+
+
+@given(EVENTS, st.data())
+def test_a_damaged_record_is_undecodable_or_another_event(event: Event, data: Any) -> None:
+    for codec in CODECS:
+        whole = codec.encode(event)
+        at = data.draw(st.integers(0, len(whole) - 1))
+        damaged = [
+            whole[:at],
+            whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :],
+            whole + b"!",
+        ]
+        for payload in damaged:
+            try:
+                assert isinstance(codec.decode(payload), TYPES)
+            except Undecodable:
+                continue
+
+
+def test_records_without_avro_take_no_avro() -> None:
+    """Who writes arrays or objects need not have fastavro, until a record needs it."""
+    script = """
+import sys
+sys.modules["fastavro"] = None
+from penstock.core.events import Codec, Event, Undecodable
+
+class Named(Event, frozen=True, array_like=True, gc=False, tag="named/1"):
+    name: str
+
+codec = Codec((Named,), "json")
+assert codec.decode(codec.encode(Named("seven"))) == Named("seven")
+try:
+    codec.decode(bytes(12))
+except Undecodable as error:
+    assert "pip install" in str(error), error
+else:
+    raise AssertionError("decoded")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

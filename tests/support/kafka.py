@@ -1,0 +1,110 @@
+"""Logs on real brokers that tests share: each with topics of its own, made as `migrate` does."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.log import Append, Batch, Done, Minute, Reader, Share
+from penstock.core.log.kafka.edge import KafkaLog
+from penstock.core.log.kafka.topics import create_topics
+from penstock.core.settings import Settings
+from services.kafka import Kafka
+
+SETTLE_SECONDS = 0.5
+"""The brokers of tests miss each other sooner than those of production."""
+
+
+def kafka_settings(kafka: Kafka, folder: Path, **others: Any) -> Settings:
+    given: dict[str, Any] = {
+        "log": kafka.url,
+        "data": str(folder),
+        "log_level": "error",
+        "kafka_partitions": 1,
+        "kafka_retention_hours": 0.0,
+        "disk_free_bytes_min": 0,
+    }
+    return Settings(**{**given, **others})
+
+
+def new_topic(settings: Settings) -> str:
+    name = f"tests.{uuid4().hex}"
+    create_topics(settings, [name])
+    return name
+
+
+def open_edge(settings: Settings, *topics: str, clock: Clock | None = None) -> KafkaLog:
+    return KafkaLog(settings, clock or SystemClock(), topics, settle_seconds=SETTLE_SECONDS)
+
+
+class Apart:
+    """A log whose topics have other names on the brokers, so that every test finds them empty."""
+
+    keyed = True
+    window = KafkaLog.window
+
+    def __init__(self, settings: Settings, clock: Clock, topics: Iterable[str]) -> None:
+        self._prefix = f"tests.{uuid4().hex}."
+        names = [self._prefix + topic for topic in topics]
+        create_topics(settings, names)
+        self.log = open_edge(settings, *names, clock=clock)
+
+    @property
+    def commits(self) -> int:
+        return self.log.commits
+
+    @property
+    def spooled(self) -> int:
+        return self.log.spooled
+
+    def submit(self, appends: Sequence[Append], done: Done) -> None:
+        self.log.submit([a._replace(topic=self._prefix + a.topic) for a in appends], done)
+
+    def tally(self, topic: str, *, rejected: int) -> None:
+        self.log.tally(self._prefix + topic, rejected=rejected)
+
+    def failure(self) -> str:
+        return self.log.failure()
+
+    def identity(self, topic: str) -> str:
+        return self.log.identity(self._prefix + topic)
+
+    def partitions(self, topic: str) -> int:
+        return self.log.partitions(self._prefix + topic)
+
+    def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
+        return self.log.share(group, self._prefix + topic, changed)
+
+    def reader(self) -> Reader:
+        return _ApartReader(self.log.reader(), self._prefix)
+
+    def start(self, topic: str, partition: int) -> int:
+        return self.log.start(self._prefix + topic, partition)
+
+    def end(self, topic: str, partition: int) -> int:
+        return self.log.end(self._prefix + topic, partition)
+
+    def listen(self, topic: str, wake: Callable[[], None]) -> None:
+        self.log.listen(self._prefix + topic, wake)
+
+    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
+        return self.log.ledger(self._prefix + topic, since_minute)
+
+    def bytes_on_disk(self) -> int:
+        return self.log.bytes_on_disk()
+
+    def close(self) -> None:
+        self.log.close()
+
+
+class _ApartReader:
+    def __init__(self, reader: Reader, prefix: str) -> None:
+        self._reader = reader
+        self._prefix = prefix
+
+    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
+        return self._reader.read(self._prefix + topic, partition, offset, limit)
+
+    def close(self) -> None:
+        self._reader.close()
