@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +46,10 @@ class Server(NamedTuple):
         """Records in the log, and of the projection that is furthest behind."""
         stages = self.get("/api/pipeline")
         end: int = stages["topics"][0]["end"]
-        return end, min((stage["position"] for stage in stages["projections"]), default=0)
+        positions: Counter[str] = Counter()
+        for stage in stages["projections"]:
+            positions[stage["projection"]] += stage["position"]
+        return end, min(positions.values(), default=0)
 
 
 def penstock(*arguments: str) -> list[str]:
@@ -70,7 +74,13 @@ def scratch() -> Iterator[Path]:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, folder: Path, *, core: int | None = None, ready: str = ""
+    command: Sequence[str],
+    port: int,
+    folder: Path,
+    *,
+    core: int | None = None,
+    ready: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A process that listens on `port`, pinned to a core if one is named."""
 
@@ -79,7 +89,12 @@ def running(
             os.sched_setaffinity(0, {core})
 
     with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stderr=log, preexec_fn=pin)  # noqa: PLW1509 - pins itself
+        process = subprocess.Popen(
+            command,
+            stderr=log,
+            env=os.environ | dict(environment or {}),
+            preexec_fn=pin,  # noqa: PLW1509 - pins itself
+        )
     server = Server(process, port, folder)
     try:
         _await(server, ready)

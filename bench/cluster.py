@@ -1,0 +1,58 @@
+"""Brokers, a Redis and several Penstock processes on one machine: the distributed engines."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench.servers import Server, free_port, penstock, running, scratch
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+
+from services.kafka import KafkaCluster
+from services.redis import RedisServer
+
+_MIGRATE_SECONDS_MAX = 120
+
+
+class Cluster:
+    """Everything that the processes of one installation share."""
+
+    def __init__(self, folder: Path, kafka: KafkaCluster, redis: RedisServer) -> None:
+        self.folder = folder
+        self.kafka = kafka
+        self.redis = redis
+        self._urls = {"PENSTOCK_LOG": kafka.url, "PENSTOCK_STATE": redis.url}
+
+    def migrate(self, name: str = "main") -> None:
+        """Create the topics, and the tables of the process of that name."""
+        command = penstock("migrate", "--data", str(self.folder / name))
+        subprocess.run(
+            command, check=True, stdout=subprocess.DEVNULL, timeout=_MIGRATE_SECONDS_MAX,
+            env=os.environ | self._urls,
+        )  # fmt: skip
+
+    @contextmanager
+    def serving(self, name: str, *roles: str, projections: str = "") -> Iterator[Server]:
+        """A process with a data folder of its name."""
+        port, folder = free_port(), self.folder / name
+        folder.mkdir(exist_ok=True)
+        options = [word for role in roles for word in ("--role", role)]
+        command = penstock("serve", "--data", str(folder), "--port", str(port), *options)
+        environment = self._urls | {"PENSTOCK_PROJECTIONS": projections}
+        with running(command, port, folder, ready="/readyz", environment=environment) as server:
+            yield server
+
+
+@contextmanager
+def clustered() -> Iterator[Cluster]:
+    """Three brokers and a Redis, with nothing in them but what `migrate` makes."""
+    with ExitStack() as opened:
+        folder = opened.enter_context(scratch())
+        kafka = opened.enter_context(KafkaCluster(folder / "kafka", lasting=True))
+        redis = opened.enter_context(RedisServer(folder / "redis", lasting=True))
+        cluster = Cluster(folder, kafka, redis)
+        cluster.migrate()
+        yield cluster
