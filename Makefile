@@ -1,5 +1,6 @@
 # Every command of this repository; `make` alone lists them.
 # Nothing here touches anything outside this folder: tools and caches live in .venv and .make.
+# But for `services`: as root it installs Debian packages, and Maven keeps its jars where it always does.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -8,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .make/synced
+SYNC := $(BIN)/python -m uv sync --frozen --quiet --all-extras
 
 # A Python that was named is the only one tried; otherwise the first that is new enough.
 PYTHONS := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.13 python3.12 python3.11,$(PYTHON))
@@ -19,8 +21,12 @@ URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
 
+# Real servers for tests: where they cannot be had, the tests that need them are left out, but not on CI.
+SERVICES := PYTHONPATH=tests $(BIN)/python -m services
+FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
+
 # What `check` runs: without marked tests, and without those that live by the clock or kill things.
-UNIT := -m 'not e2e and not faults and not slow' --ignore=tests/e2e --ignore=tests/faults \
+UNIT := -m 'not e2e and not faults and not services and not slow' --ignore=tests/e2e --ignore=tests/faults \
   $(addprefix --ignore=tests/load/test_,cli.py crash.py run.py)
 
 export UV_CACHE_DIR ?= $(CURDIR)/.make/uv
@@ -31,7 +37,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Install everything into .venv; the other commands do it by themselves
@@ -48,7 +54,7 @@ $(STAMP): pyproject.toml uv.lock
 	fi; \
 	$(BIN)/python -c 'import pip' >/dev/null 2>&1 || "$$python" -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
-	$(BIN)/python -m uv sync --frozen --quiet
+	$(SYNC)
 	@mkdir -p $(@D) && touch $@
 
 .PHONY: run
@@ -73,15 +79,25 @@ format: $(STAMP) ## Lay out the code and repair what the linter can
 
 .PHONY: test
 test: $(STAMP) static ## Everything: what `check` looks at, and every test
+	@$(FETCHED)
 	$(BIN)/pytest $(ARGS)
 
+.PHONY: services
+services: $(STAMP) ## Fetch and start Kafka (three brokers) and Redis; `. .services/env` leads there
+	@$(SERVICES) start
+
+.PHONY: services-stop
+services-stop: $(STAMP) ## Stop what `services` started; the data stays in .services
+	@$(SERVICES) stop
+
 .PHONY: faults
-faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills instead of a few; takes long
-	KILL_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of a minute; takes long
+	@$(FETCHED)
+	KILL_ROUNDS=$(FAULT_ROUNDS) AWAY_SECONDS=60 $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Any bytes to both hosts of the edge for FUZZ_SECONDS=600; what it finds is in .make/fuzz
-	$(BIN)/python -m uv sync --frozen --quiet --group fuzz
+	$(SYNC) --group fuzz
 	@mkdir -p .make/fuzz/corpus
 	PYTHONPATH=src:tests $(BIN)/python tests/fuzz/edge.py -max_total_time=$(FUZZ_SECONDS) \
 	  -dict=tests/fuzz/http.dict -artifact_prefix=.make/fuzz/ .make/fuzz/corpus tests/fuzz/corpus $(ARGS)
@@ -99,12 +115,13 @@ load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade eve
 	$(BIN)/penstock load audiences $(RUN) --url $(URL) $(ARGS)
 
 .PHONY: docs
-docs: $(STAMP) ## Generate docs/reference anew from the code
-	$(BIN)/python -m penstock.reference docs/reference
+docs: $(STAMP) ## Generate docs/reference and deploy/.env.example anew from the code
+	$(BIN)/python -m penstock.reference docs/reference deploy/.env.example
 
 .PHONY: clean
-clean: ## Remove .venv, caches and what was built; the data folder stays
-	rm -rf .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, caches, services and what was built; the data folder stays
+	@if [ -e .services/running.json ]; then $(MAKE) services-stop; fi
+	rm -rf .services .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests $(wildcard bench) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: clean-data

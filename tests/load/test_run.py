@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from load.reference import (
@@ -77,6 +79,24 @@ def test_au_129_a_closed_loop_is_graded_too() -> None:
     assert report.wrong_answers == []
     assert report.perfect
     assert report.tags_accepted == 3_000
+
+
+def test_au_88_tags_take_turns_at_several_edges() -> None:
+    shared, idle = Store(), Store()
+    with (
+        serving(ReferenceServer(shared)) as queries,
+        serving(ReferenceServer(shared)) as edge,
+        serving(ReferenceServer(shared)) as other,
+        serving(ReferenceServer(idle)) as nobody,
+    ):
+        options = Options(
+            url=queries, ingest_url=(edge, other), cookies=100, connections=8, timeouts=TIMEOUTS
+        )
+        assert run("test", a_plan(), options).perfect
+        assert len(shared.tags) == 1_500
+        elsewhere = replace(options, ingest_url=(edge, nobody), seed=2)
+        assert not run("test", a_plan(), elsewhere).perfect
+    assert len(idle.tags) == 750
 
 
 def test_au_31_a_run_continues_a_stream_that_was_preloaded() -> None:
