@@ -1,5 +1,6 @@
 """What the brokers say of themselves, of topics and of where these begin and end."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
@@ -28,6 +29,8 @@ _ASK_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 _OFFSETS_SECONDS = 2.0
 _CREATE_SECONDS = 30.0
+_ANSWER_SECONDS_MAX = 35.0
+"""Longer than the client itself waits for any answer."""
 
 
 class Described(NamedTuple):
@@ -51,15 +54,14 @@ class Cluster:
 
     def describe(self, topics: Iterable[str]) -> dict[str, Described]:
         """Those of the topics that there are."""
-        asked = self._admin.describe_topics(
-            TopicCollection(list(topics)), request_timeout=_ASK_SECONDS
-        )
+        admin = self._admin
+        asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=_ASK_SECONDS)
         self._id = self._id or str(
-            self._answer(self._admin.describe_cluster(request_timeout=_ASK_SECONDS)).cluster_id
+            self._answer(admin, admin.describe_cluster(request_timeout=_ASK_SECONDS)).cluster_id
         )
         found = {}
         for name, future in asked.items():
-            topic = self._answer(future, missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
+            topic = self._answer(admin, future, missing=KafkaError.UNKNOWN_TOPIC_OR_PART)
             if topic is not None:
                 led = all(partition.leader is not None for partition in topic.partitions)
                 identity = f"{self._id}/{topic.topic_id}"
@@ -75,27 +77,35 @@ class Cluster:
         return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call] # theirs
 
     def _offsets(self, places: Iterable[Place], which: OffsetSpec) -> dict[Place, int]:
-        asked = self._admin.list_offsets(
+        admin = self._admin
+        asked = admin.list_offsets(
             {TopicPartition(topic, partition): which for topic, partition in places},
             request_timeout=_OFFSETS_SECONDS,
         )
         return {
-            (place.topic, place.partition): int(self._answer(future).offset)
+            (place.topic, place.partition): int(self._answer(admin, future).offset)
             for place, future in asked.items()
         }
 
     def create(self, topics: Sequence[NewTopic]) -> None:
         """Those that exist by now are left as they are."""
-        made = self._admin.create_topics(
+        admin = self._admin
+        made = admin.create_topics(
             list(topics), operation_timeout=_CREATE_SECONDS, request_timeout=_CREATE_SECONDS
         )
         for future in made.values():
-            self._answer(future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
+            self._answer(admin, future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
 
-    def _answer(self, future: "Future[Any]", *, missing: int | None = None) -> Any:
-        """None for the error that only says that there is nothing, or nothing to do."""
+    def _answer(
+        self, admin: AdminClient, future: "Future[Any]", *, missing: int | None = None
+    ) -> Any:
+        """None for the error that only says that there is nothing, or nothing to do.
+
+        Whoever waits holds the client that was asked: one that nobody holds any more is gone, and
+        answers never.
+        """
         try:
-            return self._wait(future)
+            return self._wait(admin, future)
         except KafkaException as error:
             code = error.args[0].code()
             if code == missing:
@@ -104,15 +114,18 @@ class Cluster:
                 self._admin = client(AdminClient, self._properties)
             raise NotReady(self._explained(reason(error))) from error
 
-    def _wait(self, future: "Future[Any]") -> Any:
+    def _wait(self, admin: AdminClient, future: "Future[Any]") -> Any:
         """Not for long when they refuse us: their minds will not change."""
+        deadline = time.monotonic() + _ANSWER_SECONDS_MAX
         while True:
             try:
                 return future.result(_LOOK_SECONDS)
             except TimeoutError:
-                self._admin.poll(0)
+                admin.poll(0)
                 if self._refused:
                     raise NotReady(self._explained("they refuse us")) from None
+                if time.monotonic() > deadline:
+                    raise NotReady(self._explained("the client is silent")) from None
 
     def _explained(self, what: str) -> str:
         """A wrong password, say, is told beside the question that then has no answer."""
