@@ -215,21 +215,3 @@ def test_when_a_crowd_is_expected_a_group_waits_for_its_company_and_no_longer() 
         assert log.groups[2:] == [[Append(TOPIC, [b"alone"], [])]]
 
     on(work)
-
-
-def test_a_log_of_round_trips_gets_the_next_group_while_others_are_under_way() -> None:
-    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
-        log.window = 2
-        for number in (b"1", b"2", b"3"):
-            committer.commit(TOPIC, [number], told.by(number.decode()))
-            await turns()
-        assert log.groups == [[Append(TOPIC, [b"1"], [])], [Append(TOPIC, [b"2"], [])]]
-        log.answer()
-        await turns()
-        assert log.groups[2:] == [[Append(TOPIC, [b"3"], [])]]
-        log.answer()
-        log.answer()
-        await turns()
-        assert told.outcomes == [("1", None), ("2", None), ("3", None)]
-
-    on(work)

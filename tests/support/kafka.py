@@ -42,7 +42,6 @@ class Apart:
     """A log whose topics have other names on the brokers, so that every test finds them empty."""
 
     keyed = True
-    window = KafkaLog.window
 
     def __init__(self, settings: Settings, clock: Clock, topics: Iterable[str]) -> None:
         self._prefix = f"tests.{uuid4().hex}."

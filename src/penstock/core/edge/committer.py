@@ -1,4 +1,4 @@
-"""Between one event loop and the log: one submission gathering, and as many under way as pay.
+"""Between one event loop and the log: one submission under way, the next one gathering.
 
 A lone event goes at once. Under load, waiting a millisecond for company saves more than it costs:
 a sync, a wake-up of the log's thread and its way back are then shared by all that gathered. But
@@ -46,8 +46,7 @@ class Committer:
         self._loop = loop
         self._bytes_max = bytes_max
         self._group = _Group()
-        self._under_way = 0
-        self._scheduled = False
+        self._under_way = False
         self._last = 0
         self._timer: asyncio.TimerHandle | None = None
         self.clients = 0
@@ -84,7 +83,7 @@ class Committer:
             if len(settles) * _COMPANY >= self.clients:
                 self._timer.cancel()
                 self._flush()
-        elif not self._scheduled and self._under_way < self._log.window:
+        elif len(settles) == 1 and not self._under_way:
             self._schedule()
 
     def _schedule(self) -> None:
@@ -93,14 +92,13 @@ class Committer:
         if self._last >= _BUSY_FROM and waiting * _COMPANY < self.clients:
             self._timer = self._loop.call_later(_GATHER_SECONDS, self._flush)
         else:
-            self._scheduled = True
+            self._under_way = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer = None
-        self._scheduled = False
         group, self._group = self._group, _Group()
-        self._under_way += 1
+        self._under_way = True
         self._last = len(group.settles)
         appends = group.submission()
         try:
@@ -117,8 +115,8 @@ class Committer:
             self._loop.call_soon_threadsafe(self._settle, settles, error)
 
     def _settle(self, settles: list[Settle], error: PenstockError | None) -> None:
-        self._under_way -= 1
-        if self._group.settles and not self._scheduled and self._timer is None:
+        self._under_way = False
+        if self._group.settles:
             self._schedule()
         for settle in settles:
             try:

@@ -197,13 +197,6 @@ class Log(Follow, Protocol):
         ...
 
     @property
-    def window(self) -> int:
-        """How many submissions at once pay: one where each is a sync of this disk, and the next
-        gathers meanwhile; many where each is a round trip to brokers.
-        """
-        ...
-
-    @property
     def spooled(self) -> int:
         """Records that were acknowledged and are on this machine's disk only, for the brokers were
         away; 0 where the log is on this disk.

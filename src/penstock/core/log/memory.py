@@ -12,7 +12,6 @@ from penstock.core.log import DUPLICATE, Append, Batch, Done, Minute, Receipt, S
 class MemoryLog:
     keyed = False
     spooled = 0
-    window = 1
 
     def __init__(self, clock: Clock, *, idempotency_hours: float = 24.0) -> None:
         self._identity = str(uuid4())

@@ -54,7 +54,6 @@ class SqliteLog:
 
     keyed = False
     spooled = 0
-    window = 1
 
     def __init__(self, path: Path, clock: Clock, limits: Limits, *, vfs: str = "") -> None:
         """Raise `Misconfigured` when the folder or the file cannot be used."""

@@ -28,7 +28,6 @@ class KafkaLog(KafkaFollow):
     """Writes, and reads as any other process does."""
 
     keyed = True
-    window = 64
 
     def __init__(
         self,
