@@ -25,7 +25,9 @@ class Installation:
         self.folder = folder
         self._environment = {"PENSTOCK_LOG": kafka.url, "PENSTOCK_STATE": server.url}
         self._processes: list[Process] = []
-        _forget(kafka, server)
+        forget_topic(kafka.bootstrap)
+        with redis.Redis.from_url(server.url) as client:
+            client.flushall()
         self.penstock("migrate")
         self.main = self.start("main", "api", "work", PENSTOCK_PROJECTIONS="audiences_tags")
         """The process that owns the embedded warehouse, and answers all queries."""
@@ -105,10 +107,9 @@ def _positions(processes: list[Process]) -> int:
     return sum(stage["position"] for one in processes for stage in pipeline(one)["projections"])
 
 
-def _forget(kafka: KafkaCluster, server: RedisServer) -> None:
-    with redis.Redis.from_url(server.url) as client:
-        client.flushall()
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+def forget_topic(bootstrap: str) -> None:
+    """Return when nobody knows of it any more."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
     if TOPIC in admin.list_topics(timeout=10).topics:
         for future in admin.delete_topics([TOPIC]).values():
             future.result(30)

@@ -8,7 +8,8 @@ from contextlib import suppress
 from penstock.core.errors import NotReady
 from penstock.core.log.kafka.cluster import Cluster, Place
 
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.1
+"""As often as brokers answer a reader that waits for more."""
 _RETRY_SECONDS = 0.5
 _FRESH_SECONDS = 0.1
 """An answer older than this is asked for anew by whoever needs it."""

@@ -32,7 +32,9 @@ _PROPERTIES = {
     "enable.partition.eof": True,
     "check.crcs": True,
     "queued.max.messages.kbytes": 16_384,
-    # An assignment waits for the answer to the fetch before it; the default is half a second.
+    # A broker answers once a tenth of a second, or sooner when there is much: an answer for every
+    # record took a fifth of the brokers' time. The default is one byte, or half a second.
+    "fetch.min.bytes": 65_536,
     "fetch.wait.max.ms": 100,
     # A full queue is looked at again soon; the default is a second.
     "fetch.queue.backoff.ms": 5,
