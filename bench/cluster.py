@@ -41,7 +41,7 @@ class Cluster:
     def warm_up(self, seconds: float) -> None:
         """Load the brokers until their code is compiled, and leave nothing behind.
 
-        In its first seconds a broker takes a tenth of what it takes a minute later.
+        In its first ten seconds a broker takes a sixth of what it takes a minute later.
         """
         with framed("single") as requests, self.serving("warm-up", "edge") as edge:
             closed(edge.port, requests, seconds, _WARM_UP_CONNECTIONS)
