@@ -62,7 +62,7 @@ run: $(STAMP) ## Serve http://127.0.0.1:8080 and feed it a small demo stream
 	@exec $(BIN)/penstock serve --demo $(ARGS)
 
 .PHONY: check
-check: $(STAMP) static ## Format, lint, types, imports, tidiness and unit tests: under a minute
+check: $(STAMP) static ## Format, lint, types, imports, tidiness and unit tests: two to three minutes
 	$(BIN)/pytest -q $(UNIT) $(ARGS)
 
 .PHONY: static
