@@ -14,6 +14,7 @@ import pytest
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.log import Append, Batch, Damage
+from penstock.core.log.disk import Space
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
 from support.disks import FaultyDisk, flip
@@ -130,7 +131,7 @@ def test_below_its_minimum_of_free_space_the_log_refuses_and_names_the_setting(
             add(log, b"a")
         assert "are free" in log.failure()
         assert contents(log) == []
-        log._limits = Limits()  # space returns
+        log._space = Space(tmp_path, 0, clock)  # space returns
         assert add(log, b"a").first == 0
         assert log.failure() == ""
         assert account(log)[1:] == (2, 1, 0, 1)

@@ -6,7 +6,6 @@ offset of a block's first record: adding is always at the right-hand edge of the
 """
 
 import queue
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -14,16 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import apsw
-
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
+from penstock.core.log.disk import Space, failed_write
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction, size_on_disk
 from penstock.core.settings import Settings
-
-_DISK_CHECK_SECONDS = 0.5
-_TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
 
 
 class Limits(NamedTuple):
@@ -60,6 +55,7 @@ class SqliteLog:
         self._path = path
         self._clock = clock
         self._limits = limits
+        self._space = Space(path.parent, limits.disk_free_bytes_min, clock)
         self._file = SqliteFile(path, vfs=vfs, writable=True)
         self.commits = 0
         self._queue: queue.SimpleQueue[_Submission | threading.Event | None] = queue.SimpleQueue()
@@ -69,7 +65,6 @@ class SqliteLog:
         self._rejected: dict[str, int] = {}
         self._failed = ""
         self._listeners: dict[str, list[Callable[[], None]]] = {}
-        self._disk_checked_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="penstock-log", daemon=True)
         self._thread.start()
 
@@ -156,7 +151,7 @@ class SqliteLog:
         """One transaction for the whole group; on any failure none of it is stored."""
         if self._failed.startswith("fatal"):
             return NotReady(self._failed)
-        if problem := self._disk_problem():
+        if problem := self._space.problem():
             self._failed = problem
             return NotReady(problem)
         transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
@@ -168,7 +163,8 @@ class SqliteLog:
             )
         except Exception as error:  # noqa: BLE001 - the thread lives on to answer, and to say why
             self._restore_tallies(rejected)
-            return self._refuse(error)
+            self._failed = failed_write("log", error)
+            return NotReady(self._failed)
         self._failed = ""
         self.commits += 1
         for topic in transaction.topics:
@@ -190,28 +186,6 @@ class SqliteLog:
     def _restore_tallies(self, rejected: dict[str, int]) -> None:
         for topic, count in rejected.items():
             self.tally(topic, rejected=count)
-
-    def _refuse(self, error: Exception) -> NotReady:
-        """A full disk may come back. After a failed sync the pages are anybody's guess: only a new
-        process, which recovers and syncs the file anew, may acknowledge again.
-        """
-        transient = isinstance(error, _TRANSIENT)
-        detail = f"{type(error).__name__}: {error}"
-        self._failed = f"writing the log: {detail}" if transient else f"fatal: {detail}; restart"
-        return NotReady(self._failed)
-
-    def _disk_problem(self) -> str:
-        now = self._clock.monotonic()
-        if now < self._disk_checked_at + _DISK_CHECK_SECONDS:
-            return ""
-        free = shutil.disk_usage(self._path.parent).free
-        if free >= self._limits.disk_free_bytes_min:
-            self._disk_checked_at = now
-            return ""
-        return (
-            f"only {free} bytes are free in {self._path.parent}; free some, "
-            "or lower PENSTOCK_DISK_FREE_BYTES_MIN"
-        )
 
     # -- reading ------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ it knows how far it is drained, its *mark*, and, for every partition, the *low* 
 comes after the mark cannot lie before, should the brokers have it after all.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import apsw
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
 from penstock.core.log import Append, Minute, Receipt
+from penstock.core.log.disk import Space, failed_write
 from penstock.core.log.sqlite import Limits
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction, size_on_disk
 
@@ -28,8 +28,6 @@ CREATE TABLE IF NOT EXISTS lows (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (id BLOB PRIMARY KEY) WITHOUT ROWID;
 """
-_DISK_CHECK_SECONDS = 0.5
-_TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
 _DISCARD_BLOCKS = 200
 _VACUUM_PAGES = 4_096
 """Of so much at a time is the file made smaller: 16 MiB."""
@@ -55,7 +53,7 @@ class Spool(SqliteFile):
         self._path = path
         self._clock = clock
         self._limits = limits
-        self._disk_checked_at = float("-inf")
+        self._space = Space(path.parent, limits.disk_free_bytes_min, clock)
         super().__init__(path, vfs="", writable=True)
         for topic, mark in self._connection.execute("SELECT topic, mark FROM drained"):
             lows = self._connection.execute(
@@ -108,7 +106,7 @@ class Spool(SqliteFile):
         """Synced, all of it. Raise `NotReady` with nothing stored."""
         if self.failure.startswith("fatal"):
             raise NotReady(self.failure)
-        if problem := self._disk_problem():
+        if problem := self._space.problem():
             self.failure = problem
             raise NotReady(problem)
         transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
@@ -134,7 +132,7 @@ class Spool(SqliteFile):
                         self.account(topic, line)
                 self._sweep(transaction)
             self._shrink()
-            self.failure = self._disk_problem()
+            self.failure = self._space.problem()
         except apsw.Error as error:
             raise self._refused(error) from error
 
@@ -171,27 +169,9 @@ class Spool(SqliteFile):
             list(self._connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})"))
             self._checkpoints.after(self._connection, _VACUUM_PAGES << 12)
 
-    # -- failing ------------------------------------------------------------------------------
-
     def _refused(self, error: Exception) -> NotReady:
-        """A full disk may come back; after a failed sync only a new process may write again."""
-        detail = f"{type(error).__name__}: {error}"
-        transient = isinstance(error, _TRANSIENT)
-        self.failure = f"writing the spool: {detail}" if transient else f"fatal: {detail}; restart"
+        self.failure = failed_write("spool", error)
         return NotReady(self.failure)
-
-    def _disk_problem(self) -> str:
-        now = self._clock.monotonic()
-        if now < self._disk_checked_at + _DISK_CHECK_SECONDS:
-            return ""
-        free = shutil.disk_usage(self._path.parent).free
-        if free >= self._limits.disk_free_bytes_min:
-            self._disk_checked_at = now
-            return ""
-        return (
-            f"only {free} bytes are free in {self._path.parent}; free some, "
-            "or lower PENSTOCK_DISK_FREE_BYTES_MIN"
-        )
 
     # -- by any thread ------------------------------------------------------------------------
 

@@ -1,0 +1,47 @@
+"""What the disk under a log allows: whether there is room, and which failure a restart mends."""
+
+import shutil
+from pathlib import Path
+
+import apsw
+
+from penstock.core.clock import Clock
+
+_LOOK_SECONDS = 0.5
+_TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
+
+
+class Space:
+    """Room on the disk of a folder; for one thread at a time."""
+
+    def __init__(self, folder: Path, free_bytes_min: int, clock: Clock) -> None:
+        self._folder = folder
+        self._free_bytes_min = free_bytes_min
+        self._clock = clock
+        self._good_until = float("-inf")
+
+    def problem(self) -> str:
+        """Why nothing should be written now, or nothing; good news holds for half a second."""
+        now = self._clock.monotonic()
+        if now < self._good_until:
+            return ""
+        free = shutil.disk_usage(self._folder).free
+        if free >= self._free_bytes_min:
+            self._good_until = now + _LOOK_SECONDS
+            return ""
+        return (
+            f"only {free} bytes are free in {self._folder}; free some, "
+            "or lower PENSTOCK_DISK_FREE_BYTES_MIN"
+        )
+
+
+def failed_write(what: str, error: Exception) -> str:
+    """How a write failed. Starts with `fatal` if only a new process may acknowledge again.
+
+    A full disk may come back. After a failed sync the pages are anybody's guess, until somebody
+    recovers the file and syncs it anew.
+    """
+    detail = f"{type(error).__name__}: {error}"
+    if isinstance(error, _TRANSIENT):
+        return f"writing the {what}: {detail}"
+    return f"fatal: {detail}; restart"
