@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from apps.audiences.served import Ask, Served
 from apps.audiences.tags import Tag, a_tag, encoded, instant, plain, time_ms
 
+pytestmark = pytest.mark.slow
+
 MINUTE_MS = 60_000
 WINDOW_MS = 10 * MINUTE_MS
 START = 1_646_092_800_000
