@@ -230,12 +230,49 @@ def test_while_it_is_paused_a_consumer_does_nothing(running: Running) -> None:
     assert reach(running.table, 2)
 
 
-def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None:
-    cursor = Cursor(
+def lone_cursor(running: Running) -> Cursor:
+    return Cursor(
         notes.table, sink(notes.table, running.stores), running.log, running.clock,
         running.lines.logger,
     )  # fmt: skip
-    reader = running.log.reader()
+
+
+def test_in_a_backlog_the_lag_is_the_age_of_what_is_not_in_yet(running: Running) -> None:
+    note(running.log, *range(30))
+    running.clock.pass_hours(2)
+    cursor, reader = lone_cursor(running), running.log.reader()
+    cursor.step(reader, 10)
+    assert (cursor.status().lag_records, cursor.status().lag_seconds) == (20, 7200.0)
+    running.clock.pass_hours(1)
+    assert cursor.status().lag_seconds == 10_800.0
+    cursor.step(reader, 20)
+    assert (cursor.status().lag_records, cursor.status().lag_seconds) == (0, 0.0)
+
+
+def test_after_a_silence_the_lag_is_the_age_of_what_came_then(running: Running) -> None:
+    note(running.log, 0)
+    cursor, reader = lone_cursor(running), running.log.reader()
+    cursor.begin()
+    cursor.advance(reader)
+    cursor.advance(reader)
+    running.clock.pass_hours(2)
+    cursor.due(0.0)
+    note(running.log, 1)
+    assert cursor.status().lag_seconds == 0.0
+    running.clock.pass_hours(1)
+    cursor.due(0.0)
+    assert cursor.status().lag_seconds == 3600.0
+
+
+def test_before_the_first_block_the_lag_grows_with_the_time(running: Running) -> None:
+    cursor = lone_cursor(running)
+    note(running.log, 0)
+    running.clock.pass_hours(1)
+    assert cursor.status().lag_seconds == 3600.0
+
+
+def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None:
+    cursor, reader = lone_cursor(running), running.log.reader()
     note(running.log, 0)
     cursor.step(reader, 10)
     running.clock.step_hours(-1)

@@ -72,6 +72,10 @@ class Cursor:
         self._retry_at = 0.0
         self._waiting_since: float | None = None
         self._oldest_ms = 0
+        """When the oldest record of the last block was stored."""
+        self._began = clock.monotonic()
+        self._even_at: float | None = None
+        """When everything there was had been read, if nothing was left behind since."""
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
         self._waiters_lock = threading.Lock()
@@ -118,12 +122,14 @@ class Cursor:
 
     def step(self, reader: Reader, limit: int) -> int:
         """Carry at most `limit` records over; how many there were."""
+        end, asked_at = self._log.end(self._topic, self.partition), self._clock.monotonic()
         batch = reader.read(self._topic, self.partition, self.position, limit)
         if batch.next == batch.first:
             return 0
         began = self._clock.monotonic()
         outcome = self.sink.apply(self._log.identity(self._topic), self.partition, batch)
         self.cost_seconds = self._clock.monotonic() - began
+        self._even_at = asked_at if batch.next >= end else None
         self._account(batch, outcome)
         self.position = batch.next
         self._oldest_ms = batch.appended_at_ms
@@ -167,11 +173,10 @@ class Cursor:
             return max(0.0, self._retry_at - self._clock.monotonic())
         if not self._resumed:
             return 0.0
-        backlog = self.behind()
+        backlog, now = self.behind(), self._clock.monotonic()
         if backlog <= 0:
-            self._waiting_since = None
+            self._waiting_since, self._even_at = None, now
             return IDLE_SECONDS
-        now = self._clock.monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
         return self.projection.flush.wait(
@@ -269,12 +274,15 @@ class Cursor:
         )
 
     def _lag_seconds(self) -> float:
-        """Age of the oldest record that is not in, from above: the clock may have stepped back."""
-        since = self._waiting_since
-        waited = 0.0 if since is None else self._clock.monotonic() - since
-        if self._oldest_ms and since is None:
-            waited = (self._clock.now_ms() - self._oldest_ms) / 1000
-        return max(0.0, waited)
+        """Age of the oldest record that is not in, from above.
+
+        Since there was none before it, or, in a backlog, since the one before it was stored. The
+        wall clock that says the latter may have stepped back.
+        """
+        since = self._even_at
+        if since is None and self._oldest_ms:
+            return max(0.0, (self._clock.now_ms() - self._oldest_ms) / 1000)
+        return self._clock.monotonic() - (self._began if since is None else since)
 
 
 def _resolve(futures: list[asyncio.Future[None]]) -> None:
