@@ -122,6 +122,7 @@ class Blast:
             "p99_ms": _quantile(ordered, 0.99) * 1e3,
             "p999_ms": _quantile(ordered, 0.999) * 1e3,
             "statuses": self.statuses,
+            "latencies_ms": [round(seconds * 1e3, 3) for seconds in ordered] if self.rate else [],
         }
 
 

@@ -5,32 +5,35 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.rows import CLIENT_CORE
 
 
 def closed(port: int, requests: Path, seconds: float, connections: int = 64) -> float:
     """Requests answered per second, every connection busy all the time."""
-    return _blast(port, requests, seconds, "--connections", str(connections))["per_second"]
+    found = _blast(port, requests, seconds, "--connections", str(connections))
+    return float(found["per_second"])
 
 
-def open_loop(port: int, requests: Path, seconds: float, rate: float) -> dict[str, float]:
-    """Latencies in milliseconds (`p50_ms`, `p99_ms`, `p999_ms`) at so many requests a second."""
+def open_loop(port: int, requests: Path, seconds: float, rate: float) -> dict[str, Any]:
+    """Latencies in milliseconds at so many requests a second: `p50_ms`, `p99_ms`, `p999_ms`, and
+    all of them in ascending order, `latencies_ms`.
+    """
     return _blast(port, requests, seconds, "--rate", f"{rate:.0f}")
 
 
-def _blast(port: int, requests: Path, seconds: float, *options: str) -> dict[str, float]:
+def _blast(port: int, requests: Path, seconds: float, *options: str) -> dict[str, Any]:
     command = [
         sys.executable, "-m", "bench.blast", "--port", str(port), "--core", str(CLIENT_CORE),
         "--seconds", str(seconds), "--requests", str(requests), *options,
     ]  # fmt: skip
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=seconds + 60)
-    result = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     unexpected = {status for status in result.pop("statuses") if not status.startswith("2")}
     if unexpected:
         raise RuntimeError(f"the server answered {unexpected}")
-    found: dict[str, float] = result
-    return found
+    return result
 
 
 def wrk(port: int, seconds: float) -> float:

@@ -177,7 +177,9 @@ def idle(plan: Plan) -> list[Row]:
 
 def _p99(server: Server, requests: Path, seconds: float, rate: float) -> float:
     """Median of several rounds, in ms: one stall of the machine would be either side's verdict."""
-    rounds = [open_loop(server.port, requests, seconds, rate)["p99_ms"] for _ in range(ROUNDS)]
+    rounds: list[float] = [
+        open_loop(server.port, requests, seconds, rate)["p99_ms"] for _ in range(ROUNDS)
+    ]
     return statistics.median(rounds)
 
 
