@@ -67,7 +67,8 @@ def tag_rows(
 
 
 def profile_group(cookie: str, action: str) -> bytes:
-    return f"{action[0]}{cookie}".encode()
+    """The cookie first: whoever asks for both of its groups finds them side by side."""
+    return f"{cookie}{action[0]}".encode()
 
 
 def profile_entries(events: Sequence[TagRecorded], offsets: Sequence[int]) -> list[Entry]:

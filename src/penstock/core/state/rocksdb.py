@@ -20,8 +20,10 @@ from penstock.core.errors import Misconfigured, Moved, NotReady
 from penstock.core.state import Entry, History, Position, Trim
 
 _BLOCK_CACHE_BYTES = 64 << 20
-_WRITE_BUFFER_BYTES = 16 << 20
-_BLOCK_BYTES = 4096
+_WRITE_BUFFER_BYTES = 32 << 20
+_LEVEL_BASE_BYTES = 512 << 20
+"""Fewer levels are fewer places to look: two up to ten times this, a third beyond."""
+_BLOCK_BYTES = 16 << 10
 _LENGTH = struct.Struct(">H")
 
 _decode_position = msgspec.msgpack.Decoder(Position).decode
@@ -205,9 +207,9 @@ class RocksState:
         options.set_write_buffer_size(_WRITE_BUFFER_BYTES)
         options.set_max_write_buffer_number(3)
         options.set_max_background_jobs(2)
+        options.set_max_bytes_for_level_base(_LEVEL_BASE_BYTES)
         options.set_level_compaction_dynamic_level_bytes(v=True)
         options.set_compression_type(rocksdict.DBCompressionType.lz4())
-        options.set_bottommost_compression_type(rocksdict.DBCompressionType.zstd())
         options.set_keep_log_file_num(4)
         options.set_max_total_wal_size(8 * _WRITE_BUFFER_BYTES)
         table = rocksdict.BlockBasedOptions()
