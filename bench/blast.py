@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
     def _complete(data: bytes, head: int) -> bool:
         if data[_STATUS_AT] == b"204":
             return True
-        at = data.lower().find(b"content-length:", 0, head)
+        at = data[:head].lower().find(b"content-length:")
         if at < 0:
             return True
         length = int(data[at + 15 : data.find(b"\r", at)])
