@@ -28,7 +28,7 @@ VERDICTS = {True: "met", False: "**missed**", None: ""}
     type=click.Choice(sorted(PLANS)),
     default="quick",
     show_default=True,
-    help="quick: ten minutes; medium: half an hour; full: more than an hour.",
+    help="quick: less than half an hour; medium: more; full: more than an hour.",
 )
 @click.option("--write", is_flag=True, help="Keep the results in bench/ and docs/benchmarks.md.")
 def main(names: tuple[str, ...], *, length: str, write: bool) -> None:

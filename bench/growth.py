@@ -22,6 +22,7 @@ from bench.servers import Server, scratch, serving
 ROUNDS = 5
 RATES = {"profiles": 100, "aggregates": 10}
 """Queries a second: those of `standard`, ten times as many aggregates for the sake of their p99."""
+SETTLE_SECONDS_MAX = 3_600.0
 QUIET_PERCENT, QUIET_SECONDS, QUIET_SECONDS_MAX = 10.0, 3, 120.0
 
 
@@ -108,6 +109,8 @@ def settle(server: Server) -> float:
     end, start = server.positions()
     position = start
     while position < end:
+        if time.monotonic() > began + SETTLE_SECONDS_MAX:
+            raise RuntimeError(f"projections are at {position:,} of {end:,} and do not arrive")
         time.sleep(0.1)
         end, position = server.positions()
     return (end - start) / (time.monotonic() - began)
