@@ -1,9 +1,11 @@
 """What every keyed state promises to folds."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -100,6 +102,63 @@ def test_partitions_keep_positions_of_their_own(state: State) -> None:
     state.apply(SPACE, [], partition=3, was=None, position=Position("other", 9))
     assert state.position(SPACE, 0) == Position(LOG, 5)
     assert state.position(SPACE, 3) == Position("other", 9)
+
+
+def big_entries(seed: int) -> list[Entry]:
+    """20 MB that do not compress."""
+    noise = random.Random(seed)
+    return [plain(b"%04d" % n, noise.randbytes(10_000)) for n in range(2_000)]
+
+
+def test_compacting_changes_nothing_that_is_read(state: State) -> None:
+    state.compact(SPACE)
+    for upto in (1, 2):
+        apply(state, *(Entry(b"h", b"%03d" % n, b"%d" % upto) for n in range(100)), upto=upto)
+    state.compact(SPACE)
+    apply(state, plain(b"a", b"1"), upto=3, trims=[Trim(b"h", 40)])
+    state.compact(SPACE)
+    kept = [(b"%03d" % n, b"2") for n in range(40)]
+    assert state.first(SPACE, [b"h", b"a"], 1_000) == [kept, [(b"", b"1")]]
+    assert state.position(SPACE, 0) == Position(LOG, 3)
+
+
+def test_compacting_an_embedded_store_leaves_nothing_that_was_overwritten(tmp_path: Path) -> None:
+    def tables() -> int:
+        return sum(file.stat().st_size for file in tmp_path.glob("state/*.sst"))
+
+    with closing(opening(f"rocksdb://{tmp_path}/state")) as state:
+        for upto in (1, 2, 3):
+            apply(state, *big_entries(upto), upto=upto)
+        state.compact(SPACE)
+        deadline = time.monotonic() + 20.0
+        while not 20_000_000 < tables() < 25_000_000:
+            assert time.monotonic() < deadline, f"{tables():,} bytes"
+            time.sleep(0.01)
+        assert everything(state) == big_entries(3)
+
+
+def test_an_embedded_store_may_be_closed_while_it_compacts(tmp_path: Path) -> None:
+    for upto in (1, 2, 3):
+        with closing(opening(f"rocksdb://{tmp_path}/state")) as state:
+            apply(state, *big_entries(upto), upto=upto)
+            state.compact("another.space")
+            state.compact(SPACE)
+            time.sleep(0.02 * upto)  # more or less of it is done
+        assert "penstock-compact" not in " ".join(t.name for t in threading.enumerate())
+        with closing(opening(f"rocksdb://{tmp_path}/state")) as state:
+            assert everything(state) == big_entries(upto)
+
+
+def test_an_embedded_space_may_be_dropped_while_it_is_compacted(tmp_path: Path) -> None:
+    with closing(opening(f"rocksdb://{tmp_path}/state")) as state:
+        apply(state, *big_entries(1))
+        state.compact(SPACE)
+        time.sleep(0.02)
+        state.drop(SPACE)
+        assert everything(state) == []
+        apply(state, plain(b"a", b"1"))
+        state.compact(SPACE)
+        assert everything(state) == [plain(b"a", b"1")]
 
 
 @pytest.mark.parametrize("was", [None, Position(LOG, 4), Position("other", 5)])

@@ -15,7 +15,7 @@ from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX, Cursor
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.retention import expire
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import TableSink, sink
+from penstock.core.projection.sinks import FoldSink, TableSink, sink
 from penstock.core.telemetry import METRICS, Samples
 from support import notes
 from support.clock import MovedClock
@@ -283,6 +283,38 @@ def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None
     assert cursor.step(reader, 10) == 1
     assert rows_of(running.warehouse) == exactly(2)
     assert cursor.status().lag_seconds == 0.0
+
+
+class CountedCompactions(FoldSink):
+    compactions = 0
+
+    def compact(self) -> None:
+        self.compactions += 1
+        super().compact()
+
+
+def test_a_store_is_compacted_when_a_backlog_worth_it_was_worked_off(running: Running) -> None:
+    inner = CountedCompactions(notes.fold, running.stores)
+    log, reader = running.log, running.log.reader()
+    cursor = Cursor(notes.fold, inner, log, running.clock, running.lines.logger)
+    block = notes.fold.flush.block_records
+
+    note(log, *range(10 * block))
+    while cursor.step(reader, block):
+        assert inner.compactions == (cursor.behind() == 0)
+    for _ in range(3 * block):  # a stream that is never behind
+        note(log, 0)
+        cursor.step(reader, block)
+    note(log, *range(block + 1))  # behind, but by less than a tenth of everything
+    while cursor.step(reader, block):
+        pass
+    assert inner.compactions == 1
+
+    note(log, *range(3 * block))
+    while cursor.step(reader, block):
+        pass
+    assert inner.compactions == 2
+    assert len(running.state.first(notes.fold.space, [b"word"], 1)) == 1
 
 
 def test_a_consumer_reports_under_names_that_are_explained(running: Running) -> None:

@@ -17,6 +17,8 @@ from penstock.core.telemetry import Logger
 
 PARKED_IN_A_ROW_MAX = 100
 IDLE_SECONDS = 0.5
+_COMPACT_SHARE = 0.1
+"""A backlog of this share of everything there is was worth rewriting everything for."""
 _BACKOFF_SECONDS = (0.05, 10.0)
 _RECORD_BYTES_GUESS = 128
 
@@ -76,6 +78,8 @@ class Cursor:
         self._began = clock.monotonic()
         self._even_at: float | None = None
         """When everything there was had been read, if nothing was left behind since."""
+        self._uneven = 0
+        """Records of the backlog that is being worked off, as far as it is."""
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
         self._waiters_lock = threading.Lock()
@@ -129,13 +133,24 @@ class Cursor:
         began = self._clock.monotonic()
         outcome = self.sink.apply(self._log.identity(self._topic), self.partition, batch)
         self.cost_seconds = self._clock.monotonic() - began
-        self._even_at = asked_at if batch.next >= end else None
         self._account(batch, outcome)
         self.position = batch.next
         self._oldest_ms = batch.appended_at_ms
         self._waiting_since = None
         self._release(self.position)
+        self._measure(batch, asked_at if batch.next >= end else None)
         return batch.next - batch.first
+
+    def _measure(self, batch: Batch, even_at: float | None) -> None:
+        """Notice a backlog, and its end."""
+        self._even_at = even_at
+        self._uneven += batch.next - batch.first
+        if even_at is None:
+            return
+        block = self.projection.flush.block_records
+        if self._uneven > max(block, _COMPACT_SHARE * self.position):
+            self.sink.compact()
+        self._uneven = 0
 
     def _account(self, batch: Batch, outcome: Outcome) -> None:
         was = self.counts

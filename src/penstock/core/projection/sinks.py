@@ -70,6 +70,10 @@ class Sink(Protocol):
         """Blocks. Idempotent for the same batch. `Unavailable` and `NotReady` are to be retried."""
         ...
 
+    def compact(self) -> None:
+        """Arrange what is there for reading, in the background: a backlog has been worked off."""
+        ...
+
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Project one parked record; raise what stands in its way."""
         ...
@@ -198,6 +202,9 @@ class TableSink:
         parked += poison + refused
         return Outcome(len(rows.rows) - refused, rows.skipped, parked)
 
+    def compact(self) -> None:
+        """Nothing to do: the warehouse merges what is small by itself."""
+
     def retry(self, log: str, letter: DeadLetter) -> None:
         event = self._decoding.event(letter.payload)
         number = record_number(letter.partition, letter.offset)
@@ -310,6 +317,9 @@ class FoldSink:
         )
         self._positions[partition] = position
         return Outcome(len(entries), 0, parked)
+
+    def compact(self) -> None:
+        self._stores.state.compact(self._into)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log

@@ -7,6 +7,8 @@ write back; in a log-structured tree it is a sequential write (docs/decisions/00
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from uuid import uuid4
 
 import msgspec
 import rocksdict
-from rocksdict import Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import CompactOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from penstock.core.errors import Misconfigured, Moved, NotReady
 from penstock.core.state import Entry, History, Position, Trim
@@ -36,6 +38,8 @@ class RocksState:
         self._path = path
         self._cache = rocksdict.Cache(_BLOCK_CACHE_BYTES)
         self._lock = threading.Lock()
+        self._compactor = ThreadPoolExecutor(1, "penstock-compact")
+        self._to_compact: set[str] = set()
         options = self._options()
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -149,10 +153,20 @@ class RocksState:
     def bytes_on_disk(self) -> int:
         return sum(file.stat().st_size for file in self._path.iterdir() if file.is_file())
 
+    def compact(self, space: str) -> None:
+        with self._lock:
+            if space not in self._to_compact:
+                self._to_compact.add(space)
+                self._compactor.submit(self._compact, space)
+
     def close(self) -> None:
         for family in self._families.values():
             family.close()
-        self._db.close()
+        self._db.flush()
+        self._db.cancel_all_background(wait=False)  # a compaction may take minutes
+        self._compactor.shutdown(cancel_futures=True)
+        with suppress(Exception):  # it would flush once more, and may not any longer
+            self._db.close()
 
     def _active(self, space: str) -> str:
         """Name of the column family that holds a space; the space's own while it has none."""
@@ -183,6 +197,20 @@ class RocksState:
         family.close()
         self._db.drop_column_family(name)
         self._db.delete_range(_position_key(name, 0), _position_key(name, 0xFFFF))
+
+    def _compact(self, space: str) -> None:
+        """Into a single sorted run: a look-up visits every one there is."""
+        with self._lock:
+            self._to_compact.remove(space)
+            name = self._active(space)
+            if name not in self._families:
+                return
+            family = self._db.get_column_family(name)  # of its own: it may be dropped meanwhile
+        options = CompactOptions()
+        options.set_exclusive_manual_compaction(v=False)
+        options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.skip())
+        family.compact_range(None, None, options)
+        family.close()
 
     def _trim(self, family: Rdict | None, trim: Trim) -> None:
         if family is None:
