@@ -13,6 +13,7 @@ from penstock.core.log.memory import MemoryLog
 from penstock.core.projection import Projection
 from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX, Cursor
 from penstock.core.projection.flush import Flush
+from penstock.core.projection.rebuild import Rebuild
 from penstock.core.projection.retention import expire
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import FoldSink, TableSink, sink
@@ -150,6 +151,31 @@ def test_a_store_of_another_log_stops_the_consumer_with_the_remedy(running: Runn
     wait_until(lambda: other.state == "stopped")
     assert "penstock rebuild tests_notes --from-scratch" in other.last_error
     other.stop()
+
+
+def test_entries_of_another_version_are_refused_and_after_a_rebuild_it_goes_on(
+    running: Running,
+) -> None:
+    note(running.log, 1, 2)
+    running.fold.start()
+    assert reach(running.fold, 2)
+    running.fold.stop()
+    newer = replace(notes.fold, version=notes.fold.version + 1)
+    running.fold = running.consumer(newer)
+    running.fold.start()
+    wait_until(lambda: running.fold.state == "stopped" and bool(running.fold.last_error))
+    assert "penstock rebuild tests.notes --from-scratch" in running.fold.last_error
+    note(running.log, 3)
+    assert len(running.state.first(newer.space, [b"word"], 9)[0]) == 2
+
+    rebuild = Rebuild(
+        running.fold, running.stores, running.log, running.clock, running.lines.logger
+    )
+    assert rebuild.run("", lambda _done, _total: None, compare=False).swapped
+    note(running.log, 4)
+    assert reach(running.fold, 4)
+    assert (running.fold.state, running.fold.last_error) == ("running", "")
+    assert len(running.state.first(newer.space, [b"word"], 9)[0]) == 4
 
 
 def test_a_consumer_that_has_not_begun_yet_can_be_stirred(running: Running) -> None:

@@ -16,7 +16,7 @@ data_option = click.option(
 @click.option(
     "--from-scratch",
     is_flag=True,
-    help="Do not compare: the log was replaced or the table changed.",
+    help="Do not compare: the log or the form of the read model is another.",
 )
 @click.option("--dry-run", is_flag=True, help="Build and compare, but keep what there is.")
 @data_option

@@ -1,6 +1,5 @@
 """What an operator asks of a running process: is it alive, is it ready, where does it stand?"""
 
-import shutil
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotReady, PenstockError
+from penstock.core.log.disk import shortage
 from penstock.core.platform import Platform
 
 _MINUTES_SHOWN = 60
@@ -63,9 +63,9 @@ class Health:
         if platform.roles & {"edge", "work"} and (failure := platform.follow.failure()):
             problems["log"] = failure  # who only answers can do so without
         if platform.log is not None:
-            free = shutil.disk_usage(platform.settings.folder).free
-            if free < platform.settings.disk_free_bytes_min:
-                problems["disk"] = f"only {free} bytes are free"
+            settings = platform.settings
+            if short := shortage(settings.folder, settings.disk_free_bytes_min):
+                problems["disk"] = short
         if platform.stores is not None:
             if platform.stores.warehouse is not None:
                 try:

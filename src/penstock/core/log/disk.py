@@ -25,14 +25,20 @@ class Space:
         now = self._clock.monotonic()
         if now < self._good_until:
             return ""
-        free = shutil.disk_usage(self._folder).free
-        if free >= self._free_bytes_min:
+        found = shortage(self._folder, self._free_bytes_min)
+        if not found:
             self._good_until = now + _LOOK_SECONDS
-            return ""
-        return (
-            f"only {free} bytes are free in {self._folder}; free some, "
-            "or lower PENSTOCK_DISK_FREE_BYTES_MIN"
-        )
+        return found
+
+
+def shortage(folder: Path, free_bytes_min: int) -> str:
+    """Why nothing should be written to a folder, or nothing."""
+    free = shutil.disk_usage(folder).free
+    if free >= free_bytes_min:
+        return ""
+    return (
+        f"only {free} bytes are free in {folder}; free some, or lower PENSTOCK_DISK_FREE_BYTES_MIN"
+    )
 
 
 def failed_write(what: str, error: Exception) -> str:

@@ -83,6 +83,8 @@ class Fold(Generic[E]):
     topic: Topic[E]
     entries: Callable[[Sequence[E], Sequence[int]], Sequence[Entry]]
     """Events and their record numbers → one entry each. Pure."""
+    version: int = 1
+    """One more whenever the same events give other entries: then old and new ones do not mix."""
     keep: int = 0
     """Entries of a group that matter, from the first; 0: all. The rest is trimmed in passing."""
     flush: Flush

@@ -209,6 +209,7 @@ class Cursor:
     def begin(self) -> None:
         """From now on `advance` is called whenever it is due."""
         self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
+        self._in_a_row = 0
 
     def _recover(self) -> None:
         if self.failures:

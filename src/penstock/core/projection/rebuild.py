@@ -86,6 +86,7 @@ class Rebuild:
                     self._swap()
                     for cursor in cursors:
                         cursor.resume(reader)
+                    self._live.begin()
             return Rebuilt(name, self._records(), compare, differences, swap)
         finally:
             reader.close()

@@ -53,6 +53,12 @@ class Consumer:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    def begin(self) -> None:
+        """Whatever stopped a cursor is mended: if this consumer runs, all of them go on."""
+        if self._share is not None:
+            for cursor in self.cursors.values():
+                cursor.begin()
+
     def stop(self) -> None:
         """Finish the batch in hand, end the thread, and let others take the partitions over."""
         self._stopping.set()

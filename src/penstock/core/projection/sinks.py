@@ -289,6 +289,11 @@ class FoldSink:
             return Resume(0)
         if position.log != log:
             raise Misconfigured(_other_log(self._into, "space"))
+        if position.version != self._fold.version:
+            raise Misconfigured(
+                f"{self._into} was filled by version {position.version} of its projection, and "
+                f"this is {self._fold.version}; run `penstock rebuild {self._into} --from-scratch`"
+            )
         return Resume(position.next)
 
     def position(self, partition: int) -> int:
@@ -306,7 +311,7 @@ class FoldSink:
                 lambda event, number: found.extend(self._fold.entries([event], [number])),
             )  # fmt: skip
             entries = found
-        position = Position(log, batch.next)
+        position = Position(log, batch.next, self._fold.version)
         self._stores.state.apply(
             self._into,
             entries,

@@ -31,6 +31,8 @@ class Position(NamedTuple):
     """Identity of the log; a position in another log means nothing."""
     next: int
     """Offset of the first record that is not in yet."""
+    version: int = 0
+    """Of the fold that wrote the entries; 0 for what was written before folds had one."""
 
 
 class Trim(NamedTuple):
