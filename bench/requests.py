@@ -2,16 +2,20 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import uvloop
 
+from penstock.load.aggregates import AggregateQuery
 from penstock.load.client import Endpoint
+from penstock.load.instants import STREAM_START_MS
 from penstock.load.ledger import Ledger
 from penstock.load.population import populate
 from penstock.load.preload import preload
+from penstock.load.profiles import ProfileQuery
 from penstock.load.queries import QueryMix
 from penstock.load.stream import Stream
 
@@ -55,11 +59,27 @@ def preloaded(url: str, tags: int) -> Ledger:
 def framed_queries(ledger: Ledger, kind: str) -> Iterator[Path]:
     """A file of `profiles` or `aggregates` queries of the reference mix, over what is stored."""
     mix = QueryMix(ledger, seed=7, rate=1_000)
-    ask = mix.profile if kind == "profiles" else mix.aggregate
-    with _file(
-        [_frame(ask(n, before=ledger.size).target.encode(), b"") for n in range(QUERIES)]
-    ) as file:
+    queries: Iterable[ProfileQuery | AggregateQuery]
+    if kind == "profiles":
+        queries = (mix.profile(n, before=ledger.size) for n in range(QUERIES))
+    else:
+        queries = even(mix.aggregate(n, before=ledger.size) for n in range(QUERIES))
+    with _file([_frame(query.target.encode(), b"") for query in queries]) as file:
         yield file
+
+
+def even(queries: Iterable[AggregateQuery]) -> list[AggregateQuery]:
+    """Those that ask for stored minutes only, as many of each length of range, in turns.
+
+    Of sixteen minutes the mix asks for many that are before the first, and so for less work than of
+    a long history.
+    """
+    by_length: dict[int, list[AggregateQuery]] = {}
+    for query in queries:
+        if query.from_ms >= STREAM_START_MS:
+            by_length.setdefault(query.to_ms - query.from_ms, []).append(query)
+    turns = zip(*(by_length[length] for length in sorted(by_length)), strict=False)
+    return list(chain.from_iterable(turns))
 
 
 @contextmanager
