@@ -199,7 +199,10 @@ class RocksState:
         self._db.delete_range(_position_key(name, 0), _position_key(name, 0xFFFF))
 
     def _compact(self, space: str) -> None:
-        """Into a single sorted run: a look-up visits every one there is."""
+        """Into a single sorted run: a look-up visits every one there is.
+
+        What lies in the lowest level and meets nothing from above is one already, and is skipped.
+        """
         with self._lock:
             self._to_compact.remove(space)
             name = self._active(space)
