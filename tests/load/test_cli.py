@@ -73,6 +73,12 @@ def test_au_122_aggregates_start_by_the_reference_formula() -> None:
     assert starts == {1000: 3 * 60, 100: 21 * 60, 10: 201 * 60}
 
 
+def test_au_133_connections_grow_with_the_rate_so_that_a_schedule_does_not_wait_for_them() -> None:
+    rates = {rate: tailored("standard", rate=rate).connections for rate in (10, 1_000, 10_000)}
+    assert rates == {10: 64, 1_000: 64, 10_000: 640}
+    assert tailored("soak").connections == 64
+
+
 def test_au_132_plans_are_tailored_by_rate_and_duration() -> None:
     assert tailored("standard").tags == 15 * 60 * 1000
     assert tailored("standard", rate=10).tags == 15 * 60 * 10

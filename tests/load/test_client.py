@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
@@ -12,8 +13,10 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def outcomes(answer: Answer | None, count: int, *, size: int = 2) -> list[Exchange[int]]:
-    """What became of `count` requests to a server that treats each connection by `answer`."""
+def outcomes(answer: Answer | None, *bursts: int, size: int = 2) -> list[Exchange[int]]:
+    """What became of so many requests at once, and then so many, and so on, to a server that treats
+    each connection by `answer`.
+    """
 
     async def main() -> list[Exchange[int]]:
         async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,13 +40,15 @@ def outcomes(answer: Answer | None, count: int, *, size: int = 2) -> list[Exchan
             timeout_seconds=0.2,
             on_end=ended.append,
         )
-        for number in range(count):
-            request = Endpoint("http://h").post("/x", b"{}")
-            pool.submit(Exchange(request, number, intended=perf_counter()))
+        numbers = itertools.count()
         until = perf_counter() + 5
-        while pool.unfinished and perf_counter() < until:
-            pool.expire(perf_counter())
-            await asyncio.sleep(0.002)
+        for burst in bursts:
+            for number in itertools.islice(numbers, burst):
+                request = Endpoint("http://h").post("/x", b"{}")
+                pool.submit(Exchange(request, number, intended=perf_counter()))
+            while pool.unfinished and perf_counter() < until:
+                pool.expire(perf_counter())
+                await asyncio.sleep(0.002)
         await pool.close()
         server.close()
         await asyncio.sleep(0.01)
@@ -115,6 +120,18 @@ def test_au_01_a_server_may_close_after_each_answer() -> None:
 
     ended = outcomes(once, 6)
     assert [(exchange.status, exchange.body) for exchange in ended] == [(200, b"x")] * 6
+
+
+def test_au_133_connections_take_turns_so_that_none_is_closed_between_two_bursts() -> None:
+    names = itertools.count(1)
+
+    async def named(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        name = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % next(names)
+        await repeating(name)(reader, writer)
+
+    answered_by = [exchange.body for exchange in outcomes(named, 3, 1, 1, 1, 1, 1, 1, size=3)]
+    assert set(answered_by[:3]) == {b"1", b"2", b"3"}
+    assert answered_by[3:6] == answered_by[6:] == answered_by[:3]
 
 
 def test_au_01_other_schemes_are_refused() -> None:

@@ -47,7 +47,11 @@ def load() -> None:
     "--product-id", type=click.Choice(["int", "string"]), default="int", show_default=True
 )
 @click.option("--cookies", default=1_000_000, show_default=True, help="How many cookies there are.")
-@click.option("--connections", default=64, show_default=True, help="At most, for tags.")
+@click.option(
+    "--connections",
+    type=click.IntRange(min=1),
+    help="At most, for tags.  [default: 64 for every 1,000 tags per second]",
+)
 @click.option(
     "--start-index",
     type=click.IntRange(min=0),

@@ -107,7 +107,7 @@ class Pool(Generic[T]):
         self._size = size
         self._timeout_seconds = timeout_seconds
         self._on_end = on_end
-        self._idle: list[_Link[T]] = []
+        self._idle: deque[_Link[T]] = deque()
         self._links: set[_Link[T]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._queue: deque[Exchange[T]] = deque()
@@ -120,9 +120,9 @@ class Pool(Generic[T]):
     def submit(self, exchange: Exchange[T]) -> None:
         """Send as soon as a connection is free; never blocks."""
         self.unfinished += 1
-        idle = self._idle
+        idle = self._idle  # taken in turns: one that rests is closed, and the next burst pays
         while idle:
-            link = idle.pop()
+            link = idle.popleft()
             if exchange.intended - link.idle_since < _IDLE_SECONDS_MAX:
                 self._send(exchange, link)
                 return

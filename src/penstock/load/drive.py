@@ -56,7 +56,7 @@ class Drive:
         if self._session.unfinished_queries > _CLOSED_LOOP_QUERIES_MAX:
             return 0
         # A short queue keeps every connection busy between two turns.
-        free = 2 * self._session.options.connections - self._session.unfinished_tags
+        free = 2 * self._session.connections - self._session.unfinished_tags
         return max(0, min(free, left, _BURST_TAGS))
 
     def _send_next(self, start: float, elapsed: float) -> None:

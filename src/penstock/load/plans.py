@@ -8,6 +8,8 @@ from penstock.load.population import COOKIE_COUNT, ProductIdType
 from penstock.load.stream import Skew, Spell
 
 DAY_TAGS = 86_400_000
+_CONNECTIONS = 64
+"""For a thousand tags a second; also of a closed loop, and the least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,13 @@ class Plan:
     tail_wait: float = 60.0
     tail_cookies: int = 2_000
     kill_every: float | None = None
+
+    @property
+    def connections(self) -> int:
+        """So many for tags that a schedule does not wait for them: with too few, a moment's delay
+        of the server makes a queue in the client, which then measures itself.
+        """
+        return max(_CONNECTIONS, _CONNECTIONS * (self.rate or 0) // 1_000)
 
     @property
     def aggregates_after(self) -> float:
@@ -94,7 +103,8 @@ class Options:
     spell: Spell = "always3"
     product_id: ProductIdType = "int"
     cookies: int = COOKIE_COUNT
-    connections: int = 64
+    connections: int | None = None
+    """For tags, at most; None: what the plan's rate asks for."""
     start_index: int = 0
     preload: int = 0
     raw_time: bool = False

@@ -44,6 +44,7 @@ class Session:
 
     def __init__(self, options: Options, plan: Plan, *, stream: Stream, ledger: Ledger) -> None:
         self.options = options
+        self.connections = options.connections or plan.connections
         self.stream = stream
         self.ledger = ledger
         self.endpoint = Endpoint(options.url)
@@ -72,7 +73,7 @@ class Session:
                 edge,
                 Pool(
                     edge,
-                    size=max(1, options.connections // len(edges)),
+                    size=max(1, self.connections // len(edges)),
                     timeout_seconds=tag_seconds,
                     on_end=self._tag_ended,
                 ),
@@ -81,7 +82,7 @@ class Session:
         ]
         self._profile_pool: Pool[Asked] = Pool(
             self.endpoint,
-            size=max(1, options.connections // 2),
+            size=max(1, self.connections // 2),
             timeout_seconds=profile_seconds,
             on_end=self._query_ended,
         )

@@ -33,7 +33,7 @@ async def check_tail(session: Session, plan: Plan, *, first: int) -> None:
         await asyncio.sleep(min(0.05, plan.tail_wait))
     settled = session.frontier.index
     for query in _queries(session, plan, first, settled):
-        while session.unfinished_queries >= max(1, session.options.connections // 2):
+        while session.unfinished_queries >= max(1, session.connections // 2):
             session.tick()
             await asyncio.sleep(_TICK_SECONDS)
         session.ask(query, settled=settled, intended=perf_counter(), is_tail=True)
