@@ -25,10 +25,10 @@ FUZZ_SECONDS ?= 600
 SERVICES := PYTHONPATH=tests $(BIN)/python -m services
 FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
 
-# What `check` runs: without marked tests, and without those that live by the clock or kill things.
-# Half of their time is waiting, so that more of them than a small machine has cores run side by side.
-UNIT := -n 4 -m 'not e2e and not faults and not services and not slow' \
-  $(addprefix --ignore=tests/,e2e faults services load/test_cli.py load/test_crash.py load/test_run.py)
+# Tests that live by the clock, or start and kill things: one after the other.
+MARKED := e2e or faults or services or slow
+# All others. Half of their time is waiting, so more of them than a small machine has cores run side by side.
+UNIT := -n 4 -m 'not ($(MARKED))'
 
 export UV_CACHE_DIR ?= $(CURDIR)/.make/uv
 export PIP_CACHE_DIR ?= $(CURDIR)/.make/pip
@@ -79,9 +79,9 @@ format: $(STAMP) ## Lay out the code and repair what the linter can
 	$(BIN)/ruff format --quiet
 
 .PHONY: test
-test: $(STAMP) static ## Everything: what `check` looks at, and every test
+test: $(STAMP) check ## Everything: `check`, and the tests that it leaves out
 	@$(FETCHED)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m '$(MARKED)' $(ARGS)
 
 .PHONY: services
 services: $(STAMP) ## Fetch and start Kafka (three brokers) and Redis; `. .services/env` leads there

@@ -1,4 +1,4 @@
-"""Kafka and Redis for every test that asks for them by the name of a fixture.
+"""Marks by place, and Kafka and Redis for every test that asks for them by the name of a fixture.
 
 On continuous integration a missing one fails; elsewhere the test is left out, and the end says so.
 """
@@ -6,8 +6,10 @@ On continuous integration a missing one fails; elsewhere the test is left out, a
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from services.jars import SERVICES
 from services.kafka import Kafka, KafkaCluster
@@ -15,6 +17,10 @@ from services.packages import Missing
 from services.redis import RedisServer
 from services.running import Services
 
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
+
+MARKED_BY_PLACE = {"e2e", "faults", "services"}
 SERVED = {"kafka", "kafka_cluster", "redis_server", "redis_url"}
 LEFT_OUT = "left out: "
 
@@ -62,7 +68,11 @@ def _or_left_out() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
     for item in items:
+        folder = item.path.relative_to(here).parts[0]
+        if folder in MARKED_BY_PLACE:
+            item.add_marker(folder)
         if SERVED.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("services")
 

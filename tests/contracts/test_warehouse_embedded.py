@@ -87,6 +87,7 @@ def test_a_block_costs_one_plan_and_one_insert_and_no_question(
     warehouse.close()
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_every_block_it_was_told_of(tmp_path: Path) -> None:
     warehouse = open_warehouse(tmp_path)
     create(warehouse)

@@ -9,8 +9,6 @@ import pytest
 from e2e.certificates import penstock
 from support.process import Connection, Process
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Callable[[str], str]]:

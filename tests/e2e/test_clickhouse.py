@@ -13,8 +13,6 @@ from services.ports import free_ports
 from support.clickhouse import ThinServer
 from support.clickhouse_http import PASSWORD
 
-pytestmark = pytest.mark.e2e
-
 Serve = Callable[..., Server]
 LAYOUTS = {
     "host": {},

@@ -218,7 +218,7 @@ def balance(server: Server) -> list[Any]:
     ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     requests=st.lists(st.sampled_from(REQUESTS + TORN), min_size=1, max_size=6),
     cuts=st.lists(st.integers(1, 4_000), max_size=8),

@@ -12,8 +12,6 @@ from support.history import History
 from support.installation import Installation, installed
 from support.process import COMMAND, Process, caught_up, clean
 
-pytestmark = pytest.mark.e2e
-
 TAGS = 3_000
 PATIENCE_SECONDS = 120
 

@@ -4,12 +4,8 @@ import resource
 import socket
 from pathlib import Path
 
-import pytest
-
 from e2e.certificates import penstock
 from e2e.process import PATIENCE_SECONDS, Server
-
-pytestmark = pytest.mark.e2e
 
 SOFT, CLIENTS = 256, 400
 FEW_FILES = ("sh", "-c", f'ulimit -Sn {SOFT}; exec "$@"', "sh")

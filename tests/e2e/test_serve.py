@@ -12,8 +12,6 @@ import pytest
 from apps.audiences.tags import Tag, a_tag, encoded
 from e2e.process import Client, Server, eventually, failing
 
-pytestmark = pytest.mark.e2e
-
 Serve = Callable[..., Server]
 RANGE = "time_range=2022-03-01T00:00:00_2022-03-01T00:10:00"
 COUNTS = f"/aggregates?{RANGE}&action=VIEW&aggregates=COUNT"

@@ -21,8 +21,6 @@ from e2e.process import (
     eventually,
 )
 
-pytestmark = pytest.mark.e2e
-
 RANGE = "time_range=2022-03-01T00:00:00_2022-03-01T00:10:00"
 COUNTS = f"/aggregates?{RANGE}&action=VIEW&aggregates=COUNT"
 

@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives.serialization import (
 from e2e.certificates import healthy, pair, penstock
 from e2e.process import Server, failing
 
-pytestmark = pytest.mark.e2e
-
 Serve = Callable[..., Server]
 
 

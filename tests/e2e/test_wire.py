@@ -10,8 +10,6 @@ import pytest
 from apps.audiences.tags import Tag, a_tag, encoded
 from e2e.process import PATIENCE_SECONDS, Client, Server
 
-pytestmark = pytest.mark.e2e
-
 RANGE = "time_range=2022-03-01T00:00:00_2022-03-01T00:10:00"
 GOOD = encoded(a_tag(cookie="wire"))
 KIB_64 = 65_536

@@ -16,8 +16,6 @@ from services.redis import RedisServer
 from support.history import History
 from support.installation import PARTITIONS, Installation, installed, pipeline, readiness
 
-pytestmark = pytest.mark.faults
-
 AWAY_SECONDS = float(os.environ.get("AWAY_SECONDS", "5"))
 """How long engines are away; `make faults` takes the 60 seconds of the catalogue."""
 

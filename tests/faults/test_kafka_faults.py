@@ -181,7 +181,6 @@ def test_one_broker_less_costs_nothing_and_nobody_is_refused(
     assert balanced(account(log, topic))
 
 
-@pytest.mark.faults
 def test_while_all_brokers_are_away_ingest_goes_on_and_then_everything_is_sent(
     kafka_cluster: KafkaCluster, topic: str, log: KafkaLog
 ) -> None:
@@ -287,7 +286,6 @@ class EdgeProcess:
             self.said.extend(line.decode().strip() for line in lines)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("options", [(), ("unmarked",)], ids=["", "marks never written"])
 def test_an_edge_killed_at_any_moment_loses_and_doubles_nothing(
     kafka_cluster: KafkaCluster, settings: Settings, topic: str, options: tuple[str, ...]

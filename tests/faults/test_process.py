@@ -13,8 +13,6 @@ import pytest
 from support.history import History
 from support.process import Connection, Process, caught_up
 
-pytestmark = pytest.mark.faults
-
 KILL_ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 _FULL_CHECKS = {10 << n for n in range(10)} | {KILL_ROUNDS}
 """After these rounds all tags are looked at, otherwise those of the round."""

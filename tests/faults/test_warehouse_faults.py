@@ -22,8 +22,6 @@ from support.lines import Lines
 from support.notes import counted_in_view, note, rows_of
 from support.stores import open_state, stores
 
-pytestmark = pytest.mark.faults
-
 PATIENCE_SECONDS = 60.0
 LAYOUTS = {"host": {}, "cluster": {"warehouse_cluster": "one"}}
 SCHEMA = [text if "VIEW" in text else f"-- shard by: part\n{text}" for text in notes.SCHEMA]

@@ -73,7 +73,8 @@ def connections(draw: st.DrawFn) -> list[Pieces]:
     return made
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(connections())
 def test_hosts_agree_on_whatever_follows_whatever(hosts: Hosts, connections: list[Pieces]) -> None:
     hosts.try_out(*connections)

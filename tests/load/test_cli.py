@@ -10,6 +10,8 @@ from load.reference import CountsTwice, ReferenceServer, Store, serving
 from penstock.load.cli import RUNS, load
 from penstock.load.plans import DAY_TAGS, PLANS, tailored
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "audiences",
     "smoke",

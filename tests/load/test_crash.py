@@ -10,6 +10,8 @@ from penstock.load.plans import Options, Plan
 from penstock.load.report import Report
 from penstock.load.run import run
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 PLAN = Plan(
     rate=300,

@@ -3,7 +3,7 @@
 import json
 from itertools import combinations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from load.listed import Event, ledger_of, plain
@@ -182,7 +182,6 @@ def worlds(events: list[Event], certain: list[Event]) -> list[list[Event]]:
     ]
 
 
-@settings(deadline=None)
 @given(histories(MIXED), profile_queries(), st.data())
 def test_au_26_a_profile_passes_exactly_if_some_choice_of_unsure_tags_explains_it(
     events: list[Event], query: ProfileQuery, data: st.DataObject
@@ -200,7 +199,6 @@ def test_au_26_a_profile_passes_exactly_if_some_choice_of_unsure_tags_explains_i
     assert (profile_verdict(events, query, other, settled) is None) == (other in allowed)
 
 
-@settings(deadline=None)
 @given(histories(MIXED), aggregate_queries())
 def test_au_26_an_aggregate_passes_if_some_choice_of_unsure_tags_explains_it(
     events: list[Event], query: AggregateQuery

@@ -18,6 +18,8 @@ from penstock.load.plans import Options, Plan
 from penstock.load.report import Report
 from penstock.load.run import run
 
+pytestmark = pytest.mark.slow
+
 # Generous, as the machine that runs the tests may be busy.
 TIMEOUTS = (5.0, 5.0, 10.0)
 

@@ -118,7 +118,7 @@ lines = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(drawn=st.lists(lines, max_size=6))
 def test_au_31_a_line_fares_in_a_batch_as_it_fares_alone(drawn: list[bytes]) -> None:
     body = b"\n".join(drawn)
@@ -132,7 +132,7 @@ def test_au_31_a_line_fares_in_a_batch_as_it_fares_alone(drawn: list[bytes]) -> 
     assert batch(body) == (expected, codes)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(drawn=st.lists(lines, max_size=6))
 def test_au_31_a_fault_elsewhere_changes_nothing_for_the_other_lines(drawn: list[bytes]) -> None:
     body = b"\n".join([*drawn, BROKEN])

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.audiences.tags import a_tag, encoded
@@ -110,7 +110,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(left=json_values, right=json_values)
 def test_au_103_answers_are_equal_exactly_when_their_json_is(left: object, right: object) -> None:
     same = json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
@@ -157,7 +156,6 @@ def test_au_102_depth_never_breaks_a_comparison(depth: int) -> None:
     assert compared(b"[" * depth + b"]" * depth).counts.total() == 1
 
 
-@settings(deadline=None)
 @given(body=st.binary(max_size=50) | st.text(max_size=50).map(str.encode))
 def test_au_102_no_body_harms_the_query(body: bytes) -> None:
     assert compared(body).counts.total() <= 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.audiences.tags import Tag, a_tag, encoded, instant, received
@@ -95,7 +95,6 @@ def inside(rows: list[Row], newest: int | None) -> list[Row]:
     return [row for row in rows if isinstance(row, TagRow) and row.minute >= oldest]
 
 
-@settings(deadline=None)
 @given(events=streams, cuts=cuts)
 def test_au_80_batches_make_no_difference_inside_the_retention(
     events: list[TagRecorded], cuts: list[int]
@@ -106,7 +105,6 @@ def test_au_80_batches_make_no_difference_inside_the_retention(
     assert inside(parts, newest) == inside(whole, newest)
 
 
-@settings(deadline=None)
 @given(events=streams, cuts=cuts)
 def test_au_83_everything_since_a_day_before_the_newest_tag_is_there(
     events: list[TagRecorded], cuts: list[int]
@@ -121,7 +119,6 @@ def test_au_83_everything_since_a_day_before_the_newest_tag_is_there(
     assert newest == (newest_ms // 60_000 if events else None)
 
 
-@settings(deadline=None)
 @given(events=streams)
 def test_au_62_a_row_carries_what_is_counted_summed_and_filtered(events: list[TagRecorded]) -> None:
     rows, _, _ = in_batches(events, [])
@@ -192,7 +189,6 @@ def by_group(entries: list[Entry]) -> dict[bytes, list[bytes]]:
     }
 
 
-@settings(deadline=None)
 @given(events=streams)
 def test_au_46_entries_sort_newest_first_and_of_equal_times_the_later_accepted(
     events: list[TagRecorded],
@@ -224,7 +220,6 @@ def test_au_46_the_order_holds_for_every_time_that_can_be_spelled(times: list[in
     assert found == sorted(spelled, reverse=True)
 
 
-@settings(deadline=None)
 @given(
     events=streams,
     start=st.sampled_from([-1, 0, 1, 59_999, RETENTION_MINUTES * 60_000]),
@@ -247,7 +242,6 @@ def test_au_44_a_range_takes_its_start_and_leaves_its_end(
     assert found == [value for _, _, value in expected]
 
 
-@settings(deadline=None)
 @given(events=streams, cut=st.integers(0, 12))
 def test_au_46_batches_make_no_difference_to_entries(events: list[TagRecorded], cut: int) -> None:
     offsets = offsets_of(events)
@@ -268,7 +262,6 @@ def test_au_26_both_views_read_the_same_topic() -> None:
     assert profiles.topic is aggregates.topic
 
 
-@settings(deadline=None)
 @given(payload=st.binary(max_size=60))
 def test_au_26_any_stored_bytes_are_an_event_or_said_to_be_none(payload: bytes) -> None:
     try:

@@ -29,7 +29,7 @@ FILTERS = {
 SUBSETS = [subset for size in range(4) for subset in combinations(FILTERS, size)]
 Words = Mapping[str, str]
 NOTHING: Words = {}
-BOUNDED = settings(deadline=None, max_examples=12)
+BOUNDED = settings(max_examples=12)
 
 Drawn = Sequence[tuple[int, str, str, str, str, str, int]]
 

@@ -58,9 +58,7 @@ def message(event: TagRecorded, partition: int, offset: int) -> bytes:
     return b'{"_partition":%d,"_offset":%d,' % (partition, offset) + encode(event)[1:]
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), day=st.integers(-800, 20_000), partition=st.integers(0, 65_535))
 def test_pulled_rows_are_projected_rows(
     engine: ClickHouse, data: st.DataObject, day: int, partition: int

@@ -4,7 +4,7 @@ from itertools import permutations
 from urllib.parse import quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.apps.audiences.routes.requests import (
@@ -253,7 +253,6 @@ def test_au_13_what_only_the_other_query_knows_is_unknown_here(extra: str) -> No
 words = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() or "\0" in text)
 
 
-@settings(deadline=None)
 @given(word=words, plus=st.booleans())
 def test_au_12_values_are_decoded_as_forms_are_and_then_left_alone(word: str, plus: bool) -> None:
     spelled = quote_plus(word) if plus else quote_plus(word).replace("+", "%20")
@@ -283,7 +282,6 @@ def test_au_12_a_query_that_is_not_utf_8_is_refused(query: bytes) -> None:
         assert raised.value.code == "bad_field"
 
 
-@settings(deadline=None)
 @given(query=st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_au_13_any_query_is_read_or_refused(query: bytes) -> None:
     for prefix in (b"", f"{AGGREGATES}&".encode(), b"time_range="):

@@ -38,14 +38,12 @@ def accepted(text: str) -> int | None:
         return None
 
 
-@settings(deadline=None)
 @given(moment=instants, fraction=fractions)
 def test_au_06_an_accepted_time_is_spelled_back_as_it_came(moment: datetime, fraction: str) -> None:
     text = moment.isoformat()[:19] + fraction + "Z"
     assert spell_tag(*parse_tag(text)) == text
 
 
-@settings(deadline=None)
 @given(moment=instants, fraction=fractions)
 def test_au_05_every_number_of_digits_means_the_same_instant(
     moment: datetime, fraction: str
@@ -58,7 +56,7 @@ def test_au_05_every_number_of_digits_means_the_same_instant(
     assert parse_tag(f"{second}{padded}Z") == (value, 3)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     text=st.one_of(
         st.text(max_size=30),
