@@ -279,7 +279,7 @@ steps = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(steps, max_size=8), st.integers(0, 20), st.integers(0, 20))
 def test_the_embedded_log_does_what_the_one_in_memory_does(
     history: list[Step], offset: int, limit: int

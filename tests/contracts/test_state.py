@@ -313,7 +313,6 @@ sorts = st.one_of(st.just(b""), st.binary(max_size=20))
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example drops the space
 )
 @given(
