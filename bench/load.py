@@ -43,7 +43,11 @@ def workload_rows(
     """`limits`: milliseconds by operation; `sustained`: lag and memory have targets too."""
     answers = sum(operation["exact"] for operation in report["operations"].values())
     failed = sum(_failures(operation) for operation in report["operations"].values())
-    measured = f"{report['tags_accepted']:,} tags; {answers:,} answers exact, {failed:,} failed"
+    wrong = sum(operation["wrong"] for operation in report["operations"].values())
+    measured = (
+        f"{report['tags_accepted']:,} tags; {answers:,} answers exact, "
+        f"{wrong:,} wrong, {failed:,} failed"
+    )
     rows = [
         Row(f"{name}: exactness", measured, "every answer exact, none failed", report["perfect"])
     ]
@@ -80,6 +84,6 @@ def workload_rows(
 def _failures(operation: dict[str, Any]) -> int:
     kinds = (
         "status_4xx", "status_5xx", "status_other", "connect_errors", "timeouts", "disconnects",
-        "queue_overflows", "wrong",
+        "queue_overflows",
     )  # fmt: skip
     return sum(int(operation[kind]) for kind in kinds)

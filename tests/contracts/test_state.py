@@ -153,7 +153,7 @@ def test_an_embedded_space_may_be_dropped_while_it_is_compacted(tmp_path: Path) 
     with closing(opening(f"rocksdb://{tmp_path}/state")) as state:
         apply(state, *big_entries(1))
         state.compact(SPACE)
-        time.sleep(0.02)  # it has begun
+        time.sleep(0.02)  # time to begin; one that has not must find nothing to do
         state.drop(SPACE)
         assert everything(state) == []
         apply(state, plain(b"a", b"1"))

@@ -50,7 +50,7 @@ def load() -> None:
 @click.option(
     "--connections",
     type=click.IntRange(min=1),
-    help="At most, for tags.  [default: 64 for every 1,000 tags per second]",
+    help="At most, for tags.  [default: 64 per 1,000 tags/s, at least 64]",
 )
 @click.option(
     "--start-index",
