@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bench.against import against
 from bench.distributed import kafka, shared, workers
 from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.growth import growth, settle
@@ -59,6 +60,7 @@ def memory(plan: Plan) -> list[Row]:
 
 
 MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
+    "against": against,
     "single": single,
     "lane": lane,
     "latency": latency,

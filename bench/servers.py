@@ -108,11 +108,16 @@ def running(
             process.wait()
 
 
-def serving(folder: Path, *options: str, core: int | None = None) -> AbstractContextManager[Server]:
+def serving(
+    folder: Path,
+    *options: str,
+    core: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> AbstractContextManager[Server]:
     """A Penstock on a free port, ready, with its data in the folder."""
     port = free_port()
     command = penstock("serve", "--data", str(folder / "data"), "--port", str(port), *options)
-    return running(command, port, folder, core=core, ready="/readyz")
+    return running(command, port, folder, core=core, ready="/readyz", environment=environment)
 
 
 def _await(server: Server, path: str) -> None:

@@ -1,4 +1,4 @@
-"""One edge, two hosts, the same answers: limits, durability before the reply, faults."""
+"""An edge over a socket: limits, durability before the reply, faults."""
 
 import asyncio
 from uuid import UUID

@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from penstock.core.edge import FailurePolicy
-from penstock.core.edge.asgi import Edge
+from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import IngestEndpoint
 from penstock.core.errors import Overloaded
 from penstock.core.ids import Ids

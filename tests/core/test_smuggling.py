@@ -7,25 +7,26 @@ import asyncio
 
 import pytest
 
+from penstock.core.settings import Settings
 from support.answers import parse
 from support.hosts import Rig, served
 from support.logs import contents
-from support.messages import SMUGGLED, post
+from support.messages import REFUSED, SMUGGLED, post
 
 BEHIND = post(b"smuggled")
 PATIENCE_SECONDS = 20.0
 
 pytestmark = [
-    pytest.mark.parametrize("fast_lane", [False, True], ids=["asgi", "lane"]),
-    pytest.mark.parametrize("smuggled", SMUGGLED.values(), ids=SMUGGLED.keys()),
+    pytest.mark.parametrize("fast_lane", [False, True], ids=["parsed", "remembered"]),
+    pytest.mark.parametrize("named", SMUGGLED),
 ]
 
 
-def statuses(rig: Rig, stream: bytes, *, fast_lane: bool) -> list[int]:
+def statuses(rig: Rig, stream: bytes) -> list[int]:
     """Of all answers until the server closes, which it has to do by itself."""
 
     async def run() -> bytes:
-        async with served(rig, fast_lane=fast_lane) as server:
+        async with served(rig) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(stream)
             answered = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
@@ -38,19 +39,19 @@ def statuses(rig: Rig, stream: bytes, *, fast_lane: bool) -> list[int]:
     return [answer.status for answer in answers]
 
 
-def test_it_is_refused_and_nothing_behind_it_is_executed(fast_lane: bool, smuggled: bytes) -> None:
-    rig = Rig()
+def test_it_is_refused_and_nothing_behind_it_is_executed(fast_lane: bool, named: str) -> None:
+    rig = Rig(Settings(fast_lane=fast_lane))
 
-    assert statuses(rig, smuggled + BEHIND, fast_lane=fast_lane) == [400]
+    assert statuses(rig, SMUGGLED[named] + BEHIND) == [REFUSED.get(named, 400)]
     assert contents(rig.log) == []
 
 
 def test_it_is_refused_after_the_answers_of_what_stands_before_it(
-    fast_lane: bool, smuggled: bytes
+    fast_lane: bool, named: str
 ) -> None:
-    """Twice the same, so that the lane has seen the head of what stands before."""
-    rig = Rig()
+    """Twice the same, so that the head of what stands before is known."""
+    rig = Rig(Settings(fast_lane=fast_lane))
 
-    stream = post() + post() + smuggled + BEHIND
-    assert statuses(rig, stream, fast_lane=fast_lane) == [204, 204, 400]
+    stream = post() + post() + SMUGGLED[named] + BEHIND
+    assert statuses(rig, stream) == [204, 204, REFUSED.get(named, 400)]
     assert len(contents(rig.log)) == 2

@@ -23,12 +23,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         server.kill()
 
 
-@pytest.fixture(scope="module", params=["lane", "asgi"])
+@pytest.fixture(scope="module", params=["remembered", "parsed"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """One that serves a whole module, once through the fast lane and once without it."""
-    options = ["--no-fast-lane"] if request.param == "asgi" else []
+    """One that serves a whole module, with heads remembered and with each parsed anew."""
+    options = ["--no-fast-lane"] if request.param == "parsed" else []
     running = Server(tmp_path_factory.mktemp("server") / "data", *options)
     yield running
     running.kill()

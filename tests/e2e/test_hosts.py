@@ -1,4 +1,4 @@
-"""Both hosts of ingest, the fast lane and ASGI, put the same bytes on the wire.
+"""A server that remembers heads and one that parses each anew put the same bytes on the wire.
 
 The date and the request id of an error may differ; nothing else.
 """
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from e2e.process import PATIENCE_SECONDS, Client, Server, eventually
 from support.answers import VARIES, parse
-from support.messages import SMUGGLED, UPGRADE
+from support.messages import REFUSED, SMUGGLED, UPGRADE
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -114,7 +114,7 @@ REQUESTS = (
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     folder = tmp_path_factory.mktemp("hosts")
-    servers = [Server(folder / "lane"), Server(folder / "asgi", "--no-fast-lane")]
+    servers = [Server(folder / "known"), Server(folder / "anew", "--no-fast-lane")]
     yield servers
     for server in servers:
         server.kill()
@@ -142,10 +142,10 @@ def answers(server: Server, pieces: Sequence[bytes]) -> bytes:
 def test_every_kind_of_request_gets_the_same_answer(
     hosts: list[Server], request_bytes: bytes
 ) -> None:
-    lane, asgi = (answers(host, [request_bytes, _LAST]) for host in hosts)
+    known, anew = (answers(host, [request_bytes, _LAST]) for host in hosts)
 
-    assert lane == asgi
-    assert lane.startswith(b"HTTP/1.1 ")
+    assert known == anew
+    assert known.startswith(b"HTTP/1.1 ")
 
 
 def test_old_and_closing_connections_get_the_same_answer(hosts: list[Server]) -> None:
@@ -154,10 +154,10 @@ def test_old_and_closing_connections_get_the_same_answer(hosts: list[Server]) ->
         post(b"/user_tags", TAG, b"Connection: close"),
         post(b"/user_tags", TAG, b"Expect: 100-continue", b"Connection: close"),
     ):
-        lane, asgi = (answers(host, [last]) for host in hosts)
+        known, anew = (answers(host, [last]) for host in hosts)
 
-        assert lane == asgi
-        assert b" 204 " in lane
+        assert known == anew
+        assert b" 204 " in known
 
 
 def test_a_client_that_waits_before_its_body_is_told_to_go_on(hosts: list[Server]) -> None:
@@ -170,36 +170,41 @@ def test_a_client_that_waits_before_its_body_is_told_to_go_on(hosts: list[Server
             assert connection.recv(65_536).startswith(b"HTTP/1.1 204 ")
 
 
-@pytest.mark.parametrize("smuggled", SMUGGLED.values(), ids=SMUGGLED.keys())
+@pytest.mark.parametrize("named", SMUGGLED)
 def test_what_is_torn_is_told_so_after_all_answers_before_it(
-    hosts: list[Server], smuggled: bytes
+    hosts: list[Server], named: str
 ) -> None:
-    """The paths of these are unknown here, which changes nothing: they are never looked up."""
     sound = post(b"/user_tags", TAG) + post(PROFILE, b"") + post(b"/user_tags", TAG)
 
-    lane, asgi = (answers(host, [sound + smuggled + _LAST]) for host in hosts)
+    known, anew = (
+        answers(host, [sound + SMUGGLED[named].replace(b"/note", b"/user_tags") + _LAST])
+        for host in hosts
+    )
 
-    assert lane == asgi
-    assert [answer.status for answer in parse(lane)] == [204, 200, 204, 400]
+    assert known == anew
+    assert [answer.status for answer in parse(known)] == [
+        *(204, 200, 204),
+        REFUSED.get(named, 400),
+    ]
 
 
 def test_a_head_without_end_is_refused_alike(hosts: list[Server]) -> None:
     endless = b"POST /user_tags HTTP/1.1\r\nName: " + b"x" * 400_000
 
-    lane, asgi = (answers(host, [post(b"/user_tags", TAG), endless]) for host in hosts)
+    known, anew = (answers(host, [post(b"/user_tags", TAG), endless]) for host in hosts)
 
-    assert lane == asgi
-    assert [answer.status for answer in parse(lane)] == [204, 431]
+    assert known == anew
+    assert [answer.status for answer in parse(known)] == [204, 431]
 
 
 def test_a_body_that_is_refused_early_hides_nothing_behind_it(hosts: list[Server]) -> None:
     large = post(b"/user_tags", b" " * 1_000_000)
     pieces = [large[:1_000], large[1_000:], post(b"/user_tags", TAG), _LAST]
 
-    lane, asgi = (answers(host, pieces) for host in hosts)
+    known, anew = (answers(host, pieces) for host in hosts)
 
-    assert lane == asgi
-    assert [answer.status for answer in parse(lane)] == [413, 204, 200]
+    assert known == anew
+    assert [answer.status for answer in parse(known)] == [413, 204, 200]
 
 
 def balance(server: Server) -> list[Any]:
@@ -230,10 +235,10 @@ def test_pipelined_requests_in_any_pieces_are_answered_alike_and_in_order(
     bounds = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     pieces = [stream[low:high] for low, high in pairwise(bounds)]
 
-    lane, asgi = (answers(host, pieces) for host in hosts)
+    known, anew = (answers(host, pieces) for host in hosts)
 
-    assert lane == asgi
-    assert parse(lane, [b"HEAD" if request[:4] == b"HEAD" else b"POST" for request in requests])
+    assert known == anew
+    assert parse(known, [b"HEAD" if request[:4] == b"HEAD" else b"POST" for request in requests])
 
 
 def test_at_the_end_both_have_stored_and_refused_the_same(hosts: list[Server]) -> None:

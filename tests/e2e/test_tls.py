@@ -25,12 +25,12 @@ RANGE = "time_range=2022-03-01T00:00:00_2022-03-01T00:10:00"
 COUNTS = f"/aggregates?{RANGE}&action=VIEW&aggregates=COUNT"
 
 
-@pytest.fixture(scope="module", params=["lane", "asgi"])
+@pytest.fixture(scope="module", params=["remembered", "parsed"])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("tls")
-    options = ["--no-fast-lane"] if request.param == "asgi" else []
+    options = ["--no-fast-lane"] if request.param == "parsed" else []
     environment = {f"PENSTOCK_{n.upper()}": v for n, v in pair(folder).environment.items()}
     running = Server(folder / "data", *options, environment=environment)
     yield running

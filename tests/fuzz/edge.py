@@ -1,4 +1,4 @@
-"""Any bytes at all, in any pieces, to both hosts: the same comes of them, and nothing breaks.
+"""Any bytes at all, in any pieces: nothing breaks, and heads that are remembered change nothing.
 
 `make fuzz` runs this file under atheris, which looks for bytes that reach new lines of the edge.
 """
@@ -9,23 +9,21 @@ from itertools import pairwise
 from pathlib import Path
 from types import FunctionType
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-
-from penstock.core.edge.asgi import Edge
+from penstock.core.edge import grammar
+from penstock.core.edge.bodies import Body
+from penstock.core.edge.chunks import Chunks
 from penstock.core.edge.connection import Connection
-from penstock.core.edge.endpoints import Desk
+from penstock.core.edge.desk import Edge
+from penstock.core.edge.exchange import Exchange as Answering
+from penstock.core.edge.floor import Floor
 from penstock.core.edge.heads import Heads
-from penstock.core.edge.lane import LaneConnection, LaneCycle
 from support.answers import VARIES, Answered, parse
-from support.pipes import Exchange, Host
+from support.pipes import Exchange, Served
 
-WATCHED = (Connection, LaneConnection, LaneCycle, Heads, Edge, Desk, RequestResponseCycle)
+WATCHED = (Connection, Answering, Body, Chunks, Heads, Edge, Floor, grammar)
 """Whose branches lead the fuzzer."""
 CORPUS = Path(__file__).with_name("corpus")
 _CUTS_MAX = 8
-_REFUSALS = {400, 413, 415, 431}
-_DEFECT = b"\r\n\r\nInternal Server Error"
-"""What uvicorn answers for an exception that left the application; ours are answered in JSON."""
 
 
 def packed(stream: bytes, cuts: list[int]) -> bytes:
@@ -43,45 +41,43 @@ def unpacked(data: bytes) -> list[bytes]:
     return [stream[low:high] for low, high in pairwise(bounds)]
 
 
-class Hosts:
+class Edges:
     def __init__(self) -> None:
-        self._lane = Host(asyncio.new_event_loop(), lane=True)
-        self._asgi = Host(asyncio.new_event_loop(), lane=False)
+        self._remembering = Served(asyncio.new_event_loop(), remembers=True)
+        self._parsing = Served(asyncio.new_event_loop(), remembers=False)
 
     def try_out(self, *connections: list[bytes]) -> list[list[Answered]]:
-        """The answers on each connection. Raise `AssertionError` if the hosts do not agree."""
-        exchanges = zip(self._lane.serve(*connections), self._asgi.serve(*connections), strict=True)
-        return [agreed(lane, asgi) for lane, asgi in exchanges]
+        """The answers on each connection. Raise `AssertionError` if the two do not agree."""
+        exchanges = zip(
+            self._remembering.serve(*connections), self._parsing.serve(*connections), strict=True
+        )
+        return [agreed(remembering, parsing) for remembering, parsing in exchanges]
 
     def close(self) -> None:
-        self._lane.close()
-        self._asgi.close()
+        self._remembering.close()
+        self._parsing.close()
 
 
-def agreed(lane: Exchange, asgi: Exchange) -> list[Answered]:
-    assert _DEFECT not in lane.answered + asgi.answered
-    # The lane parses no head twice, so only the other host knows all methods.
+def agreed(remembering: Exchange, parsing: Exchange) -> list[Answered]:
+    # Who parses no head twice does not know all methods.
     ours, theirs = (
-        parse(VARIES.sub(b"", exchange.answered), asgi.methods) for exchange in (lane, asgi)
+        parse(VARIES.sub(b"", exchange.answered), parsing.methods)
+        for exchange in (remembering, parsing)
     )
-    assert (lane.stored, lane.closed) == (asgi.stored, asgi.closed)
-    if lane.closed and {answer.status for answer in ours[-1:] + theirs[-1:]} <= _REFUSALS:
-        # Torn and refusable at once: which of the two is said depends on which was seen first.
-        assert ours[:-1] == theirs[:-1]
-    else:
-        assert ours == theirs
-        assert lane.account == asgi.account
+    assert ours == theirs
+    assert (remembering.stored, remembering.closed) == (parsing.stored, parsing.closed)
+    assert remembering.account == parsing.account
     return ours
 
 
 def main() -> None:
     import atheris  # noqa: PLC0415 - there are Pythons and machines that it is not made for
 
-    hosts = Hosts()
+    edges = Edges()
 
     def try_out(data: bytes) -> None:
         pieces = unpacked(data)
-        hosts.try_out(pieces, pieces)  # a second time, when heads are known
+        edges.try_out(pieces, pieces)  # a second time, when heads are known
 
     for watched in WATCHED:
         for name, function in vars(watched).copy().items():

@@ -1,4 +1,6 @@
-"""The hosts agree on what is known to be hard, on what chance makes of it, and on any bytes."""
+"""What is known to be hard, what chance makes of it, and any bytes: nothing breaks, and it makes no
+difference whether heads are remembered.
+"""
 
 import os
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz.edge import CORPUS, Hosts, unpacked
+from fuzz.edge import CORPUS, Edges, unpacked
 from support.messages import TORN, WHOLE, post
 
 ROOT = Path(__file__).parents[2]
@@ -22,39 +24,41 @@ Pieces = list[bytes]
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    hosts = Hosts()
-    yield hosts
-    hosts.close()
+def edges() -> Iterator[Edges]:
+    edges = Edges()
+    yield edges
+    edges.close()
 
 
 @pytest.mark.parametrize("seed", sorted(CORPUS.iterdir()), ids=lambda path: path.name)
-def test_hosts_agree_on_every_seed(hosts: Hosts, seed: Path) -> None:
+def test_remembered_heads_change_nothing_on_every_seed(edges: Edges, seed: Path) -> None:
     pieces = unpacked(seed.read_bytes())
-    first, again = hosts.try_out(pieces, pieces)
+    first, again = edges.try_out(pieces, pieces)
     assert first
     assert len(first) == len(again)
 
 
 @pytest.mark.parametrize("message", WHOLE + TORN)
-def test_hosts_agree_on_each_message_wherever_it_stands(hosts: Hosts, message: bytes) -> None:
-    hosts.try_out([message], [message], [post(), message, post()], [post() + message + post()])
+def test_remembered_heads_change_nothing_on_each_message_wherever_it_stands(
+    edges: Edges, message: bytes
+) -> None:
+    edges.try_out([message], [message], [post(), message, post()], [post() + message + post()])
 
 
 @pytest.mark.parametrize("message", [post(), *WHOLE[8:10], WHOLE[-1]])
-def test_hosts_agree_on_a_request_cut_anywhere_once_its_head_is_known(
-    hosts: Hosts, message: bytes
+def test_remembered_heads_change_nothing_on_a_request_cut_anywhere_once_its_head_is_known(
+    edges: Edges, message: bytes
 ) -> None:
     for cut in range(1, len(message)):
-        (*_, last) = hosts.try_out([message], [message[:cut], message[cut:], message])
+        (*_, last) = edges.try_out([message], [message[:cut], message[cut:], message])
         assert [answer.status for answer in last] == [204, 204]
 
 
-def test_hosts_agree_on_heads_that_differ_in_one_byte(hosts: Hosts) -> None:
+def test_remembered_heads_change_nothing_on_heads_that_differ_in_one_byte(edges: Edges) -> None:
     known = post()
     for at in range(len(known)):
         other = known[:at] + bytes([known[at] ^ 1]) + known[at + 1 :]
-        hosts.try_out([known, known, other, known], [other], [known])
+        edges.try_out([known, known, other, known], [other], [known])
 
 
 @st.composite
@@ -76,11 +80,13 @@ def connections(draw: st.DrawFn) -> list[Pieces]:
 @pytest.mark.slow
 @settings(max_examples=500, suppress_health_check=[HealthCheck.too_slow])
 @given(connections())
-def test_hosts_agree_on_whatever_follows_whatever(hosts: Hosts, connections: list[Pieces]) -> None:
-    hosts.try_out(*connections)
+def test_remembered_heads_change_nothing_on_whatever_follows_whatever(
+    edges: Edges, connections: list[Pieces]
+) -> None:
+    edges.try_out(*connections)
 
 
-def test_hosts_agree_on_what_a_fuzzer_finds(tmp_path: Path) -> None:
+def test_remembered_heads_change_nothing_on_what_a_fuzzer_finds(tmp_path: Path) -> None:
     if find_spec("atheris") is None:
         pytest.skip("atheris is not installed: `make fuzz` does, where there is one")
     fuzzed = subprocess.run(

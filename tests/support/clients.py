@@ -1,6 +1,8 @@
-"""A client that sends what it likes, at its own pace, to one of the two hosts."""
+"""A client that sends what it likes, at its own pace."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -34,6 +36,12 @@ class Client:
             if len(unread) == known:
                 await self.send(bytes([byte]))
 
+    def reset(self) -> None:
+        """Leave without a goodbye."""
+        connection = self.writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def answered(self, *methods: bytes) -> list[Answered]:
         """All answers, once the server has closed."""
         received = b""
@@ -56,7 +64,7 @@ class Client:
 
 
 class Bench:
-    """One host with one client."""
+    """One edge with one client."""
 
     def __init__(self, rig: Rig, server: Served, client: Client) -> None:
         self.rig = rig
@@ -65,7 +73,7 @@ class Bench:
 
     @property
     def connection(self) -> Any:
-        (found,) = self.server.state.connections
+        (found,) = self.server.floor.present
         return found
 
 
@@ -76,18 +84,20 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def work_on(work: Callable[[Bench], Awaitable[None]], *, fast_lane: bool, **bounds: Any) -> Rig:
-    """Run some work on a host; whatever it did, nothing is under way afterwards."""
-    rig = Rig(Settings(**(dict.fromkeys(_BOUNDS, LONG_SECONDS) | bounds)))
+    """Run some work on an edge; whatever it did, nothing is under way or held afterwards."""
+    given = {**dict.fromkeys(_BOUNDS, LONG_SECONDS), "fast_lane": fast_lane, **bounds}
+    rig = Rig(Settings(**given))
 
     async def run() -> None:
-        async with served(rig, fast_lane=fast_lane) as server:
+        async with served(rig) as server:
             client = Client(*await asyncio.open_connection("127.0.0.1", server.port))
             try:
                 await asyncio.wait_for(work(Bench(rig, server, client)), PATIENCE_SECONDS)
             finally:
                 client.writer.close()
-            await until(lambda: not server.state.connections and not server.state.tasks)
+            await until(lambda: not server.floor.present and not server.tasks)
             assert rig.edge.in_flight == 0
+            assert server.floor.held == 0
 
     asyncio.run(run())
     return rig

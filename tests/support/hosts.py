@@ -1,21 +1,19 @@
-"""The edge behind each of its two hosts, asked with raw pieces of requests."""
+"""The edge over a socket, asked with raw pieces of requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
-import uvicorn
-from uvicorn.server import ServerState
 
 from penstock.core.clock import Clock
-from penstock.core.edge import Message, Received, Reply, Response
-from penstock.core.edge.asgi import Edge
-from penstock.core.edge.connection import Connection, sweep
+from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge.connection import Connection
+from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
-from penstock.core.edge.heads import Heads
-from penstock.core.edge.lane import LaneConnection
+from penstock.core.edge.floor import Floor
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
 from penstock.core.ids import Ids
@@ -137,66 +135,8 @@ class Request(NamedTuple):
     """Close the connection after the last piece."""
 
 
-class Host(Protocol):
-    async def ask(self, request: Request) -> Answer | None:
-        """None when the connection was closed without an answer."""
-        ...
-
-
-class AsgiHost:
-    def __init__(self, edge: Edge) -> None:
-        self._edge = edge
-
-    async def ask(self, request: Request) -> Answer | None:
-        headers = [(n.lower().encode(), v.encode()) for n, v in request.headers]
-        if request.sized:
-            length = sum(map(len, request.pieces))
-            headers.append((b"content-length", b"%d" % length))
-        path, _, query = request.path.partition("?")
-        scope = {
-            "type": "http",
-            "method": request.method,
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-        }
-        messages = self._messages(request)
-        sent: list[Message] = []
-
-        async def receive() -> Message:
-            if messages:
-                return messages.pop(0)
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        await self._edge(scope, receive, send)
-        if not sent:
-            return None
-        named = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Answer(sent[0]["status"], named, sent[1]["body"])
-
-    def _messages(self, request: Request) -> list[Message]:
-        pieces = request.pieces or (b"",)
-        messages: list[Message] = [
-            {
-                "type": "http.request",
-                "body": piece,
-                "more_body": not request.complete or number < len(pieces) - 1,
-            }
-            for number, piece in enumerate(pieces)
-        ]
-        if request.hang_up:
-            messages.append({"type": "http.disconnect"})
-        return messages
-
-
-class LaneHost:
-    """uvicorn's connection with the lane, over a socket."""
+class Host:
+    """Asks over a socket; None when the connection was closed without an answer."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -232,46 +172,33 @@ async def _parse(reader: asyncio.StreamReader) -> Answer | None:
     return Answer(int(head[0].split(" ")[1]), headers, body)
 
 
-@asynccontextmanager
-async def asgi(rig: Rig) -> AsyncIterator[Host]:
-    rig.edge.attach(asyncio.get_running_loop())
-    yield AsgiHost(rig.edge)
-
-
 class Served(NamedTuple):
     port: int
-    state: ServerState
-    """uvicorn's: the live connections and tasks."""
+    floor: Floor
+    tasks: set[asyncio.Task[None]]
 
 
 @asynccontextmanager
-async def served(rig: Rig, *, fast_lane: bool) -> AsyncIterator[Served]:
+async def served(rig: Rig) -> AsyncIterator[Served]:
     """The edge over a socket, swept often."""
     loop = asyncio.get_running_loop()
-    rig.edge.attach(loop)
-    config = uvicorn.Config(rig.edge, lifespan="off", ws="none", log_config=None, access_log=False)
-    config.load()
-    state, heads = ServerState(), Heads()
-
-    def connection() -> Connection:
-        if fast_lane:
-            return LaneConnection(config, state, {}, loop, heads=heads)
-        return Connection(config, state, {}, loop)
-
-    server = await loop.create_server(connection, "127.0.0.1", 0, backlog=BACKLOG)
-    sweeping = asyncio.create_task(sweep(rig.edge, state.connections, SWEEP_SECONDS))
+    edge = rig.edge
+    edge.attach(loop)
+    server = await loop.create_server(partial(Connection, edge), "127.0.0.1", 0, backlog=BACKLOG)
+    sweeping = asyncio.create_task(edge.floor.sweep(edge.expect, SWEEP_SECONDS))
     try:
-        yield Served(server.sockets[0].getsockname()[1], state)
+        yield Served(server.sockets[0].getsockname()[1], edge.floor, edge.tasks)
         assert not sweeping.done()
     finally:
         sweeping.cancel()
         server.close()
-        for left in list(state.connections):
-            left.transport.abort()
+        for left in list(edge.floor.present):
+            left.abort()
         await asyncio.sleep(0.01)
+        edge.close()
 
 
 @asynccontextmanager
-async def lane(rig: Rig) -> AsyncIterator[Host]:
-    async with served(rig, fast_lane=True) as server:
-        yield LaneHost(server.port)
+async def hosted(rig: Rig) -> AsyncIterator[Host]:
+    async with served(rig) as server:
+        yield Host(server.port)

@@ -121,6 +121,15 @@ SMUGGLED = {
 }
 """A proxy in front may have seen another end of the request, and other requests behind it."""
 
+REFUSED = {
+    "two codings": 501,
+    "chunked before another": 501,
+    "almost chunked": 501,
+    "identity": 501,
+    "a tunnel": 405,
+}
+"""What is said of those that are understood and not done; of all others 400."""
+
 TORN = (
     *SMUGGLED.values(),
     coded(b"5\r\nhelloXX"),

@@ -1,4 +1,4 @@
-"""Both hosts on a transport of the tests' own: no socket, no waiting, every cut is where it is put.
+"""The edge on a transport of the tests' own: no socket, no waiting, every cut is where it is put.
 
 Thousands of connections a second can be tried that way, and what a real transport forgives, such
 as a write after the end, is noticed.
@@ -9,17 +9,17 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import uvicorn
-from uvicorn.server import ServerState
+import h11
 
 from penstock.core.edge.connection import Connection
-from penstock.core.edge.heads import Heads
-from penstock.core.edge.lane import LaneConnection
+from penstock.core.edge.desk import Edge
 from penstock.core.errors import PenstockError
 from penstock.core.log import Minute
+from penstock.core.settings import Settings
 from support.hosts import Rig
 from support.logs import account, contents
 
+_PATIENCE_SECONDS = 60.0
 _QUIET_TURNS = 12
 """So many turns of the loop with nothing new mean that the connection waits for its client."""
 
@@ -37,16 +37,20 @@ class Exchange(NamedTuple):
 class Pipe(asyncio.Transport):
     """Delivers what it is fed while reading is not paused, as a transport has to."""
 
-    def __init__(self, protocol: asyncio.Protocol, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, protocol: Connection, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
         self.written = bytearray()
         self.wronged: list[str] = []
         """What must not be done to a transport."""
         self.closing = False
+        self.ended = False
+        """Whether the server closed its half."""
         self._protocol = protocol
         self._loop = loop
         self._waiting: deque[bytes] = deque()
         self._paused = False
+        self._written = asyncio.Event()
+        self._read = 0
 
     def feed(self, piece: bytes) -> None:
         self._waiting.append(piece)
@@ -64,10 +68,21 @@ class Pipe(asyncio.Transport):
         self._loop.call_soon(self._deliver)
 
     def write(self, data: Any) -> None:
-        if self.closing:
+        if self.closing or self.ended:
             self.wronged.append(f"written after the end: {bytes(data)!r}")
         else:
             self.written += data
+            self._written.set()
+
+    async def read(self) -> bytes:
+        """What was written since the last time, once that is anything."""
+        await asyncio.wait_for(self._written.wait(), _PATIENCE_SECONDS)
+        self._written.clear()
+        data, self._read = bytes(self.written[self._read :]), len(self.written)
+        return data
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def is_closing(self) -> bool:
         return self.closing
@@ -82,35 +97,57 @@ class Pipe(asyncio.Transport):
 
 
 class _Noting(Connection):
-    """Keeps the methods that answers belong to: without them, answers cannot be told apart."""
+    """Keeps the methods that answers belong to: without them, answers cannot be told apart. And
+    what went wrong within it, which it would answer with 500.
+    """
 
-    methods: list[bytes]
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(edge)
+        self.methods: list[bytes] = []
+        self.defects: list[Exception] = []
 
-    def on_headers_complete(self) -> None:
-        if not self.is_void():
-            self.methods.append(self.parser.get_method())
-        super().on_headers_complete()
+    def _begin(self, spelling: bytes) -> None:
+        self.methods.append(b"HEAD" if spelling.startswith(b"HEAD ") else b"POST")
+        super()._begin(spelling)
 
-    def refuse(self, error: PenstockError) -> None:
-        if self._in_head and self.url:
-            self.methods.append(self.parser.get_method())
-        super().refuse(error)
-
-
-class _Asgi(_Noting):
-    pass
-
-
-class _Lane(_Noting, LaneConnection):
-    pass
+    def break_off(self, error: PenstockError, cause: Exception | None = None, **how: bool) -> None:
+        if cause is not None:
+            self.defects.append(cause)
+        super().break_off(error, cause, **how)
 
 
-class Host:
-    """One of the two hosts; connections one after the other, each with an edge of its own."""
+async def asked(
+    edge: Edge, method: str, pieces: Sequence[bytes]
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to one request; h11 reads them."""
+    connection = Connection(edge)
+    pipe = Pipe(connection, edge.loop)
+    connection.connection_made(pipe)
+    for piece in pieces:
+        pipe.feed(piece)
+        await asyncio.sleep(0)
+    reader = h11.Connection(h11.CLIENT)
+    reader.send(h11.Request(method=method, target="/", headers=[("Host", "tests")]))
+    reader.send(h11.EndOfMessage())
+    status, headers, body = 0, {}, b""
+    while not isinstance(event := reader.next_event(), h11.EndOfMessage):
+        if event is h11.NEED_DATA:
+            reader.receive_data(await pipe.read())
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+            headers = {name.decode(): value.decode() for name, value in event.headers}
+        elif isinstance(event, h11.Data):
+            body += event.data
+    pipe.close()
+    return status, headers, bytes(body)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, lane: bool) -> None:
+
+class Served:
+    """Connections one after the other, all of one edge; with heads remembered, or without."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, remembers: bool) -> None:
         self._loop = loop
-        self._lane = lane
+        self._settings = Settings(fast_lane=remembers)
         self._escaped: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: self._escaped.append(context))
 
@@ -122,44 +159,36 @@ class Host:
         self._loop.close()
 
     async def _serve(self, connections: Sequence[Sequence[bytes]]) -> list[Exchange]:
-        rig, heads = Rig(), Heads()
+        rig = Rig(self._settings)
         rig.edge.attach(self._loop)
-        config = uvicorn.Config(
-            rig.edge, lifespan="off", ws="none", log_config=None, access_log=False
-        )
-        config.load()
-        return [await self._exchange(rig, config, heads, pieces) for pieces in connections]
+        exchanges = [await self._exchange(rig, pieces) for pieces in connections]
+        rig.edge.close()
+        return exchanges
 
-    async def _exchange(
-        self, rig: Rig, config: uvicorn.Config, heads: Heads, pieces: Sequence[bytes]
-    ) -> Exchange:
-        state = ServerState()
-        connection = (
-            _Lane(config, state, {}, self._loop, heads=heads)
-            if self._lane
-            else _Asgi(config, state, {}, self._loop)
-        )
-        methods: list[bytes] = []
-        connection.methods = methods
+    async def _exchange(self, rig: Rig, pieces: Sequence[bytes]) -> Exchange:
+        connection = _Noting(rig.edge)
         pipe = Pipe(connection, self._loop)
         connection.connection_made(pipe)
         for piece in pieces:
             pipe.feed(piece)
             await self._settle(rig, connection, pipe)
-        closed = pipe.closing
+        closed = pipe.closing or pipe.ended
         pipe.close()  # the client does now, if the server did not
         await self._settle(rig, connection, pipe)
         assert pipe.wronged == []
+        assert connection.defects == []
         assert rig.edge.in_flight == 0
-        assert not state.connections
-        assert not state.tasks
+        assert rig.edge.floor.held == 0
+        assert not rig.edge.floor.present
+        assert not rig.edge.tasks
         assert self._escaped == []
         written = bytes(pipe.written)
-        return Exchange(written, methods, contents(rig.log), account(rig.log), closed)
+        return Exchange(written, connection.methods, contents(rig.log), account(rig.log), closed)
 
     async def _settle(self, rig: Rig, connection: Connection, pipe: Pipe) -> None:
         quiet, before = 0, (0, 0, 0, 0)
         while quiet < _QUIET_TURNS:
-            await asyncio.sleep(0)
+            # What is judged on a thread of its own comes back in its own time.
+            await asyncio.sleep(0.001 if connection.is_judged_elsewhere else 0)
             now = (len(pipe.written), connection.requests, rig.edge.in_flight, rig.log.commits)
             quiet, before = (quiet + 1 if now == before else 0), now

@@ -32,7 +32,7 @@ def cli() -> None:
     type=click.Choice(["edge", "api", "work"]),
     help="Run only this role; repeatable. Default: all of them.",
 )
-@click.option("--no-fast-lane", is_flag=True, help="Serve everything through ASGI, to compare.")
+@click.option("--no-fast-lane", is_flag=True, help="Parse every head anew, to compare.")
 @click.option("--demo", is_flag=True, help="Feed a small stream of made-up events to itself.")
 def serve(
     host: str | None,

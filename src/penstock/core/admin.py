@@ -6,7 +6,7 @@ It listens on the loopback only, on a port of its own, so that no client of the 
 from functools import partial
 
 from penstock.core.edge import NO_CONTENT, Received, Response
-from penstock.core.edge.asgi import Edge
+from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.ids import Ids
 from penstock.core.platform import Platform
@@ -15,7 +15,7 @@ _BODY_BYTES_MAX = 1_024
 
 
 def admin_edge(platform: Platform) -> Edge:
-    """An ASGI application of its own, with that one operation."""
+    """An edge of its own, with that one operation."""
 
     async def reset(received: Received) -> Response:
         del received

@@ -93,6 +93,27 @@ class HeadersTooLarge(PenstockError):
     default_code = "too_large"
 
 
+class ExpectationFailed(PenstockError):
+    """The only thing that can be expected of this server is to go on: 100-continue."""
+
+    status = 417
+    default_code = "expectation_failed"
+
+
+class Unimplemented(PenstockError):
+    """Neither this nor any other path knows the method or the transfer coding."""
+
+    status = 501
+    default_code = "not_implemented"
+
+
+class VersionNotSupported(PenstockError):
+    """The server speaks HTTP/1.1 and HTTP/1.0."""
+
+    status = 505
+    default_code = "version_not_supported"
+
+
 class Overloaded(PenstockError):
     """More is under way than the server takes on; nothing was stored, try again."""
 

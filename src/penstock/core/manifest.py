@@ -75,6 +75,8 @@ class Route:
     path: str
     handle: Callable[[Received, Context], Awaitable[Response]]
     body_bytes_max: int
+    reads_body: Callable[[Any], bool] = lambda _: True
+    """By the application's settings: whether the body is looked at, or only counted."""
     summary: str
 
 

@@ -21,7 +21,7 @@ import msgspec
 from penstock.core import engines
 from penstock.core.clock import Clock
 from penstock.core.edge import Received, Response
-from penstock.core.edge.asgi import Edge
+from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
@@ -165,7 +165,7 @@ class Platform:
                 context = ApplicationContext(self, settings, manifest.counters)
                 self.registry.sources.append(context)
                 for route in manifest.routes:
-                    self.route(route, context)
+                    self.route(route, context, reads_body=route.reads_body(settings))
 
     def _ingest(self, offer: Ingest, settings: Any) -> IngestEndpoint:
         handle = offer.handle
@@ -179,12 +179,15 @@ class Platform:
             respond_first=offer.respond_first,
         )
 
-    def route(self, route: Route, context: "ApplicationContext") -> None:
+    def route(self, route: Route, context: "ApplicationContext", *, reads_body: bool) -> None:
         async def answer(received: Received) -> Response:
             return await route.handle(received, context)
 
         endpoint = AnswerEndpoint(
-            operation=route.operation, body_bytes_max=route.body_bytes_max, answer=answer
+            operation=route.operation,
+            body_bytes_max=route.body_bytes_max,
+            answer=answer,
+            reads_body=reads_body,
         )
         self.edge.add(route.method, route.path, endpoint)
 
@@ -216,6 +219,7 @@ class Platform:
         for job in self._jobs:
             job.join()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self.edge.close()
         self._closing.close()
 
     def reset(self) -> None:

@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ""
     fast_lane: Annotated[
-        bool, Meta(description="Serve plain requests without the overhead of ASGI.")
+        bool, Meta(description="Parse no head of a request again that came before, byte for byte.")
     ] = True
     admin_port: Annotated[
         int,
@@ -120,8 +120,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep_alive_seconds: Annotated[
         Seconds, Meta(description="How long a connection may stay open between requests.")
     ] = 75.0
+    connections_max: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Connections at once; beyond, the idlest are closed, of an address that "
+            "holds half of them its own. 0: what the limit of open files leaves when the stores "
+            "have theirs.",
+        ),
+    ] = 0
+    arriving_bytes_max: Annotated[
+        Bytes,
+        Meta(
+            description="Bytes of requests that have arrived in part, or wait behind others of "
+            "their connection; beyond, the oldest are answered 503."
+        ),
+    ] = 134_217_728
     requests_in_flight_max: Annotated[
-        Count, Meta(description="Requests under way before further ones are answered 503.")
+        Count,
+        Meta(
+            description="Requests that arrived in full and are not answered before further ones "
+            "are answered 503."
+        ),
     ] = 4096
     queue_records_max: Annotated[
         Count, Meta(description="Records waiting for the log before ingest is answered 503.")

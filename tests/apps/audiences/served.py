@@ -1,4 +1,4 @@
-"""A whole platform on this process's loop, asked through its ASGI door without a socket."""
+"""A whole platform on this process's loop, asked without a socket."""
 
 import asyncio
 import json
@@ -13,10 +13,10 @@ import structlog
 from apps.audiences.tags import Tag, encoded
 from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.edge import Message
 from penstock.core.health import Health
 from penstock.core.platform import ROLES, Platform
 from penstock.main import APPLICATIONS
+from support.pipes import asked
 
 T = TypeVar("T")
 _SETTLED_SECONDS = 60.0
@@ -171,34 +171,14 @@ class Served:
         return logger
 
     async def _ask(self, ask: Ask) -> Answer:
-        sent: list[Message] = []
-        waiting = list(_pieces(ask.body, ask.pieces))
-
-        async def receive() -> Message:
-            return waiting.pop(0)
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        scope = {
-            "type": "http",
-            "method": ask.method,
-            "path": ask.path,
-            "raw_path": ask.path.encode(),
-            "query_string": ask.query.encode(),
-            "headers": [
-                (name.lower().encode(), value.encode()) for name, value in ask.headers.items()
-            ],
-            "client": ("127.0.0.1", 50_000),
-        }
-        await self.platform.edge(scope, receive, send)
-        start, content = sent
-        headers = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], headers, content["body"])
-
-
-def _pieces(body: bytes, count: int) -> Iterable[Message]:
-    size = len(body) // count + 1
-    for index in range(count):
-        piece = body[index * size : (index + 1) * size]
-        yield {"type": "http.request", "body": piece, "more_body": index + 1 < count}
+        given = [f"{name}: {value}" for name, value in ask.headers.items()]
+        query = f"?{ask.query}" if ask.query else ""
+        lines = [f"{ask.method} {ask.path}{query} HTTP/1.1", "Host: tests", *given]
+        size = len(ask.body) // ask.pieces + 1
+        pieces = [ask.body[at : at + size] for at in range(0, len(ask.body), size)]
+        if any(name.lower() == "transfer-encoding" for name in ask.headers):
+            pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces] + [b"0\r\n\r\n"]
+        else:
+            lines.append(f"Content-Length: {len(ask.body)}")
+        head = "\r\n".join([*lines, "", ""]).encode()
+        return Answer(*await asked(self.platform.edge, ask.method, [head, *pieces]))

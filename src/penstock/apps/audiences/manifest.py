@@ -13,6 +13,11 @@ _QUERY_BODY_BYTES_MAX = 1_048_576
 _DEMO_TAGS_PER_SECOND = 20
 
 
+def _compares(settings: Settings) -> bool:
+    """A query's body holds the answer that is expected of it (AU-102)."""
+    return settings.query_debug
+
+
 def _demo(turn: int, now_ms: int) -> Iterable[tuple[str, bytes]]:
     """A few shoppers, evenly spread over the second before now."""
     for n in range(_DEMO_TAGS_PER_SECOND):
@@ -66,6 +71,7 @@ manifest = Manifest(
             path="/user_profiles/{cookie}",
             handle=routes.profile,
             body_bytes_max=_QUERY_BODY_BYTES_MAX,
+            reads_body=_compares,
             summary="The newest tags of a cookie within `time_range`, at most `limit` per list.",
         ),
         Route(
@@ -74,6 +80,7 @@ manifest = Manifest(
             path="/aggregates",
             handle=routes.aggregates,
             body_bytes_max=_QUERY_BODY_BYTES_MAX,
+            reads_body=_compares,
             summary="Count and sum of prices per minute of `time_range`, by any of three filters.",
         ),
     ),

@@ -1,11 +1,11 @@
 """The edge: HTTP in, pure functions in the middle, HTTP out.
 
-An ingest handler is a plain function from `Received` to `Reply`; it does no I/O, so any host can
-run it. The host appends the reply's events and sends its response once they are durable.
+An ingest handler is a plain function from `Received` to `Reply`; it does no I/O, so it may run on
+any thread. The edge appends the reply's events and sends its response once they are durable.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -24,8 +24,9 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     query: bytes
     """The raw query string, without the question mark."""
     headers: Mapping[bytes, bytes]
-    """By lower-case name; of repeated ones the last, but `x-forwarded-for` is one list."""
+    """By lower-case name; several lines of a list are one, joined by commas."""
     body: bytes
+    """Without its coding; empty where the operation does not read it."""
     client: str
     """Address of the client, or of the proxy where none is trusted."""
     at_ms: int
@@ -64,7 +65,3 @@ FailurePolicy = Literal["fail_open", "fail_closed"]
 
 Ingesting = Callable[[Received], Reply]
 Answering = Callable[[Received], Awaitable[Response]]
-Scope = Mapping[str, Any]
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]

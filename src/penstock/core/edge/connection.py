@@ -1,207 +1,318 @@
-"""uvicorn's connection with the bounds that it lacks; both hosts stand on it.
+"""A connection of HTTP/1.1: requests in, in their order; answers out, in the same.
+
+One request is in hand at a time. What arrives behind it waits as bytes, few of them, and is not
+looked at before the answer has left. What a client sent at once is done a request at a turn, so
+that it cannot keep the loop from the others.
+
+Clients repeat themselves. A head that was parsed once, byte for byte, need not be parsed again:
+when what arrives is exactly such a head and the body that it announces, it is taken as it is.
 
 The hot path sets no timers. Once a second a sweep asks every connection what it waits for, and
 gives up on those that have waited for the same thing too long.
 """
 
 import asyncio
-from collections.abc import Collection, Sized
-from typing import Any, Literal, cast
+from time import perf_counter
+from typing import Any, Literal
 
-import httptools
-from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+from penstock.core.edge import grammar
+from penstock.core.edge.bodies import Body
+from penstock.core.edge.desk import Edge
+from penstock.core.edge.exchange import CLIENT_GONE, DRAIN_BYTES_MAX, NOTHING, Exchange
+from penstock.core.edge.floor import READ_BYTES
+from penstock.core.edge.grammar import END
+from penstock.core.edge.wire import CONTINUE, render
+from penstock.core.errors import (
+    HeadersTooLarge,
+    Overloaded,
+    PenstockError,
+    Rejected,
+    TimedOut,
+    TooLarge,
+)
 
-from penstock.core.edge import Response
-from penstock.core.edge.asgi import Edge
-from penstock.core.edge.wire import head_of, render
-from penstock.core.errors import HeadersTooLarge, PenstockError, Rejected, TimedOut, TooLarge
-
-SWEEP_SECONDS = 1.0
-_SWEPT_AT_ONCE = 100
-_DRAIN_BYTES_MAX = 8_388_608
-"""How much of a body is read on after its request was refused, so that the answer is read too."""
-
-Wait = Literal["request", "head", "body", "drain", "answer", "reader"]
-
-
-class _Flow(FlowControl):
-    """Reads on only when no request waits: uvicorn does for each answer, and may read a hundred."""
-
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        super().__init__(transport)
-        self._pipeline = pipeline
-
-    def resume_reading(self) -> None:
-        if not self._pipeline:
-            super().resume_reading()
+Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 
-class Connection(HttpToolsProtocol):
-    """The application is an `Edge`."""
+class Connection(Exchange, asyncio.BufferedProtocol):
+    __slots__ = (
+        "_discarded", "_encrypted", "_eof", "_held", "_paused", "_queued", "_scanned", "_seen",
+        "_stuck", "idle_since", "requests",
+    )  # fmt: skip
 
-    cycle: Any
-
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self.edge = cast("Edge", config.app)
-        self.url = b""
-        self.requests = 0
-        self.reading = False
-        """Whether a request has begun to arrive and has not ended."""
-        self._in_head = False
-        self._line_bytes = 0
-        """What arrived since the last thing that it could be counted as: lines of a head, of
-        trailers or of a chunk's size that do not end."""
-        self._drained = 0
-        self._broken: PenstockError | None = None
-        """Why nothing further can be understood; told when all before it is answered."""
+    def __init__(self, edge: Edge) -> None:
+        super().__init__(edge)
+        self._scanned = 0
+        """Bytes of it in which no head ends."""
+        self._held = 0
+        self._discarded = 0
+        self._queued = False
+        """Whether a turn is to come."""
+        self._paused = False
+        self._stuck = False
+        """The client does not read. Until it does, nothing more is done for it."""
+        self._eof = False
+        """The client sends nothing more. It may still read."""
         self._seen: tuple[Wait, int] = ("request", 0)
-        self._seen_at = 0.0
+        self.idle_since = 0.0
+        self.requests = 0
+
+    # -- the transport's side -------------------------------------------------------------------
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.flow = _Flow(transport, self.pipeline)
-        self._seen_at = self.loop.time()
+        self.transport = transport
+        address = transport.get_extra_info("peername")
+        self.peer = str(address[0]) if address else ""
+        self._encrypted = transport.get_extra_info("sslcontext") is not None
+        self.idle_since = self._edge.loop.time()
+        if not self._floor.enter(self, counts=not self._edge.is_proxy(self.peer)):
+            error = Overloaded("there are too many connections; try again in a second")
+            self.break_off(error, linger=False)
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        del sizehint
+        return self._floor.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(memoryview(self._floor.buffer)[:nbytes]))
+
+    def data_received(self, data: bytes) -> None:
+        if self._at == "request" and not self._rest and not self._stuck:
+            end = data.find(END) + len(END)
+            head = self._edge.heads.find(data[:end])
+            if head is not None and len(data) - end == head.length:
+                self._began = perf_counter()
+                self.requests += 1
+                self._head = head
+                self._decide(data[end:])
+                return
+        if self._at == "end":
+            self._discard(len(data))
+            return
+        self._rest += data
+        if self._at == "answer" or self._stuck or self._queued:
+            self._hold()
+            if len(self._rest) >= READ_BYTES and not self._paused:
+                self._paused = True
+                self.transport.pause_reading()
+        else:
+            self.take_turn()
+
+    def eof_received(self) -> bool:
+        """Whether the way back stays open. TLS has none without the way in."""
+        self._eof = self._last = True
+        if self._at == "end" or (self._at == "request" and not self._rest):
+            return False
+        if self._at != "answer":
+            self._queue()  # what has arrived may be done, or finds that it has no end
+        return not self._encrypted
+
+    def pause_writing(self) -> None:
+        self._stuck = True
+
+    def resume_writing(self) -> None:
+        self._stuck = False
+        if self._at != "answer":
+            self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        if self._at == "body":
+            self._head.timings.observe(CLIENT_GONE, perf_counter() - self._began)
+            self._at = "end"
+        self._forget()
+        self._floor.leave(self)
 
     # -- arriving -------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        if self._broken is not None or self.transport.is_closing():
+    def take_turn(self) -> None:
+        """Go on with what has arrived: one request at most, and a bounded piece of its body."""
+        self._queued = False
+        if self._stuck or self.transport.is_closing():
             return
-        self._line_bytes += len(data)
         try:
-            self._parse(data)
-        except httptools.HttpParserError as error:
-            self.break_off(Rejected(f"this is not HTTP: {error}"))
-        else:
-            if self._line_bytes > self.edge.settings.head_bytes_max and self.reading:
-                self.break_off(HeadersTooLarge())
+            if self._at == "request" and self._rest:
+                self._read_head()
+            if self._at in ("body", "drain"):
+                self._read_body()
+        except PenstockError as error:
+            self.break_off(error)
+        except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+            self.break_off(PenstockError(), defect)
+        self._hold()
+        self._read_on()
 
-    def _parse(self, data: bytes | memoryview) -> None:
-        """Nothing is upgraded here, and who asks for it goes on with HTTP/1.1 until told otherwise.
-        The parser would end such a request at its head: it gets the head again, without the wish.
-        """
-        while True:
-            try:
-                self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                self.parser.feed_data(self._plain_head())
-                data = memoryview(data)[upgrade.args[0] :]
-            else:
-                return
+    def _read_head(self) -> None:
+        rest, bytes_max = self._rest, self._edge.settings.head_bytes_max
+        grammar.skip_empty_lines(rest)
+        end = rest.find(END, self._scanned) + len(END)
+        if end >= len(END):
+            spelling = bytes(rest[:end])
+            del rest[:end]
+            self._scanned = 0
+            self._begin(spelling)
+        elif len(rest) > bytes_max:
+            raise HeadersTooLarge
+        elif rest:
+            grammar.check_start(rest, self._scanned)
+            self._scanned = max(0, len(rest) - len(END) + 1)
+            if self._eof:
+                raise Rejected("the request ends within its head")
 
-    def _plain_head(self) -> bytes:
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == b"CONNECT":
-            raise httptools.HttpParserError("there are no tunnels here")
-        kept = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
-        return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
-
-    def on_message_begin(self) -> None:
-        self.begin_message()
-        super().on_message_begin()
-
-    def begin_message(self) -> None:
+    def _begin(self, spelling: bytes) -> None:
+        edge = self._edge
+        settings = edge.settings
+        self._began = perf_counter()
         self.requests += 1
-        self.reading = self._in_head = True
-        self._line_bytes = self._drained = 0
+        head = edge.heads.find(spelling)
+        if head is None:
+            try:
+                if len(spelling) > settings.head_bytes_max:
+                    raise HeadersTooLarge
+                head = edge.head(grammar.parse(spelling, settings.head_fields_max))
+            except PenstockError as error:
+                self.break_off(error, body=not spelling.startswith(b"HEAD "))
+                return
+            if head.refusal is None:
+                edge.heads.learn(spelling, head)
+        self._head = head
+        self._at = "body"
+        keeps = head.refusal is None and head.endpoint.reads_body
+        self._body = Body(head.length, settings.head_bytes_max, keeps=keeps)
+        if head.refusal is not None:
+            self._refuse(head.refusal)
+        elif head.expects and not self._rest:
+            self.transport.write(CONTINUE)
 
-    def is_void(self) -> bool:
-        """Whether the head that has ended counts for nothing: it comes again, or too late."""
-        return self._broken is not None or self.parser.should_upgrade()
+    def _read_body(self) -> None:
+        body = self._body
+        more = body.take(self._rest)
+        if self._at == "body":
+            try:
+                self._head.endpoint.check_size(body.size)
+            except TooLarge as error:
+                self._refuse(error)
+                return
+        if not body.complete:
+            if more:
+                self._queue()
+            elif self._eof:
+                raise Rejected("the request ends within its body")
+        elif self._at == "body":
+            self._body = NOTHING
+            self._decide(bytes(body.kept or b""))
+        else:
+            self._at = "request"
+            if self._is_last():
+                self._end(linger=False)
+            self._go_on()
 
-    def end_head(self) -> None:
-        self._in_head = False
-        self._line_bytes = 0
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > DRAIN_BYTES_MAX:
+            self.transport.close()
 
-    def on_headers_complete(self) -> None:
-        if self.is_void():
-            return
-        # The list goes on to take trailers, which are no headers.
-        self.scope["headers"] = tuple(self.headers)
-        super().on_headers_complete()
-        self.end_head()
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._floor.queue(self)
 
-    def on_body(self, body: bytes) -> None:
-        self._line_bytes = 0
-        super().on_body(body)
-        if self.cycle.response_complete:
-            self._drained += len(body)
-            if self._drained > _DRAIN_BYTES_MAX:
-                self.break_off(TooLarge())
+    def _hold(self) -> None:
+        """Tell the floor what is held, which may take it away."""
+        before = self._held
+        self._held = now = len(self._rest) + len(self._body.kept or b"") + self._judging
+        if now != before:
+            self._floor.hold(self, before, now)
 
-    def on_message_complete(self) -> None:
-        if self._in_head:
-            return  # it was void
-        self.reading = False
-        super().on_message_complete()
+    def _forget(self) -> None:
+        self._rest = bytearray()
+        self._body.drop()
+        self._scanned = 0
+        self._hold()
 
-    # -- answering ------------------------------------------------------------------------------
+    # -- going on -------------------------------------------------------------------------------
 
-    def on_response_complete(self) -> None:
-        """Go on with what waits on this connection. The keep-alive timer is the sweep's."""
+    def _go_on(self) -> None:
+        """With the next request, if any of it is there, and with reading."""
+        if self._rest and self._at != "end":
+            self._queue()
+        self._read_on()
+
+    def _read_on(self) -> None:
+        if self._paused and len(self._rest) < READ_BYTES:
+            self._paused = False
+            self.transport.resume_reading()
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def break_off(
+        self,
+        error: PenstockError,
+        cause: Exception | None = None,
+        *,
+        body: bool = True,
+        linger: bool = True,
+    ) -> None:
+        """Understand nothing more: answer what came before, then say why, then close."""
         if self.transport.is_closing():
             return
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif self._broken is not None:
-            self._end(self._broken)
+        if self._at == "answer":
+            self._last_word, self._last = error, True
+            self._forget()
+        elif self._at == "body":
+            self._refuse(error, cause, keep_alive=False)
+        elif self._at == "request":
+            self._edge.unmatched.observe(error.status, 0)
+            response = self._edge.refusal(("", "", {}), error, cause)
+            self.transport.write(render(response, self._floor.date, keep_alive=False, body=body))
+            self._end(linger=linger)
         else:
-            self.flow.resume_reading()
+            self._end(linger=linger)
 
-    def break_off(self, error: PenstockError) -> None:
-        """Understand nothing more: answer what came before, then say why, then close."""
-        self._broken = error
-        self.flow.pause_reading()
-        if self.pipeline:
-            if self._in_body():
-                self.pipeline.popleft()  # it will never be complete
-        elif self._in_body() or self.cycle is None or self.cycle.response_complete:
-            self._end(error)
+    def _end(self, *, linger: bool) -> None:
+        """Close. Where more may be on its way, close our half only and read on for a while: a
+        client that is still sending would else lose the answer with the connection.
+        """
+        self._at = "end"
+        self._forget()
+        if not linger or self._eof:
+            self.transport.close()
+            return
+        if not self._encrypted:
+            self.transport.write_eof()
+        self._read_on()
 
-    def _in_body(self) -> bool:
-        return self.reading and not self._in_head
+    def last_call(self) -> None:
+        self._last = True
 
-    def _end(self, error: PenstockError) -> None:
-        """All that came before is answered; so may be what is broken off, and is not twice."""
-        cycle = self.cycle
-        if not self._in_body():
-            self.refuse(error)
-        elif cycle.response_started or cycle.response_complete:
+    def shutdown(self) -> None:
+        """A graceful stop: answer what has begun to arrive, and close."""
+        self._last = True
+        if self._is_last():
+            self.transport.close()
+
+    def hang_up(self) -> None:
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    def evict(self) -> None:
+        """Its place is needed, or what it holds."""
+        if self._at == "end" or self._stuck:
+            self.transport.abort()
+        elif self._at == "request" and not self._rest:
             self.transport.close()
         else:
-            self.refuse(error)
-            cycle.disconnected = True
-            cycle.message_event.set()
-
-    def refuse(self, error: PenstockError) -> None:
-        """The last answer of this connection, to a request that could not be read."""
-        headers, url = dict(self.headers or ()), (self.url or b"").decode("latin-1")
-        method = self.parser.get_method().decode("ascii") if url else ""
-        response = self.edge.refusal((method, url, headers), error)
-        self.write(response, b"", method, keep_alive=False)
-
-    def write(
-        self, response: Response, request_id: bytes, method: str, *, keep_alive: bool
-    ) -> None:
-        """The answer to a request of this id and this method."""
-        named = self.server_state.default_headers + head_of(response, request_id)
-        if method == "HEAD":
-            response = Response(response.status)
-        self.transport.write(render(response, named, keep_alive=keep_alive))
-        if not keep_alive:
-            self.transport.close()
+            self.break_off(Overloaded("more arrives than there is room for; try again"))
 
     # -- waiting --------------------------------------------------------------------------------
+
+    @property
+    def works(self) -> bool:
+        """Whether it waits for us, and not for its client."""
+        return self._waits_for() == "answer"
 
     def sweep(self, now: float) -> bool:
         """Give up if the same was waited for too long. Whether anything was asked since the last
@@ -210,59 +321,33 @@ class Connection(HttpToolsProtocol):
         seen = (self._waits_for(), self.requests)
         active = seen[1] != self._seen[1]
         if seen != self._seen:
-            self._seen, self._seen_at = seen, now
-        elif now - self._seen_at >= self._patience(seen[0]):
+            self._seen, self.idle_since = seen, now
+        elif now - self.idle_since >= self._patience(seen[0]):
             self._give_up(seen[0])
         return active
 
     def _waits_for(self) -> Wait:
-        cycle = self.cycle
-        if self.transport.is_closing() or self.flow.write_paused:
+        if self._stuck or self.transport.is_closing():
             return "reader"
-        if self.reading and self._in_head:
-            return "head"
-        if self.reading and not self.flow.read_paused:
-            return "drain" if cycle.response_complete else "body"
-        return "request" if cycle is None or cycle.response_complete else "answer"
+        if self._queued:
+            return "answer"
+        return "head" if self._at == "request" and self._rest else self._at
 
     def _patience(self, wait: Wait) -> float:
-        settings = self.edge.settings
+        settings = self._edge.settings
         if wait == "request":
             return settings.keep_alive_seconds
         if wait == "head":
             return settings.head_seconds_max
         if wait == "reader":
             return settings.send_seconds_max
-        # An operation bounds its own time; the ASGI host's bodies have a deadline there.
+        # An operation bounds its own time.
         return float("inf") if wait == "answer" else settings.body_seconds_max
 
     def _give_up(self, wait: Wait) -> None:
         if wait == "reader":
             self.transport.abort()
-        elif wait == "head":
+        elif wait in ("head", "body"):
             self.break_off(TimedOut())
-        elif wait == "body":
-            self.expire()
         else:
             self.transport.close()
-
-    def expire(self) -> None:
-        """The body is late."""
-
-    def _unset_keepalive_if_required(self) -> None:
-        """There is no timer to unset."""
-
-
-async def sweep(edge: Edge, connections: Collection[Any], interval: float = SWEEP_SECONDS) -> None:
-    """Sweep uvicorn's live set of connections until cancelled: each once in an interval, a few at
-    a time, so that ten thousand do not hold up a request.
-    """
-    loop = asyncio.get_running_loop()
-    while True:
-        present, active = tuple(connections), 0
-        turns = max(1, -(-len(present) // _SWEPT_AT_ONCE))
-        for turn in range(turns):
-            await asyncio.sleep(interval / turns)
-            now = loop.time()
-            active += sum(connection.sweep(now) for connection in present[turn::turns])
-        edge.expect(active)

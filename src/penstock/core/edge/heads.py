@@ -1,63 +1,67 @@
-"""Heads of requests that were parsed before: the same bytes mean the same again."""
+"""Heads of requests, and those that were parsed before: the same bytes mean the same again."""
 
-from penstock.core.edge import NO_CONTENT
 from penstock.core.edge.endpoints import Target
-from penstock.core.edge.wire import Fields, announced, by_name, render, request_id_of
+from penstock.core.edge.grammar import Parsed
+from penstock.core.edge.wire import request_id_of
+from penstock.core.errors import PenstockError
 
-END = b"\r\n\r\n"
 _HEADS_MAX = 2_048
 _HEAD_BYTES_MAX = 1_024
-_UNFRAMED = -1
 
 
 class Head:
     """All that is known of a request before its body."""
 
     __slots__ = (
-        "coding", "endpoint", "headers", "length", "method", "parameters", "path", "query",
-        "request_id", "timings",
+        "coding", "endpoint", "expects", "headers", "keep_alive", "length", "method", "old",
+        "parameters", "path", "plain", "query", "refusal", "request_id", "timings",
     )  # fmt: skip
 
     def __init__(
-        self, target: Target, method: str, parameters: tuple[str, ...], url: bytes, fields: Fields
+        self,
+        parsed: Parsed,
+        target: Target,
+        parameters: tuple[str, ...],
+        refusal: PenstockError | None,
     ) -> None:
         self.endpoint, self.timings = target
-        self.method = method
+        self.method = parsed.method
         self.parameters = parameters
-        path, _, self.query = url.partition(b"?")
-        self.path = path.decode("latin-1")
-        self.headers = by_name(fields)
+        self.path = parsed.path.decode("latin-1")
+        self.query = parsed.query
+        self.headers = parsed.fields
+        self.length = parsed.length
+        self.keep_alive = parsed.keep_alive
+        self.old = parsed.old
+        self.expects = parsed.expects
         self.coding = b""
-        self.request_id = request_id_of(self.headers)
-        chunked = b"transfer-encoding" in self.headers
-        self.length = _UNFRAMED if chunked else announced(self.headers)
-        """Bytes of the body that follows, if the head says how many."""
+        """Of the body, where somebody reads it."""
+        self.request_id = request_id_of(parsed.fields)
+        self.plain = parsed.keep_alive and not (parsed.old or self.request_id)
+        """Whether an answer needs no line for this request in particular."""
+        self.refusal = refusal
+        """Why it leads nowhere, if it does not."""
+
+    @property
+    def may_come_again(self) -> bool:
+        """Not of those that are as good as unique."""
+        return not (
+            self.refusal or self.query or self.request_id or b"idempotency-key" in self.headers
+        )
 
 
 class Heads:
-    """A bounded memory of heads, shared by all connections of an edge."""
+    """A bounded memory of heads that were found sound, shared by all connections of an edge."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, remembers: bool) -> None:
         self._known: dict[bytes, Head] = {}
+        self._remembers = remembers
         self.find = self._known.get
-        self._no_content: tuple[object, bytes] = (None, b"")
 
-    def learn(self, request: bytes, head: Head) -> None:
-        """`request` is exactly one request, whose head was found sound.
-
-        Where the head ends is not taken on trust: what follows the first empty line must be as
-        long as the announced body, so no other line can have ended it.
-        """
-        end = request.find(END) + len(END)
-        unique = head.query or head.request_id or b"idempotency-key" in head.headers
-        if unique or end > _HEAD_BYTES_MAX or len(request) - end != head.length:
+    def learn(self, spelling: bytes, head: Head) -> None:
+        """`spelling` is the whole of it, with the empty line."""
+        if not self._remembers or len(spelling) > _HEAD_BYTES_MAX or not head.may_come_again:
             return
         if len(self._known) >= _HEADS_MAX:
             self._known.clear()
-        self._known[request[:end]] = head
-
-    def no_content(self, defaults: Fields) -> bytes:
-        """The commonest answer, rendered once per change of the date."""
-        if self._no_content[0] is not defaults:
-            self._no_content = (defaults, render(NO_CONTENT, defaults, keep_alive=True))
-        return self._no_content[1]
+        self._known[spelling] = head

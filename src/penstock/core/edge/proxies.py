@@ -35,6 +35,9 @@ class Proxies:
     def __bool__(self) -> bool:
         return self._everyone or bool(self._networks)
 
+    def trusts(self, peer: str) -> bool:
+        return self._trusts(_address(peer))
+
     def client(self, peer: str, forwarded_for: bytes) -> str:
         """The nearest address on the way that is not a trusted proxy's; `peer` if it is not one.
 

@@ -31,6 +31,12 @@ class Routes(Generic[T]):
             raise ValueError(f"two routes for {method} {template}")
         methods[method] = target
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """All that any path answers."""
+        tables = (*self._exact.values(), *self._templates.values())
+        return tuple(sorted({method for table in tables for method in table}))
+
     def find(self, method: str, raw_path: bytes) -> tuple[T, tuple[str, ...]]:
         """Raise `NotFound` or `MethodNotAllowed`; `Rejected` for a parameter that is not UTF-8."""
         methods = self._exact.get(raw_path)

@@ -1,0 +1,205 @@
+"""The request in hand: judged, made durable, answered."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from time import perf_counter
+from typing import Literal
+
+from penstock.core.edge import NO_CONTENT, Received, Response
+from penstock.core.edge.bodies import Body
+from penstock.core.edge.desk import Edge, Records
+from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.heads import Head
+from penstock.core.edge.wire import render
+from penstock.core.errors import Overloaded, PenstockError
+
+CLIENT_GONE = 499
+DRAIN_BYTES_MAX = 8_388_608
+"""How much of a body is read on after its request was refused, so that the answer is read too."""
+_DEAR_BYTES = 32_768
+"""Bodies from here on are judged off the loop, and so are all that are coded."""
+
+At = Literal["request", "body", "drain", "answer", "end"]
+"""Where a connection stands: before a request or in its head; in its body; in the body of one that
+is refused; before the answer; behind the last one, while the client may still send.
+"""
+
+NOTHING = Body(0, 0, keeps=False)
+"""The body where none is under way."""
+
+
+class Exchange(ABC):
+    """A connection has one at a time, so it is one."""
+
+    __slots__ = (
+        "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last", "_last_word",
+        "_response", "_rest", "peer", "transport",
+    )  # fmt: skip
+
+    transport: asyncio.Transport
+    _head: Head
+    _began: float
+    _response: Response
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._floor = edge.floor
+        self._at: At = "request"
+        self._rest = bytearray()
+        """What has arrived and was not looked at."""
+        self._body = NOTHING
+        self._judging = 0
+        """Bytes of a body that is judged elsewhere, and one for the judging."""
+        self._last = False
+        """Nothing is answered but what has begun to arrive."""
+        self._last_word: PenstockError | None = None
+        """What is said after the answer in hand, and nothing after it."""
+        self.peer = ""
+
+    @property
+    def is_judged_elsewhere(self) -> bool:
+        """Whether the request in hand is on another thread just now."""
+        return self._judging > 0
+
+    @abstractmethod
+    def _hold(self) -> None:
+        """Tell the floor what is held, which may take it away."""
+
+    @abstractmethod
+    def _go_on(self) -> None:
+        """With the next request, if any of it is there, and with reading."""
+
+    @abstractmethod
+    def break_off(self, error: PenstockError) -> None:
+        """Understand nothing more: answer what came before, then say why, then close."""
+
+    @abstractmethod
+    def _end(self, *, linger: bool) -> None:
+        """Close."""
+
+    # -- deciding -------------------------------------------------------------------------------
+
+    def _decide(self, body: bytes) -> None:
+        """The request is complete; answer once what it leads to is durable."""
+        self._at = "answer"
+        edge, head = self._edge, self._head
+        edge.in_flight += 1
+        if edge.in_flight > edge.settings.requests_in_flight_max and head.endpoint.sheds:
+            self._refuse(Overloaded())
+        elif head.coding or len(body) >= _DEAR_BYTES:
+            self._judging = len(body) + 1
+            edge.judge_elsewhere(head, self.peer, body, self._judged)
+        else:
+            try:
+                judged = edge.judge(head, self.peer, body)
+            except PenstockError as error:
+                self._refuse(error)
+            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+                self._refuse(PenstockError(), defect)
+            else:
+                self._act(judged)
+
+    def _judged(self, outcome: Received | Records | Exception) -> None:
+        """It was, elsewhere."""
+        self._judging = 0
+        self._hold()
+        if isinstance(outcome, PenstockError):
+            self._refuse(outcome)
+        elif isinstance(outcome, Exception):
+            self._refuse(PenstockError(), outcome)
+        else:
+            self._act(outcome)
+
+    def _act(self, judged: Received | Records) -> None:
+        edge, endpoint = self._edge, self._head.endpoint
+        if isinstance(endpoint, AnswerEndpoint) and isinstance(judged, Received):
+            edge.start(self._find(endpoint, judged))
+        elif isinstance(endpoint, IngestEndpoint) and isinstance(judged, Records):
+            # From here on the log accounts for the events.
+            self._response = judged.reply.response
+            try:
+                waits = edge.commit(endpoint, judged, self._settle)
+            except PenstockError as error:
+                self._refuse(error, accountable=False)
+            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+                self._refuse(PenstockError(), defect, accountable=False)
+            else:
+                if not waits:
+                    self._answer(self._response)
+
+    async def _find(self, endpoint: AnswerEndpoint, received: Received) -> None:
+        try:
+            response = await endpoint.answer(received)
+        except PenstockError as error:
+            self._refuse(error)
+        except asyncio.CancelledError:
+            self._edge.in_flight -= 1
+            self._head.timings.observe(CLIENT_GONE, perf_counter() - self._began)
+            raise
+        except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+            self._refuse(PenstockError(), defect)
+        else:
+            self._answer(response)
+
+    def _settle(self, error: PenstockError | None) -> None:
+        """What was to be durable is, or why it is not."""
+        if error is None:
+            self._answer(self._response)
+        else:
+            self._refuse(error, accountable=False)
+
+    # -- answering ------------------------------------------------------------------------------
+
+    def _refuse(
+        self,
+        error: PenstockError,
+        cause: Exception | None = None,
+        *,
+        accountable: bool = True,
+        keep_alive: bool = True,
+    ) -> None:
+        edge, head = self._edge, self._head
+        if accountable and isinstance(head.endpoint, IngestEndpoint):
+            edge.account(head.endpoint.topic)
+        response = edge.refusal((head.method, head.path, head.headers), error, cause)
+        self._answer(response, keep_alive=keep_alive)
+
+    def _answer(self, response: Response, *, keep_alive: bool = True) -> None:
+        """Write it, and go on with what waits behind it."""
+        head = self._head
+        unread = self._at == "body" and not self._body.complete
+        if self._at == "answer":
+            self._edge.in_flight -= 1
+        head.timings.observe(response.status, perf_counter() - self._began)
+        if self.transport.is_closing():
+            self._at = "end"
+            return
+        self._at = "drain" if unread else "request"
+        if response is NO_CONTENT and head.plain and not self._rest and not self._last:
+            self.transport.write(self._floor.no_content)
+            return
+        if unread:
+            self._body.drop()
+            # Whoever waits for a word before the body may or may not send it now.
+            keep_alive = keep_alive and self._body.to_come <= DRAIN_BYTES_MAX and not head.expects
+        keeps = keep_alive and head.keep_alive and not self._is_last()
+        answer = render(
+            response,
+            self._floor.date,
+            request_id=head.request_id,
+            keep_alive=keeps,
+            old=head.old,
+            body=head.method != "HEAD",
+        )
+        self.transport.write(answer)
+        if not keeps:
+            self._end(linger=unread or bool(self._rest))
+        elif self._last_word is not None:
+            self.break_off(self._last_word)
+        else:
+            self._go_on()
+
+    def _is_last(self) -> bool:
+        """Whether nothing more will be said."""
+        between = self._at == "request" and not self._rest
+        return self._last and between and self._last_word is None

@@ -1,0 +1,197 @@
+"""The floor: who is connected, what they hold, and whose turn it is.
+
+Clients share a loop, memory and open files, and none of them can be told from an attacker. So each
+pays for what it uses: whoever sent several requests at once waits for its turn between them, and
+where there is no room, it is made by those that have kept it longest for nothing.
+"""
+
+import asyncio
+import resource
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from time import perf_counter
+from typing import Protocol
+
+from penstock.core.edge import NO_CONTENT
+from penstock.core.edge.wire import date_line, render
+from penstock.core.settings import Settings
+
+SWEEP_SECONDS = 1.0
+READ_BYTES = 32_768
+"""At most so much is read at once. What arrives behind a request in hand waits as bytes, so few."""
+
+_SWEPT_AT_ONCE = 100
+_TURNS_SECONDS = 0.002
+"""How long turns may hold the loop before it looks at its sockets again."""
+_SAMPLE = 16
+"""Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
+_FILES_KEPT_MAX = 4_096
+_FILES_MAX = 1_048_576
+_SHARE = 2
+"""One address has at most one in so many of all connections."""
+
+
+class Guest(Protocol):
+    """A connection, as the floor sees it."""
+
+    peer: str
+    idle_since: float
+    """On the loop's clock: since when it waits for the same thing, give or take a sweep."""
+
+    @property
+    def works(self) -> bool:
+        """Whether it waits for us, and not for its client."""
+        ...
+
+    def take_turn(self) -> None: ...
+
+    def sweep(self, now: float) -> bool:
+        """Give up what was waited for too long; whether anything was asked since the last one."""
+        ...
+
+    def evict(self) -> None:
+        """Give back connection and memory, for others need them."""
+        ...
+
+    def last_call(self) -> None:
+        """Say with each answer that it is the last, unless more has arrived already."""
+        ...
+
+    def shutdown(self) -> None:
+        """Answer what has begun to arrive, and end."""
+        ...
+
+    def hang_up(self) -> None:
+        """If all was said and it only waits for the other's goodbye, do not."""
+        ...
+
+    def abort(self) -> None: ...
+
+
+class Floor:
+    def __init__(self, settings: Settings) -> None:
+        self.present: dict[Guest, None] = {}
+        self.held = 0
+        """Bytes of requests that are not complete, or not begun."""
+        self.buffer = bytearray(READ_BYTES)
+        """Where every read goes first; it is emptied before the next one."""
+        self.date = b""
+        self.no_content = b""
+        """The commonest answer of this second, whole."""
+        self._bytes_max = settings.arriving_bytes_max
+        self._connections_wanted = settings.connections_max
+        self._connections_max = 0
+        self._addresses: dict[str, dict[Guest, None]] = {}
+        self._holding: dict[Guest, None] = {}
+        """In the order in which they began to hold anything."""
+        self._turns: deque[Guest] = deque()
+        self._taking_turns = False
+        self._tick()
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._connections_max = _connections_max(self._connections_wanted)
+
+    # -- places ---------------------------------------------------------------------------------
+
+    def enter(self, guest: Guest, *, counts: bool = True) -> bool:
+        """Whether there is a place for it, or one could be made. `counts`: its address is its own,
+        and not that of a proxy that others come through too.
+        """
+        same = self._addresses.setdefault(guest.peer, {}) if counts else {}
+        if counts and len(same) >= max(1, self._connections_max // _SHARE):
+            entered = self._evict_one(same)
+        elif len(self.present) >= self._connections_max:
+            entered = self._evict_one(self.present)
+        else:
+            entered = True
+        # Also where it was refused: it leaves like all others.
+        self.present[guest] = None
+        same[guest] = None
+        return entered
+
+    def leave(self, guest: Guest) -> None:
+        self.present.pop(guest, None)
+        self.hold(guest, 0, 0)
+        same = self._addresses.get(guest.peer)
+        if same is not None:
+            same.pop(guest, None)
+            if not same:
+                del self._addresses[guest.peer]
+
+    def _evict_one(self, guests: dict[Guest, None]) -> bool:
+        """Of a few that have not been looked at for longest, the one idle for longest."""
+        looked_at = list(islice(guests, _SAMPLE))
+        for guest in looked_at:
+            guests[guest] = guests.pop(guest)
+        idle = [guest for guest in looked_at if not guest.works]
+        if not idle:
+            return False
+        min(idle, key=lambda guest: guest.idle_since).evict()
+        return True
+
+    # -- memory ---------------------------------------------------------------------------------
+
+    def hold(self, guest: Guest, before: int, now: int) -> None:
+        """Its bytes were so many and are so many; 0 of 0 forgets it. Room is made of the oldest
+        requests that are still to arrive, at last of its own.
+        """
+        self.held += now - before
+        if not now:
+            self._holding.pop(guest, None)
+            return
+        if not before:
+            self._holding[guest] = None
+        while self.held > self._bytes_max:
+            victim = next((holder for holder in self._holding if not holder.works), guest)
+            victim.evict()
+            if victim is guest:
+                return
+
+    # -- turns ----------------------------------------------------------------------------------
+
+    def queue(self, guest: Guest) -> None:
+        """It has more to do than it may in one go."""
+        self._turns.append(guest)
+        if not self._taking_turns:
+            self._taking_turns = True
+            self._loop.call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        turns, until = self._turns, perf_counter() + _TURNS_SECONDS
+        while turns and perf_counter() < until:
+            turns.popleft().take_turn()
+        self._taking_turns = bool(turns)
+        if turns:
+            self._loop.call_soon(self._take_turns)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    async def sweep(self, expect: Callable[[int], None], interval: float = SWEEP_SECONDS) -> None:
+        """Sweep all guests until cancelled: each once in an interval, a few at a time, so that ten
+        thousand do not hold up a request. `expect` hears how many of them asked for something.
+        """
+        while True:
+            present, active = tuple(self.present), 0
+            turns = max(1, -(-len(present) // _SWEPT_AT_ONCE))
+            self._tick()
+            for turn in range(turns):
+                await asyncio.sleep(interval / turns)
+                now = self._loop.time()
+                active += sum(guest.sweep(now) for guest in present[turn::turns])
+            expect(active)
+
+    def _tick(self) -> None:
+        self.date = date_line(time.time())
+        self.no_content = render(NO_CONTENT, self.date)
+
+
+def _connections_max(wanted: int) -> int:
+    """Never more than leaves the stores half of the open files, or some thousands."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        files = _FILES_MAX
+    room = max(1, files - min(files // 2, _FILES_KEPT_MAX))
+    return min(wanted, room) if wanted else room
