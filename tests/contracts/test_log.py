@@ -84,6 +84,7 @@ def test_a_topic_nobody_wrote_to_is_empty(log: Log) -> None:
     assert (log.start("tests.none", 0), log.end("tests.none", 0)) == (0, 0)
     assert contents(log, "tests.none") == []
     assert log.ledger("tests.none", 0) == []
+    assert log.totals("tests.none") == (0, 0, 0, 0, 0)
 
 
 def test_any_bytes_are_kept_as_they_are(log: Log) -> None:
@@ -222,6 +223,7 @@ def test_the_ledger_is_kept_by_minute_and_topic(log: Log, clock: MovedClock) -> 
     assert [line[:3] for line in log.ledger(TOPIC, 0)] == [(minute, 1, 1), (minute + 1, 2, 2)]
     assert [line[:3] for line in log.ledger(TOPIC, minute + 1)] == [(minute + 1, 2, 2)]
     assert account(log, "tests.other").stored == 1
+    assert (log.totals(TOPIC).stored, log.totals("tests.other").stored) == (3, 1)
 
 
 def test_a_clock_that_goes_back_an_hour_changes_no_order_and_no_balance(
@@ -300,6 +302,7 @@ def test_the_embedded_log_does_what_the_one_in_memory_does(
             for topic in ("tests.one", "tests.two"):
                 assert contents(real, topic) == contents(model, topic)
                 assert real.ledger(topic, 0) == model.ledger(topic, 0)
+                assert real.totals(topic)[1:] == account(real, topic)[1:]
                 read = [log.reader().read(topic, 0, offset, limit) for log in (model, real)]
                 assert read[0].next == read[1].next
                 assert list(read[0].payloads) == list(read[1].payloads)

@@ -205,6 +205,7 @@ def test_a_follower_sees_what_the_writer_adds(sqlite: Log, tmp_path: Path) -> No
         assert follower.end(TOPIC, 0) == 3
         assert contents(follower) == [b"a", b"b", b"c"]
         assert follower.ledger(TOPIC, 0) == sqlite.ledger(TOPIC, 0)
+        assert follower.totals(TOPIC) == sqlite.totals(TOPIC)
         assert follower.bytes_on_disk() == sqlite.bytes_on_disk() > 0
     finally:
         follower.close()

@@ -180,6 +180,7 @@ def test_a_follower_hears_of_records_and_knows_the_log_for_the_same(
     assert read(follower, topic, partition) == [b"a"]
     assert follower.identity(topic) == log.identity(topic)
     assert follower.ledger(topic, 0) == []
+    assert (log.totals(topic).stored, follower.totals(topic).stored) == (1, 0)
 
 
 def test_the_edge_knows_at_once_where_what_it_delivered_ends(log: KafkaLog, topic: str) -> None:

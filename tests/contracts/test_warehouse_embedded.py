@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -78,12 +80,66 @@ def test_a_block_costs_one_plan_and_one_insert_and_no_question(
     warehouse = open_warehouse(tmp_path)
     create(warehouse)
     was = warehouse.planned("tests_rows", 0)
-    monkeypatch.setattr(warehouse._client, "query", pytest.fail)
+    with warehouse._clients.one() as client:
+        monkeypatch.setattr(client, "query", pytest.fail)
     for first in range(0, 30, 10):
         block = Block("a-log", first, first + 10, b"")
         warehouse.plan("tests_rows", 0, was, block)
         insert(warehouse, range(first, first + 10), str(first))
         was = block
+    warehouse.close()
+
+
+SLOW = "SELECT count() FROM numbers(5) WHERE sleepEachRow(0.5) = 0 SETTINGS max_block_size = 1"
+
+
+def test_whatever_else_is_asked_or_added_waits_for_no_long_query(tmp_path: Path) -> None:
+    warehouse = open_warehouse(tmp_path)
+    create(warehouse)
+    with ThreadPoolExecutor(2) as pool:
+        slow = [pool.submit(warehouse.query, SLOW, {}) for _ in range(2)]
+        insert(warehouse, range(3), "a")
+        warehouse.plan("tests_rows", 0, None, Block("a-log", 0, 3, b""))
+        assert stored(warehouse) == [0, 1, 2]
+        assert not any(query.done() for query in slow)
+        assert [query.result() for query in slow] == 2 * [[(5,)]]
+    warehouse.close()
+
+
+def test_there_are_no_more_clients_than_threads_that_ask_at_once(tmp_path: Path) -> None:
+    warehouse = open_warehouse(tmp_path)
+    create(warehouse)
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda n: warehouse.query(f"SELECT {n}", {}), range(200)):
+            assert len(answer) == 1
+        list(pool.map(lambda n: insert(warehouse, range(n, n + 1), str(n)), range(40)))
+    assert stored(warehouse) == list(range(40))
+    assert len(warehouse._clients._all) <= 5
+    warehouse.close()
+
+
+def test_its_size_is_known_while_it_makes_renames_and_removes_folders(tmp_path: Path) -> None:
+    warehouse = open_warehouse(tmp_path)
+    stopping = threading.Event()
+
+    def work() -> None:
+        n = 0
+        while not stopping.is_set():
+            create(warehouse)
+            for _ in range(5):
+                insert(warehouse, range(n, n + 20), str(n), parts=20)
+                n += 20
+            warehouse.command("OPTIMIZE TABLE tests_rows FINAL")
+            warehouse.drop("tests_rows")
+
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(work)
+        try:
+            sizes = [warehouse.bytes_on_disk() for _ in range(400)]
+        finally:
+            stopping.set()
+        working.result()
+    assert min(sizes) > 0
     warehouse.close()
 
 

@@ -205,14 +205,16 @@ def test_rows_and_plans_go_in_at_once_under_a_token_wherever_they_go(
     warehouse = opened(thin.url(database), **layout)
     create(warehouse)
     sent: list[dict[str, object]] = []
+    with warehouse._clients.one() as client:
+        pass
     for name in ("raw_insert", "command"):
-        send = getattr(warehouse._client, name)
+        send = getattr(client, name)
 
         def seen(*given: Any, send: Any = send, **named: Any) -> Any:
             sent.append(named["settings"])
             return send(*given, **named)
 
-        monkeypatch.setattr(warehouse._client, name, seen)
+        monkeypatch.setattr(client, name, seen)
     insert(warehouse, range(3), "a")
     warehouse._insert_plan("INSERT INTO penstock_blocks (contents) VALUES ('a')", "a")
     assert sent == 2 * [

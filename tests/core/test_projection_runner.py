@@ -17,7 +17,7 @@ from penstock.core.projection.rebuild import Rebuild
 from penstock.core.projection.retention import expire
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import FoldSink, TableSink, sink
-from penstock.core.telemetry import METRICS, Samples
+from penstock.core.telemetry import METRICS, Bounded, Samples
 from support import notes
 from support.clock import MovedClock
 from support.lines import Lines
@@ -116,6 +116,27 @@ def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_o
     assert running.table.cursors[0].status().last_error == ""
     assert len(running.lines.named("projection.failed")) == 4
     assert running.lines.named("projection.recovered")[0]["attempts"] >= 1
+
+
+def test_one_that_fails_and_recovers_all_the_time_writes_no_flood_of_lines(
+    running: Running,
+) -> None:
+    running.lines = Lines(Bounded(running.clock))
+    running.table = running.consumer(notes.table)
+    running.table.start()
+    for n in range(15):
+        running.warehouse.faults = ["refuse"]
+        note(running.log, n)
+        assert reach(running.table, n + 1)
+        wait_until(lambda: running.table.state == "running")
+    assert running.table.cursors[0].retries == 15
+    assert len(running.lines.named("projection.failed")) == 10
+    assert len(running.lines.named("projection.recovered")) == 10
+    running.clock.seconds += 1
+    running.warehouse.faults = ["refuse"]
+    note(running.log, 15)
+    assert reach(running.table, 16)
+    assert running.lines.named("projection.failed")[-1]["suppressed"] == 5
 
 
 def test_stopping_ends_a_consumer_that_is_waiting_to_try_again(running: Running) -> None:

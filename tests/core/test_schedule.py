@@ -106,13 +106,14 @@ def test_one_who_lost_its_lease_works_no_more() -> None:
     assert len(turns.tokens) == 1
 
 
-def test_a_store_that_is_away_and_a_failing_turn_end_nothing() -> None:
+@pytest.mark.parametrize("error", [NotReady("the warehouse is away"), ZeroDivisionError()])
+def test_a_store_that_is_away_and_a_failing_turn_end_nothing(error: Exception) -> None:
     leases, turns = OneHolder(), Turns()
 
     def work(token: int) -> None:
         turns(token)
         if len(turns.tokens) == 1:
-            raise NotReady("the warehouse is away")
+            raise error
 
     schedule = a_schedule(work, leases)
     leases.answers = False

@@ -120,7 +120,8 @@ def test_rows_go_into_the_table_and_malformed_messages_into_another(engine: Clic
          "_raw_message": "{no json"},
     ]  # fmt: skip
     lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
-    engine._client.raw_insert("shop_sales_queue", insert_block=lines, fmt="JSONEachRow")
+    with engine._clients.one() as client:
+        client.raw_insert("shop_sales_queue", insert_block=lines, fmt="JSONEachRow")
     assert engine.query("SELECT * FROM shop_sales ORDER BY log_offset", {}) == [
         (1, 2, "a", 7),
         (2, 1, "12", 0),

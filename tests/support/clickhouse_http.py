@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+# Two distributions have a `chdb/__init__.py`, and which one stays is chance: only one is typed.
+connect: Callable[[str], Any] = chdb.connect
 
 USER, PASSWORD = "penstock", "secret"
 READER = "reader"
@@ -119,14 +123,14 @@ class Engine:
         config = folder / "config.xml"
         config.write_text(configuration())
         self._path = f"{folder / 'engine'}?config-file={config}"
-        self._open = chdb.connect(self._path)
+        self._open = connect(self._path)
 
     def run(self, statement: bytes, parameters: dict[str, str]) -> Answer:
         settings = {name: value for name, value in parameters.items()
                     if name not in _INTERFACE and not name.startswith("param_")}  # fmt: skip
         bound = {name.removeprefix("param_"): value for name, value in parameters.items()
                  if name.startswith("param_")}  # fmt: skip
-        connection = chdb.connect(self._path)
+        connection = connect(self._path)
         try:
             if database := parameters.get("database"):
                 connection.query(f"USE `{database}`")

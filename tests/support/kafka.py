@@ -90,6 +90,9 @@ class Apart:
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
         return self.log.ledger(self._prefix + topic, since_minute)
 
+    def totals(self, topic: str) -> Minute:
+        return self.log.totals(self._prefix + topic)
+
     def bytes_on_disk(self) -> int:
         return self.log.bytes_on_disk()
 

@@ -9,11 +9,12 @@ from penstock.core.telemetry import Logger
 
 
 class Lines:
-    def __init__(self) -> None:
+    def __init__(self, *processors: structlog.typing.Processor) -> None:
+        """What comes through the processors is kept."""
         self.lines: list[dict[str, Any]] = []
         self.logger: Logger = structlog.wrap_logger(
             structlog.ReturnLogger(),
-            processors=[self._keep],
+            processors=[*processors, self._keep],
             wrapper_class=structlog.make_filtering_bound_logger(0),
         )
 

@@ -19,7 +19,7 @@ def admin_edge(platform: Platform) -> Edge:
 
     async def reset(received: Received) -> Response:
         del received
-        await platform.run(partial(platform.reset))
+        await platform.operate(partial(platform.reset))
         return NO_CONTENT
 
     edge = Edge(

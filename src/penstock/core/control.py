@@ -23,7 +23,7 @@ from penstock.core.tls import Address
 
 FILE = "control.json"
 PATH = "/api/control/{verb}"
-_BODY_BYTES_MAX = 65_536
+_BODY_BYTES_MAX = 4_096
 _JOBS_KEPT = 16
 
 
@@ -92,7 +92,7 @@ class Control:
 
     def offer(self) -> None:
         endpoint = AnswerEndpoint(
-            operation="control", body_bytes_max=_BODY_BYTES_MAX, answer=self._answer
+            operation="control", body_bytes_max=_BODY_BYTES_MAX, answer=self._answer, sheds=False
         )
         self._platform.edge.add("POST", PATH, endpoint)
 
@@ -118,7 +118,7 @@ class Control:
             arguments = msgspec.json.decode(received.body or b"{}", type=struct)
         except msgspec.MsgspecError as error:
             raise Rejected(str(error)) from error
-        return Response.json(await self._platform.run(partial(act, arguments)))
+        return Response.json(await self._platform.operate(partial(act, arguments)))
 
     def _rebuild(self, wanted: RebuildWanted) -> JobName:
         number = max(self._jobs, default=0) + 1

@@ -1,7 +1,8 @@
-"""The data folder belongs to one process per role, for as long as that process lives."""
+"""The data folder: it belongs to one process per role, for as long as that process lives."""
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from penstock.core.errors import Misconfigured
@@ -35,3 +36,26 @@ class FolderLock:
 
     def release(self) -> None:
         os.close(self._file)
+
+
+def bytes_of(folder: Path, beginning: str = "") -> int:
+    """Bytes of all files below the folder, of those in it only whose names begin like this.
+
+    The engines make, rename and remove files and folders meanwhile. What is gone when its turn
+    comes is not counted; what moved may be counted at both places or at none. Raise `OSError` for
+    what is there and cannot be looked at.
+    """
+    total = 0
+    left = [os.fspath(folder)]
+    while left:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if not entry.name.startswith(beginning):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    with suppress(FileNotFoundError):
+                        total += entry.stat(follow_symlinks=False).st_size
+        beginning = ""
+    return total

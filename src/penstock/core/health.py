@@ -1,5 +1,11 @@
-"""What an operator asks of a running process: is it alive, is it ready, where does it stand?"""
+"""What an operator asks of a running process: is it alive, is it ready, where does it stand?
 
+Nothing here waits for what users ask, and readiness and metrics wait for nothing long: each is
+looked at on a thread of its own, and what was seen last answers when a look takes its time.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,16 +17,41 @@ from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotReady, PenstockError
 from penstock.core.log.disk import shortage
+from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
+from penstock.core.projection.parking import SPACE as DEAD_LETTERS
+from penstock.core.projection.runner import Consumer
 
 _MINUTES_SHOWN = 60
+
+_PATIENCE_SECONDS = 0.1
+"""So long an answer waits for a look that begins now."""
+_READY_FRESH_SECONDS = 0.1
+_READY_EVERY_SECONDS = 1.0
+_READY_SECONDS_MAX = 3.0
+"""Something hangs when the last look that ended is older."""
+_METRICS_EVERY_SECONDS = 5.0
+_METRICS_SECONDS_MAX = 15.0
+
+Check = Callable[[], str]
+"""What is wrong, or nothing. What it raises is wrong too."""
 
 
 class Health:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
+        self._readiness = Readiness(platform)
+        self._scrapes: Lookout[bytes] = Lookout(
+            "metrics",
+            self._scrape,
+            every_seconds=_METRICS_EVERY_SECONDS,
+            first_seconds=_METRICS_SECONDS_MAX,
+            clock=platform.clock,
+        )
 
     def offer(self) -> None:
+        """Before the platform starts: then the first looks begin."""
+        self._platform.lookouts += [self._readiness.lookout, self._scrapes]
         for path, operation, answer in (
             ("/healthz", "healthz", self.alive),
             ("/readyz", "readyz", self.ready),
@@ -39,47 +70,26 @@ class Health:
     async def ready(self, received: Received) -> Response:
         """200 only when events can be made durable and every view answers (AU-110)."""
         del received
-        problems: dict[str, str] = await self._platform.run(partial(self._problems))
+        problems = await self._readiness.problems()
         if problems:
             return Response.json({"status": "not_ready", "problems": problems}, 503)
         return Response.json({"status": "ready"})
 
     async def metrics(self, received: Received) -> Response:
         del received
-        text: bytes = await self._platform.run(
-            partial(generate_latest, self._platform.registry.prometheus)
-        )
-        return Response(200, text, ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
+        seen = await self._scrapes.ask(fresh_seconds=0, patience_seconds=_PATIENCE_SECONDS)
+        if seen is None or self._scrapes.age(seen) > _METRICS_SECONDS_MAX:
+            raise NotReady(f"no metrics could be had for {_METRICS_SECONDS_MAX:.0f} seconds")
+        return Response(200, seen.value, ((b"content-type", CONTENT_TYPE_LATEST.encode()),))
+
+    def _scrape(self) -> bytes:
+        return generate_latest(self._platform.registry.prometheus)
 
     async def pipeline(self, received: Received) -> Response:
         """Per stage: last offset, lag in seconds and records, last error, balance."""
         del received
-        stages: dict[str, Any] = await self._platform.run(partial(self._stages))
+        stages: dict[str, Any] = await self._platform.operate(partial(self._stages))
         return Response.json(stages)
-
-    def _problems(self) -> dict[str, str]:
-        platform = self._platform
-        problems: dict[str, str] = {}
-        if platform.roles & {"edge", "work"} and (failure := platform.follow.failure()):
-            problems["log"] = failure  # who only answers can do so without
-        if platform.log is not None:
-            settings = platform.settings
-            if short := shortage(settings.folder, settings.disk_free_bytes_min):
-                problems["disk"] = short
-        if platform.stores is not None:
-            if platform.stores.warehouse is not None:
-                try:
-                    platform.stores.warehouse.query("SELECT 1", {})
-                except PenstockError as error:
-                    problems["warehouse"] = str(error)
-            try:
-                platform.stores.parking.letters(limit=1)
-            except Exception as error:  # noqa: BLE001 - the store's own kind, whatever it is
-                problems["state"] = str(error)
-            for consumer in platform.carried:
-                if consumer.state != "running":
-                    problems[consumer.projection.name] = consumer.last_error or consumer.state
-        return problems
 
     def _stages(self) -> dict[str, Any]:
         platform = self._platform
@@ -89,20 +99,39 @@ class Health:
             for manifest in platform.manifests
             for topic in manifest.topics
         ]
-        projections = []
-        for consumer in platform.consumers.values():
-            parking = platform.require_stores().parking
-            quarantined = parking.by_partition(consumer.projection.name)
-            for cursor in consumer.cursors.values():
-                status = asdict(cursor.status())
-                status["quarantined"] = quarantined.get(cursor.partition, 0)
-                projections.append(status)
+        projections = [
+            told for consumer in platform.consumers.values() for told in self._projection(consumer)
+        ]
         log = platform.log
         told = {
             "last_error": platform.follow.failure(),
             "spooled": 0 if log is None else log.spooled,
         }
         return {"log": told, "topics": topics, "projections": projections}
+
+    def _projection(self, consumer: Consumer) -> list[dict[str, Any]]:
+        """What is known of each partition, though the log or the state may be away."""
+        parking = self._platform.require_stores().parking
+        quarantined: Mapping[int, int] | None = None
+        with suppress(NotReady):
+            quarantined = parking.by_partition(consumer.projection.name)
+        projections = []
+        for cursor in consumer.cursors.values():
+            told: dict[str, Any] = {
+                "projection": consumer.projection.name,
+                "partition": cursor.partition,
+                "state": cursor.state,
+                "position": cursor.position,
+                "quarantined": None,
+            }
+            if quarantined is not None:
+                told["quarantined"] = quarantined.get(cursor.partition, 0)
+            try:
+                told |= asdict(cursor.status())
+            except NotReady as error:
+                told["last_error"] = str(error)
+            projections.append(told)
+        return projections
 
     def _topic(self, topic: str, since: int) -> dict[str, Any]:
         follow = self._platform.follow
@@ -126,3 +155,72 @@ class Health:
         except NotReady as error:
             told["last_error"] = str(error)
         return told
+
+
+class Readiness:
+    """Whether events can be made durable and every view answers, looked at every second."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.lookout: Lookout[dict[str, str]] = Lookout(
+            "ready",
+            self._look,
+            every_seconds=_READY_EVERY_SECONDS,
+            first_seconds=_READY_SECONDS_MAX,
+            clock=platform.clock,
+        )
+        self._platform = platform
+        self._in_hand = "start", platform.clock.monotonic()
+        """The check that was begun last, and when."""
+
+    async def problems(self) -> dict[str, str]:
+        """What is wrong, by what it is wrong with: as it was a moment ago, or which check hangs."""
+        seen = await self.lookout.ask(
+            fresh_seconds=_READY_FRESH_SECONDS, patience_seconds=_PATIENCE_SECONDS
+        )
+        if seen is not None and self.lookout.age(seen) <= _READY_SECONDS_MAX:
+            return seen.value
+        name, since = self._in_hand
+        return {name: f"no answer for {self._platform.clock.monotonic() - since:.1f} seconds"}
+
+    def _look(self) -> dict[str, str]:
+        problems = {}
+        for name, check in self._checks():
+            self._in_hand = name, self._platform.clock.monotonic()
+            try:
+                problem = check()
+            except PenstockError as error:
+                problem = str(error)
+            except Exception as error:  # noqa: BLE001 - the store's own kind, whatever it is
+                problem = f"{type(error).__name__}: {error}"
+            if problem:
+                problems[name] = problem
+        return problems
+
+    def _checks(self) -> Iterator[tuple[str, Check]]:
+        platform = self._platform
+        if platform.roles & {"edge", "work"}:
+            yield "log", platform.follow.failure  # who only answers can do so without
+        if platform.log is not None:
+            settings = platform.settings
+            yield "disk", partial(shortage, settings.folder, settings.disk_free_bytes_min)
+        if platform.stores is None:
+            return
+        if platform.stores.warehouse is not None:
+            yield "warehouse", _asking(partial(platform.stores.warehouse.query, "SELECT 1", {}))
+        yield "state", _asking(partial(platform.stores.state.position, DEAD_LETTERS, 0))
+        for consumer in platform.carried:
+            yield consumer.projection.name, partial(_standstill, consumer)
+
+
+def _asking(question: Callable[[], object]) -> Check:
+    """All is well with who answers, whatever it says."""
+
+    def check() -> str:
+        question()
+        return ""
+
+    return check
+
+
+def _standstill(consumer: Consumer) -> str:
+    return "" if consumer.state == "running" else consumer.last_error or consumer.state

@@ -45,7 +45,7 @@ class Context(Protocol):
         ...
 
     def warn(self, event: str, **fields: object) -> None:
-        """One structured log line; at most ten a second are written, the rest are counted."""
+        """One structured log line, bounded as every line is."""
         ...
 
 

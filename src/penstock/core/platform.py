@@ -1,17 +1,17 @@
 """The platform: settings become stores, manifests become endpoints and consumers.
 
 `Platform(...)` opens the stores that its roles need; `start` sets the consumers going; `close` ends
-everything in the order that loses nothing.
+everything in the order that loses nothing. What users ask runs on threads of its own, and so does
+what operators ask, so that neither waits for the other.
 """
 
 import asyncio
 import os
-import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -28,21 +28,23 @@ from penstock.core.folder import FolderLock
 from penstock.core.ids import Ids
 from penstock.core.log import Follow, Log
 from penstock.core.log.sqlite import SqliteLog
+from penstock.core.lookout import Lookout
 from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.parking import Parking
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.schedule import Schedule
-from penstock.core.projection.sinks import Stores, TableSink, sink
+from penstock.core.projection.sinks import Stores, sink
 from penstock.core.settings import Settings
 from penstock.core.state import History
-from penstock.core.telemetry import Logger, Registry, Samples, Throttle
+from penstock.core.telemetry import Logger, Registry, Samples
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
-_WARNINGS_PER_SECOND = 10
+_OPERATOR_THREADS = 4
 _ELSEWHERE_POLL_SECONDS = 0.01
 
 
@@ -63,7 +65,7 @@ class Platform:
         self.roles = frozenset(roles)
         self.clock = clock
         self.logger = logger
-        self.registry = Registry()
+        self.registry = Registry(logger)
         self._applications = applications
         self._topics = [topic.name for manifest in manifests for topic in manifest.topics]
         with ExitStack() as opened:
@@ -84,9 +86,21 @@ class Platform:
             self.consumers = self._consumers(self.stores)
             if any(isinstance(c.projection, Table) for c in self.carried):
                 self.schedules.append(self._retention(self.stores))
-        self.registry.sources.extend([self.edge, *self.consumers.values(), self])
+        meters = Meters(
+            settings.folder,
+            self.follow,
+            self.log,
+            self.stores,
+            topics=self._topics,
+            consumers=self.consumers.values(),
+            clock=clock,
+        )
+        self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
+        self.lookouts: list[Lookout[Any]] = [meters.sizes]
+        """They look while the platform runs."""
         self._jobs: list[threading.Thread] = []
-        self._pool = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
+        self._users = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
+        self._operators = ThreadPoolExecutor(_OPERATOR_THREADS, thread_name_prefix="penstock-ops")
         self._offer()
 
     # -- opening --------------------------------------------------------------------------------
@@ -202,6 +216,8 @@ class Platform:
             consumer.start()
         for schedule in self.schedules:
             schedule.start()
+        for lookout in self.lookouts:
+            lookout.start()
 
     @property
     def carried(self) -> list[Consumer]:
@@ -218,7 +234,10 @@ class Platform:
             consumer.stop()
         for job in self._jobs:
             job.join()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for lookout in self.lookouts:
+            lookout.close()
+        for pool in (self._users, self._operators):
+            pool.shutdown(wait=True, cancel_futures=True)
         self.edge.close()
         self._closing.close()
 
@@ -274,8 +293,12 @@ class Platform:
         return True
 
     async def run(self, work: "partial[Any]") -> Any:
-        """Blocking work, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        """Blocking work for a user, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._users, work)
+
+    async def operate(self, work: "partial[Any]") -> Any:
+        """Blocking work for an operator, which waits for no user's."""
+        return await asyncio.get_running_loop().run_in_executor(self._operators, work)
 
     def spawn(self, work: "partial[None]") -> None:
         """Long blocking work, on a thread of its own that `close` waits for."""
@@ -288,42 +311,6 @@ class Platform:
             raise NotReady("this process has the edge role only; ask one with the role api")
         return self.stores
 
-    def sample(self, samples: Samples) -> None:
-        for manifest in self.manifests:
-            for topic in manifest.topics:
-                self._sample_topic(samples, topic.name)
-        if self.log is not None:
-            samples.counter("penstock_log_commits", self.log.commits)
-            samples.gauge("penstock_log_spooled", self.log.spooled)
-        self._sample_disks(samples)
-        for consumer in self.consumers.values():
-            if isinstance(consumer.projection, Table) and isinstance(consumer.sink, TableSink):
-                for name, value in _gauges(consumer.projection, consumer.sink).items():
-                    samples.gauge("penstock_application", value, number=name)
-
-    def _sample_topic(self, samples: Samples, topic: str) -> None:
-        totals = [0, 0, 0, 0]
-        for minute in self.follow.ledger(topic, 0):
-            totals = [a + b for a, b in zip(totals, minute[1:], strict=True)]
-        kinds = ("received", "stored", "duplicate", "rejected")
-        for kind, total in zip(kinds, totals, strict=True):
-            samples.counter(f"penstock_events_{kind}", total, topic=topic)
-        for partition in range(self.follow.partitions(topic)):
-            end = self.follow.end(topic, partition)
-            samples.gauge("penstock_log_end_offset", end, topic=topic, partition=str(partition))
-
-    def _sample_disks(self, samples: Samples) -> None:
-        free = shutil.disk_usage(self.settings.folder).free
-        samples.gauge("penstock_disk_free_bytes", free)
-        stores: dict[str, Callable[[], int]] = {"log": self.follow.bytes_on_disk}
-        if self.stores is not None:
-            stores["state"] = self.stores.state.bytes_on_disk
-            if self.stores.warehouse is not None:
-                stores["warehouse"] = self.stores.warehouse.bytes_on_disk
-        for store, size in stores.items():
-            with suppress(NotReady):  # one that is away is told by `/readyz`; the rest still counts
-                samples.gauge("penstock_disk_bytes", size(), store=store)
-
 
 class ApplicationContext:
     """What an application's routes reach; see `core.manifest.Context`."""
@@ -335,7 +322,6 @@ class ApplicationContext:
         self._stores = platform.require_stores()
         self._state_is_near = engines.is_embedded(platform.settings.state_url)
         """A matter of microseconds then: a thread of its own would cost more than the read."""
-        self._throttle = Throttle(platform.clock, lines_per_second=_WARNINGS_PER_SECOND)
         self._counts = dict.fromkeys(counters, 0)
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
@@ -359,22 +345,11 @@ class ApplicationContext:
         self._counts[name] += by
 
     def warn(self, event: str, **fields: object) -> None:
-        if self._throttle.admits():
-            suppressed = self._throttle.take_suppressed()
-            self._platform.logger.warning(event, suppressed=suppressed, **fields)
+        self._platform.logger.warning(event, **fields)
 
     def sample(self, samples: Samples) -> None:
         for name, value in self._counts.items():
             samples.gauge("penstock_application", value, number=name)
-
-
-def _gauges(table: Table[Any], sink: TableSink) -> dict[str, float]:
-    """The largest that any partition of this process knows."""
-    known = [table.gauges(carry) for carry in sink.carries]
-    return {
-        name: max(gauges[name] for gauges in known if name in gauges)
-        for name in set().union(*known)
-    }
 
 
 def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:

@@ -1,22 +1,26 @@
 """Logs and metrics.
 
 One canonical line per failed request and per batch that did not go through: a constant dotted name
-plus fields, never an interpolated sentence. Metrics that the hot path touches are plain integers
-here and become Prometheus families only when somebody asks.
+plus fields, never an interpolated sentence. Whatever goes wrong, and however often, lines stay
+bounded: of each name one a second in the long run, none of them long, and none that raises at who
+writes it. Metrics that the hot path touches are plain integers here and become Prometheus families
+only when somebody asks.
 """
 
 import logging
 import sys
+import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -27,25 +31,92 @@ LATENCY_BOUNDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0, 60.0,
 )  # fmt: skip
 _FIRST_SERVER_ERROR = 5
+_LINES_AT_ONCE = 10
+_LINES_PER_SECOND = 1.0
+_FIELD_CHARACTERS_MAX = 1_000
+_TRACE_CHARACTERS_MAX = 8_000
 
 
 def logger(level: str = "info", form: str = "auto") -> Logger:
     """A logger of its own, on standard error; nothing process-wide is configured."""
     colours = form == "console" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if colours else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        if colours
+        else structlog.processors.JSONRenderer()
     )
     wrapped: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
+        _Out(sys.stderr),
         processors=[
+            Bounded(SystemClock()),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _shorten,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
     )
     return wrapped
+
+
+class Bounded:
+    """Lets ten lines of each name through at once, and one a second in the long run; the next one
+    says how many it kept back. A line that comes with that number was bounded where it was written.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()  # a finalizer may log in the midst of this very code
+        self._throttles: dict[str, Throttle] = {}
+
+    def __call__(
+        self, _: object, level: str, line: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        del level
+        if "suppressed" in line:
+            return line
+        with self._lock:
+            throttle = self._throttles.get(line["event"])
+            if throttle is None:
+                throttle = Throttle(
+                    self._clock, lines_per_second=_LINES_PER_SECOND, at_once=_LINES_AT_ONCE
+                )
+                self._throttles[line["event"]] = throttle
+            if not throttle.admits():
+                raise structlog.DropEvent
+            if suppressed := throttle.take_suppressed():
+                line["suppressed"] = suppressed
+        return line
+
+
+def _shorten(_: object, level: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """A path may be as long as a head, a traceback much longer; both ends of it say the most."""
+    del level
+    for name, value in line.items():
+        most = _TRACE_CHARACTERS_MAX if name == "exception" else _FIELD_CHARACTERS_MAX
+        if isinstance(value, str) and len(value) > most:
+            half = most // 2
+            line[name] = f"{value[:half]} ... {len(value) - most} more ... {value[-half:]}"
+    return line
+
+
+class _Out:
+    """Where lines go. One that cannot be written, since the disk is full or nobody reads, is lost:
+    it must not take with it who wrote it.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lock = threading.RLock()
+
+    def msg(self, line: str) -> None:
+        # RuntimeError: a finalizer logs in the midst of a write.
+        with self._lock, suppress(OSError, ValueError, RuntimeError):
+            self._file.write(line + "\n")
+            self._file.flush()
+
+    debug = info = warning = error = critical = msg
 
 
 class Timings:
@@ -70,6 +141,16 @@ class Samples:
 
     def __init__(self) -> None:
         self.families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        self.failures: list[tuple[str, Exception]] = []
+        """What could not be sampled, and why."""
+
+    @contextmanager
+    def apart(self, what: str) -> Iterator[None]:
+        """What is raised in here costs what was to be reported in here, and nothing else."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is; who collects tells it
+            self.failures.append((what, error))
 
     def counter(self, name: str, value: float, **labels: str) -> None:
         self._add(CounterMetricFamily, name, value, labels)
@@ -113,6 +194,7 @@ METRICS = {
     "penstock_projection_retries": "Attempts that failed and were tried again.",
     "penstock_disk_bytes": "Bytes on disk, by store.",
     "penstock_disk_free_bytes": "Free space of the data folder's disk. Below the minimum: 503.",
+    "penstock_samples_failed": "Samples that could not be had; a line `metrics.failed` says why.",
     "penstock_application": "Numbers an application reports of itself, by name.",
 }
 """Every metric there is: its name without `_total`, what it means and what to do about it."""
@@ -125,13 +207,17 @@ class Source(Protocol):
 
 
 class Registry(Collector):
-    """All metrics of one platform, rendered on demand."""
+    """All metrics of one platform, rendered on demand, by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, logger: Logger | None = None) -> None:
         self.timings: dict[str, Timings] = {}
         self.sources: list[Source] = []
         self.prometheus = CollectorRegistry()
         self.prometheus.register(self)
+        self._logger = logger
+        self._failing: set[str] = set()
+        """What could not be sampled the last time."""
+        self._failed = 0
 
     def operation(self, name: str) -> Timings:
         return self.timings.setdefault(name, Timings(name))
@@ -142,9 +228,21 @@ class Registry(Collector):
     def collect(self) -> Iterator["Metric"]:
         samples = Samples()
         for source in self.sources:
-            source.sample(samples)
+            with samples.apart(type(source).__name__):
+                source.sample(samples)
+        self._tell(samples.failures)
+        samples.counter("penstock_samples_failed", self._failed)
         yield from samples.families.values()
         yield from self._requests()
+
+    def _tell(self, failures: Sequence[tuple[str, Exception]]) -> None:
+        """Each once, as long as it lasts."""
+        self._failed += len(failures)
+        for what, error in failures:
+            if what not in self._failing and self._logger is not None:
+                said = f"{type(error).__name__}: {error}"
+                self._logger.warning("metrics.failed", what=what, error=said)
+        self._failing = {what for what, _ in failures}
 
     def _requests(self) -> Iterator["Metric"]:
         name = "penstock_requests"
@@ -171,23 +269,27 @@ def _cumulative(timings: Timings) -> list[tuple[str, float]]:
 
 
 class Throttle:
-    """Keeps a flood of failures from becoming a flood of lines."""
+    """Keeps a flood of failures from becoming a flood of lines. For one thread at a time."""
 
-    def __init__(self, clock: Clock, *, lines_per_second: int) -> None:
+    def __init__(
+        self, clock: Clock, *, lines_per_second: float, at_once: int | None = None
+    ) -> None:
+        """So many lines in the long run, and `at_once` after a rest: as many unless said."""
         self._clock = clock
-        self._limit = lines_per_second
-        self._second = 0
-        self._lines = 0
+        self._per_second = lines_per_second
+        self._most = lines_per_second if at_once is None else at_once
+        self._left = float(self._most)
+        self._at = clock.monotonic()
         self._suppressed = 0
 
     def admits(self) -> bool:
-        second = int(self._clock.monotonic())
-        if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines > self._limit:
+        now = self._clock.monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
             self._suppressed += 1
             return False
+        self._left -= 1
         return True
 
     def take_suppressed(self) -> int:

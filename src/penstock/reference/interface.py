@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol, cast
 
 from penstock.core import errors
+from penstock.core.clock import SystemClock
 from penstock.core.health import Health
+from penstock.core.lookout import Lookout
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.platform import Platform
 from penstock.reference.markdown import page, table
@@ -54,6 +56,8 @@ class _Recorder:
 
     def __init__(self) -> None:
         self.edge = self
+        self.clock = SystemClock()
+        self.lookouts: list[Lookout[object]] = []
         self.added: list[tuple[str, str, _Offered]] = []
 
     def add(self, method: str, path: str, endpoint: _Offered) -> None:

@@ -15,6 +15,7 @@ from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.health import Health
 from penstock.core.platform import ROLES, Platform
+from penstock.core.telemetry import Bounded
 from penstock.main import APPLICATIONS
 from support.pipes import asked
 
@@ -165,7 +166,7 @@ class Served:
 
         logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
             None,
-            processors=[structlog.processors.format_exc_info, keep],
+            processors=[Bounded(SystemClock()), structlog.processors.format_exc_info, keep],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         )
         return logger

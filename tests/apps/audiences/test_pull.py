@@ -68,9 +68,8 @@ def test_pulled_rows_are_projected_rows(
     offsets = range(first, first + len(events))
     engine.command("TRUNCATE TABLE audiences_tags_queue")
     lines = [message(event, partition, n) for event, n in zip(events, offsets, strict=True)]
-    engine._client.raw_insert(
-        "audiences_tags_queue", insert_block=b"\n".join(lines), fmt="JSONEachRow"
-    )
+    with engine._clients.one() as client:
+        client.raw_insert("audiences_tags_queue", insert_block=b"\n".join(lines), fmt="JSONEachRow")
     numbers = [record_number(partition, offset) for offset in offsets]
     projected = [msgspec.structs.astuple(row) for row in tag_rows(events, numbers, None).rows]
     assert sorted(engine.query(PULL.select, {})) == sorted(projected)

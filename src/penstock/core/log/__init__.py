@@ -11,7 +11,7 @@ of offsets is the order of acceptance. The embedded engine has one partition per
 the key of a record chooses its partition.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from penstock.core.errors import PenstockError
@@ -69,11 +69,16 @@ class Minute(NamedTuple):
     """One minute's account of one topic: received = stored + duplicate + rejected."""
 
     minute: int
-    """Wall-clock minutes since the epoch."""
+    """Wall-clock minutes since the epoch; 0 for the sum of many."""
     received: int
     stored: int
     duplicate: int
     rejected: int
+
+
+def added_up(minutes: Iterable[Minute]) -> Minute:
+    columns = list(zip(*minutes, strict=True))[1:] or [()] * 4
+    return Minute(0, *map(sum, columns))
 
 
 class Reader(Protocol):
@@ -135,6 +140,10 @@ class Follow(Protocol):
         ...
 
     def ledger(self, topic: str, since_minute: int) -> list[Minute]: ...
+
+    def totals(self, topic: str) -> Minute:
+        """The whole ledger added up. Cheap, however old it is: scrapes ask all the time."""
+        ...
 
     def failure(self) -> str:
         """Why nothing can be made durable just now, or, for one that only reads, why nothing new

@@ -8,8 +8,9 @@ from pathlib import Path
 import apsw
 
 from penstock.core.errors import Misconfigured
+from penstock.core.folder import bytes_of
 from penstock.core.log import Minute, Share, Whole
-from penstock.core.log.sqlite_file import SqliteReader, size_on_disk
+from penstock.core.log.sqlite_file import SqliteReader
 
 _POLL_SECONDS = 0.01
 
@@ -65,11 +66,15 @@ class SqliteFollower:
         with closing(self.reader()) as reader:
             return reader.ledger(topic, since_minute)
 
+    def totals(self, topic: str) -> Minute:
+        with closing(self.reader()) as reader:
+            return reader.totals(topic)
+
     def failure(self) -> str:
         return ""
 
     def bytes_on_disk(self) -> int:
-        return size_on_disk(self._path)
+        return bytes_of(self._path.parent, self._path.name)
 
     def close(self) -> None:
         self._closing.set()

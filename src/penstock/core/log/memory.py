@@ -6,7 +6,17 @@ from uuid import uuid4
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
-from penstock.core.log import DUPLICATE, Append, Batch, Done, Minute, Receipt, Share, Whole
+from penstock.core.log import (
+    DUPLICATE,
+    Append,
+    Batch,
+    Done,
+    Minute,
+    Receipt,
+    Share,
+    Whole,
+    added_up,
+)
 
 
 class MemoryLog:
@@ -83,6 +93,9 @@ class MemoryLog:
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
         minutes = self._ledger.get(topic, {})
         return [minutes[minute] for minute in sorted(minutes) if minute >= since_minute]
+
+    def totals(self, topic: str) -> Minute:
+        return added_up(self._ledger.get(topic, {}).values())
 
     def bytes_on_disk(self) -> int:
         return 0

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
+from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
 from penstock.core.log.disk import Space, failed_write
-from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction, size_on_disk
+from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 from penstock.core.settings import Settings
 
 
@@ -219,5 +220,9 @@ class SqliteLog:
         with closing(self.reader()) as reader:
             return reader.ledger(topic, since_minute)
 
+    def totals(self, topic: str) -> Minute:
+        with closing(self.reader()) as reader:
+            return reader.totals(topic)
+
     def bytes_on_disk(self) -> int:
-        return size_on_disk(self._path)
+        return bytes_of(self._path.parent, self._path.name)

@@ -285,6 +285,14 @@ class SqliteReader:
         )
         return [Minute(*(int(str(cell)) for cell in row)) for row in rows]
 
+    def totals(self, topic: str) -> Minute:
+        sums = self._connection.execute(
+            "SELECT 0, coalesce(sum(received), 0), coalesce(sum(stored), 0), "
+            "coalesce(sum(duplicate), 0), coalesce(sum(rejected), 0) FROM ledger WHERE topic = ?",
+            (self._topic(topic),),
+        ).get
+        return Minute(*sums)
+
     def identity(self) -> str:
         return str(self._connection.execute("SELECT value FROM meta WHERE key = 'identity'").get)
 
@@ -340,11 +348,6 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
         damages.append(Damage(position, claimed, reason))
         position = claimed
     return Batch(offset, position, offsets, payloads, at_ms, tuple(damages))
-
-
-def size_on_disk(path: Path) -> int:
-    """The file with its write-ahead log and index."""
-    return sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))
 
 
 def _end(connection: apsw.Connection, topic_id: int) -> int:

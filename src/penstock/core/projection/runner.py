@@ -178,10 +178,12 @@ class Consumer:
     def sample(self, samples: Samples) -> None:
         name = self.projection.name
         for cursor in self.cursors.values():
-            status, of = cursor.status(), {"projection": name, "partition": str(cursor.partition)}
-            samples.gauge("penstock_projection_lag_records", status.lag_records, **of)
-            samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)
-            samples.counter("penstock_projection_records", status.projected, **of)
-            samples.counter("penstock_projection_skipped", status.skipped, **of)
-            samples.counter("penstock_projection_parked", status.parked, **of)
-            samples.counter("penstock_projection_retries", status.retries, **of)
+            of = {"projection": name, "partition": str(cursor.partition)}
+            samples.counter("penstock_projection_records", cursor.counts.projected, **of)
+            samples.counter("penstock_projection_skipped", cursor.counts.skipped, **of)
+            samples.counter("penstock_projection_parked", cursor.counts.parked, **of)
+            samples.counter("penstock_projection_retries", cursor.retries, **of)
+            with samples.apart(f"lag of {name}/{cursor.partition}"):
+                status = cursor.status()
+                samples.gauge("penstock_projection_lag_records", status.lag_records, **of)
+                samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)

@@ -55,8 +55,8 @@ class Schedule:
         while not self._stopping.wait(self._seconds):
             try:
                 self.turn()
-            except PenstockError as error:
-                self._logger.warning("schedule.failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next turn may do
+                self._logger.warning("schedule.failed", error=f"{type(error).__name__}: {error}")
         if self._token is not None:
             try:
                 self._leases.release(self._name, self._owner, self._token)

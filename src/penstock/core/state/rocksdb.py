@@ -19,6 +19,7 @@ import rocksdict
 from rocksdict import CompactOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from penstock.core.errors import Misconfigured, Moved, NotReady
+from penstock.core.folder import bytes_of
 from penstock.core.state import Entry, History, Position, Trim
 
 _BLOCK_CACHE_BYTES = 64 << 20
@@ -151,7 +152,7 @@ class RocksState:
                 self._forget(old)
 
     def bytes_on_disk(self) -> int:
-        return sum(file.stat().st_size for file in self._path.iterdir() if file.is_file())
+        return bytes_of(self._path)
 
     def compact(self, space: str) -> None:
         with self._lock:

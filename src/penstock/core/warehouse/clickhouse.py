@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.summary import QuerySummary
 
+from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
@@ -26,7 +27,7 @@ class ClickHouse:
         """Raise `Misconfigured` when the engine cannot be opened, or the server not be used."""
         alone = urlsplit(settings.warehouse_url).scheme == "chdb"
         self._engine: Engine = embedded(settings) if alone else server.connect(settings)
-        self._client = self._engine.client
+        self._clients = self._engine.clients
         self._layout = self._engine.layout
         self._identities: dict[str, str] = {}
         self._short: set[str] = set()
@@ -102,7 +103,7 @@ class ClickHouse:
 
     def bytes_on_disk(self) -> int:
         if self._engine.folder is not None:
-            return sum(f.stat().st_size for f in self._engine.folder.rglob("*") if f.is_file())
+            return bytes_of(self._engine.folder)
         rows = self._ask_hosts(
             f"SELECT sum(bytes_on_disk) FROM {self._layout.system('parts')} WHERE active "
             "AND database = {database:String}",
@@ -111,14 +112,14 @@ class ClickHouse:
         return int(str(rows[0][0] or 0))
 
     def close(self) -> None:
-        self._client.close_connections()
-        self._client.close()
+        self._clients.close()
 
     def _query(
         self, sql: str, parameters: Mapping[str, Value], settings: dict[str, Any]
     ) -> list[Row]:
         try:
-            result = self._client.query(sql, parameters=dict(parameters), settings=settings)
+            with self._clients.one() as client:
+                result = client.query(sql, parameters=dict(parameters), settings=settings)
         except FAILURES as error:
             raise Unavailable(f"querying the warehouse: {server.reason(error)}") from error
         return [tuple(row) for row in result.result_rows]
@@ -131,7 +132,8 @@ class ClickHouse:
 
     def _command(self, sql: str, settings: dict[str, Any]) -> None:
         try:
-            self._client.command(sql, settings=settings)
+            with self._clients.one() as client:
+                client.command(sql, settings=settings)
         except FAILURES as error:
             raise Unavailable(f"changing the warehouse: {server.reason(error)}") from error
 
@@ -168,17 +170,15 @@ class ClickHouse:
             self.command(self._layout.join(statement, str(identity)))
 
     def _send(self, table: str, rows: bytes, settings: dict[str, Any]) -> QuerySummary:
-        if self._engine.folder is not None:
-            return self._client.raw_insert(
-                table, insert_block=rows, fmt="JSONCompactEachRow", settings=settings
+        coded = self._engine.folder is None
+        with self._clients.one() as client:
+            return client.raw_insert(
+                table,
+                insert_block=zstd.compress(rows, level=1) if coded else rows,
+                fmt="JSONCompactEachRow",
+                compression="zstd" if coded else None,
+                settings=settings,
             )
-        return self._client.raw_insert(
-            table,
-            insert_block=zstd.compress(rows, level=1),
-            fmt="JSONCompactEachRow",
-            compression="zstd",
-            settings=settings,
-        )
 
     def _counts_otherwise(self, token: str, *, short: bool) -> bool:
         """Whether another count is no reason to send the block again, and again.

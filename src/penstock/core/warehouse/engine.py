@@ -1,6 +1,8 @@
 """What a warehouse is opened as, and the one that lives in a folder of this process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -29,8 +31,45 @@ _STEADY = {
 }
 
 
+class Clients:
+    """The way to an engine, for any number of threads at once.
+
+    A client of the embedded engine does one thing at a time, and others would wait for its lock:
+    whoever asks gets one that is free, or another one. So there are never more of them than threads
+    that asked at once.
+    """
+
+    def __init__(self, first: Client, another: Callable[[], Client] | None = None) -> None:
+        """Without `another`, all share the first."""
+        self._another = another
+        self._all = [first]
+        self._free = [first]
+
+    @contextmanager
+    def one(self) -> Iterator[Client]:
+        """One that nobody else has meanwhile, unless it is one that all share."""
+        if self._another is None:
+            yield self._all[0]
+            return
+        try:
+            client = self._free.pop()
+        except IndexError:
+            client = self._another()
+            self._all.append(client)
+        try:
+            yield client
+        finally:
+            self._free.append(client)
+
+    def close(self) -> None:
+        """Wait for what is under way, and end."""
+        for client in self._all:
+            client.close_connections()
+            client.close()
+
+
 class Engine(NamedTuple):
-    client: Client
+    clients: Clients
     layout: Layout
     asking: dict[str, Any]
     """Settings of every query."""
@@ -64,14 +103,20 @@ def embedded(settings: Settings) -> Engine:
         folder.mkdir(parents=True, exist_ok=True)
         client = clickhouse_connect.get_client(dsn=url)
         client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic")
+        client.database = DATABASE
     except FAILURES as error:
         raise Misconfigured(
             f"opening the warehouse {redacted(url)}: {first_line(error)}; if its folder is "
             "damaged, remove it: it is rebuilt from the log"
         ) from error
-    client.database = DATABASE
     return Engine(
-        client, Layout(DATABASE), limits(settings) | _STEADY, INSERTING, {}, lambda _: None, folder
+        Clients(client, partial(clickhouse_connect.get_client, dsn=url, database=DATABASE)),
+        Layout(DATABASE),
+        asking=limits(settings) | _STEADY,
+        inserting=INSERTING,
+        altering={},
+        refusal=lambda _: None,
+        folder=folder,
     )
 
 

@@ -20,6 +20,7 @@ from penstock.core.warehouse.cluster import Layout, layout
 from penstock.core.warehouse.engine import (
     FAILURES,
     INSERTING,
+    Clients,
     Engine,
     first_line,
     limits,
@@ -68,7 +69,7 @@ def connect(settings: Settings) -> Engine:
         raise Misconfigured(f"PENSTOCK_WAREHOUSE: {redacted(url)}: {error}") from error
     client.database = where.database
     return Engine(
-        client,
+        Clients(client),
         where,
         asking=limits(settings),
         inserting=_INSERTING | (_INSERTING_REPLICATED if where.replicated else {}),

@@ -6,7 +6,7 @@ from functools import partial
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, PenstockError, TooLarge
-from penstock.core.log import Append, Done, Minute
+from penstock.core.log import Append, Done, Minute, added_up
 from penstock.core.log.kafka.account import Account
 from penstock.core.log.kafka.address import properties
 from penstock.core.log.kafka.cluster import Cluster
@@ -103,6 +103,10 @@ class KafkaLog(KafkaFollow):
             return self._account.whole(
                 topic, since_minute, lambda: reader.ledger(topic, since_minute)
             )
+
+    def totals(self, topic: str) -> Minute:
+        with closing(self._spool.reader()) as reader:
+            return added_up(self._account.whole(topic, 0, lambda: [reader.totals(topic)]))
 
     def bytes_on_disk(self) -> int:
         return self._spool.bytes_on_disk()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from penstock.core.errors import NotReady
-from penstock.core.log import Minute, Share
+from penstock.core.log import Minute, Share, added_up
 from penstock.core.log.kafka.address import properties
 from penstock.core.log.kafka.cluster import Cluster, Described, Place
 from penstock.core.log.kafka.ends import Ends
@@ -104,6 +104,10 @@ class KafkaFollower(KafkaFollow):
         """Every edge keeps the account of what it received."""
         del topic, since_minute
         return []
+
+    def totals(self, topic: str) -> Minute:
+        del topic
+        return added_up([])
 
     def bytes_on_disk(self) -> int:
         return 0

@@ -13,10 +13,11 @@ import apsw
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
+from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Minute, Receipt
 from penstock.core.log.disk import Space, failed_write
 from penstock.core.log.sqlite import Limits
-from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction, size_on_disk
+from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS drained (
@@ -179,4 +180,4 @@ class Spool(SqliteFile):
         return SqliteReader(self._path, vfs=self.vfs)
 
     def bytes_on_disk(self) -> int:
-        return size_on_disk(self._path)
+        return bytes_of(self._path.parent, self._path.name)

@@ -1,0 +1,217 @@
+"""What is known of something that may hang, for however many ask."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from penstock.core.lookout import Lookout, Seen
+from support.clock import MovedClock
+
+T = TypeVar("T")
+PATIENCE_SECONDS = 20.0
+NEVER = 3_600.0
+
+
+class Sight:
+    """What is looked at: counts the looks, and hangs while it is told to."""
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.looks = 0
+        self.at_once = 0
+        self.at_once_max = 0
+        self.fails = ""
+        self.begun = threading.Semaphore(0)
+        self.free = threading.Event()
+        self.free.set()
+
+    def look(self) -> int:
+        self.looks += 1
+        self.at_once += 1
+        self.at_once_max = max(self.at_once, self.at_once_max)
+        value = self.value
+        self.begun.release()
+        assert self.free.wait(PATIENCE_SECONDS)
+        self.at_once -= 1
+        if self.fails:
+            raise RuntimeError(self.fails)
+        return value
+
+
+@contextmanager
+def looking(
+    sight: Sight, *, every_seconds: float = NEVER, first_seconds: float = PATIENCE_SECONDS
+) -> Iterator[tuple[Lookout[int], MovedClock]]:
+    clock = MovedClock()
+    lookout = Lookout(
+        "tests",
+        sight.look,
+        every_seconds=every_seconds,
+        first_seconds=first_seconds,
+        clock=clock,
+    )
+    lookout.start()
+    try:
+        yield lookout, clock
+    finally:
+        sight.free.set()
+        lookout.close()
+        assert not lookout._thread.is_alive()
+
+
+def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def bounded() -> T:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await work()
+
+    return asyncio.run(bounded())
+
+
+async def asked(lookout: Lookout[int], **given: float) -> int | None:
+    waits = {"fresh_seconds": 0.0, "patience_seconds": PATIENCE_SECONDS, **given}
+    seen: Seen[int] | None = await lookout.ask(**waits)
+    return None if seen is None else seen.value
+
+
+def test_however_many_ask_one_look_at_a_time_answers_them_all() -> None:
+    sight = Sight()
+
+    async def work() -> list[int | None]:
+        await asked(lookout)
+        looks = sight.looks
+        sight.free.clear()
+        first = asyncio.create_task(asked(lookout))
+        await asyncio.to_thread(hangs, sight, looks + 1)
+        sight.value = 7
+        many = [asyncio.create_task(asked(lookout)) for _ in range(300)]
+        await asyncio.sleep(0)
+        sight.free.set()
+        await first
+        answers = await asyncio.gather(*many)
+        assert sight.looks <= looks + 3
+        return answers
+
+    with looking(sight) as (lookout, _):
+        assert run(work) == [7] * 300
+    assert sight.at_once_max == 1
+
+
+def hangs(sight: Sight, look: int) -> None:
+    """Until this look has begun."""
+    while sight.looks < look:
+        assert sight.begun.acquire(timeout=PATIENCE_SECONDS)
+
+
+def test_what_happened_before_somebody_asked_is_in_the_answer() -> None:
+    sight = Sight()
+
+    async def work() -> None:
+        for number in range(300):
+            sight.value = number
+            assert await asked(lookout) == number
+
+    with looking(sight, every_seconds=0.0001) as (lookout, _):
+        run(work)
+
+
+def test_who_is_content_with_what_was_seen_lately_causes_no_look() -> None:
+    sight = Sight()
+
+    async def work() -> None:
+        await asked(lookout)
+        looks = sight.looks
+        for _ in range(50):
+            assert await asked(lookout, fresh_seconds=0.1) == 0
+        assert sight.looks == looks
+        sight.value, clock.seconds = 1, clock.seconds + 0.1
+        assert await asked(lookout, fresh_seconds=0.1) == 1
+
+    with looking(sight) as (lookout, clock):
+        run(work)
+
+
+def test_while_a_look_hangs_what_was_seen_last_answers_and_its_age_is_known() -> None:
+    sight = Sight()
+
+    async def work() -> None:
+        assert await asked(lookout) == 0
+        sight.value = 1
+        sight.free.clear()
+        many = await asyncio.gather(*(asked(lookout, patience_seconds=0.02) for _ in range(300)))
+        assert many == [0] * 300
+        clock.seconds += 5
+        seen = await lookout.ask(fresh_seconds=1.0, patience_seconds=0.02)
+        assert seen is not None
+        assert lookout.age(seen) == 5
+        assert lookout._waiting == {}, "nobody who gave up is remembered"
+        sight.free.set()
+        assert await asked(lookout) == 1
+
+    with looking(sight) as (lookout, clock):
+        run(work)
+    assert sight.at_once_max == 1
+
+
+def test_who_goes_away_is_not_remembered() -> None:
+    sight = Sight()
+
+    async def work() -> None:
+        await asked(lookout)
+        sight.free.clear()
+        tasks = [asyncio.create_task(asked(lookout)) for _ in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert lookout._waiting == {}
+
+    with looking(sight) as (lookout, _):
+        run(work)
+
+
+def test_for_the_very_first_look_everybody_waits_and_not_for_ever() -> None:
+    sight = Sight()
+    sight.free.clear()
+
+    async def work() -> None:
+        assert await asked(lookout, patience_seconds=NEVER) is None
+        assert await asyncio.to_thread(lookout.known) is None
+        sight.free.set()
+        while await asked(lookout, patience_seconds=0) is None:
+            pass
+        found = await asyncio.to_thread(lookout.known)
+        assert found is not None
+        assert found.value == 0
+
+    with looking(sight, first_seconds=0.02) as (lookout, _):
+        run(work)
+
+
+def test_what_a_look_raises_is_raised_at_who_asked_and_the_next_is_another_try() -> None:
+    sight = Sight()
+
+    async def work() -> None:
+        assert await asked(lookout) == 0
+        sight.fails = "not today"
+        with pytest.raises(RuntimeError, match="not today"):
+            await asked(lookout)
+        sight.fails, sight.value = "", 2
+        assert await asked(lookout) == 2
+
+    with looking(sight) as (lookout, _):
+        run(work)
+
+
+def test_it_looks_by_itself_every_so_often() -> None:
+    sight = Sight()
+    with looking(sight, every_seconds=0.001):
+        hangs(sight, 20)
+    assert sight.looks >= 20
+
+
+def test_one_that_was_never_started_can_be_closed() -> None:
+    Lookout("tests", int, every_seconds=1, first_seconds=1, clock=MovedClock()).close()
