@@ -3,6 +3,7 @@
 import gzip
 import random
 import sys
+import threading
 import time
 import tracemalloc
 import zlib
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from penstock.core.edge.codings import ACCEPTED, inflate, named
 from penstock.core.errors import BadEncoding, PenstockError, TooLarge, UnsupportedType
+from support import coded
 from support.asking import Hosted, ask
 from support.hosts import BODY_BYTES_MAX, Request, Rig
 from support.logs import account, contents
@@ -85,7 +87,7 @@ def test_what_is_large_comes_out_as_it_was(
 
 
 @SEVERAL_MEMBERS
-@pytest.mark.parametrize("parts", [[GUIDE, b"", b"x", GUIDE[:20_000]], [b"a"] * 1_000])
+@pytest.mark.parametrize("parts", [[GUIDE, b"", b"x", GUIDE[:20_000]], [b"a"] * 90])
 def test_members_one_after_the_other_are_one_body(
     coding: bytes, squeeze: Callable[[bytes], bytes], parts: list[bytes]
 ) -> None:
@@ -174,7 +176,8 @@ def test_any_damage_gives_bytes_within_the_limit_or_a_refusal(
     expect_bytes_or_refusal(coding, bytes(whole), data.draw(st.integers(0, 400)))
 
 
-def expect_bytes_or_refusal(coding: bytes, body: bytes, limit: int) -> None:
+def expect_bytes_or_refusal(coding: bytes, body: bytes, limit: int) -> int | None:
+    """The status of the refusal, if it is one."""
     refused = None
     plain = b""
     try:
@@ -183,6 +186,7 @@ def expect_bytes_or_refusal(coding: bytes, body: bytes, limit: int) -> None:
         refused = refusal.status
     assert refused in (None, 400, 413)
     assert len(plain) <= limit
+    return refused
 
 
 # -- limits -------------------------------------------------------------------------------------
@@ -239,7 +243,7 @@ def zstd_zeros() -> bytes:
         (b"br", brotli_zeros),
         (b"zstd", zstd_zeros),
         (b"gzip", lambda: gzip.compress(bytes(200)) * 10_000),
-        (b"zstd", lambda: zstd.compress(bytes(200)) * 10_000),
+        (b"zstd", lambda: zstd.compress(bytes(2_000)) * 10_000),
     ],
     ids=["gzip", "deflate", "br", "zstd", "gzip members", "zstd members"],
 )
@@ -260,20 +264,108 @@ def test_a_small_body_that_would_become_a_huge_one_is_refused_at_the_limit(
 
 
 @pytest.mark.parametrize(
-    ("coding", "member"),
+    ("coding", "member", "counts_bytes"),
     # Of no time of its own: a name of the test that differs from one process to the next is refused
     # by those that run side by side.
-    [(b"gzip", gzip.compress(b"", mtime=0)), (b"zstd", zstd.compress(b""))],
+    [
+        (b"gzip", gzip.compress(b"", mtime=0), 64),
+        (b"zstd", zstd.compress(b""), 1_024),
+        (b"zstd", b"\x50\x2a\x4d\x18" + bytes(4), 1_024),
+    ],
+    ids=["gzip", "zstd", "skippable"],
 )
-def test_members_with_nothing_in_them_are_not_counted_out_for_ever(
-    coding: bytes, member: bytes
+@pytest.mark.parametrize("limit", [0, 1_000, 65_535, 65_536])
+def test_members_with_nothing_in_them_count_as_bytes_that_come_out(
+    coding: bytes, member: bytes, counts_bytes: int, limit: int
 ) -> None:
     """Four mebibytes of them once kept the loop busy for minutes: each copied what followed it."""
-    body = member * (4 * MIB // len(member))
-    began = time.perf_counter()
-    with pytest.raises(BadEncoding, match="members"):
-        inflate(coding, body, LIMIT)
-    assert time.perf_counter() - began < 1
+    members_max = 1 + (limit + 1) // counts_bytes
+    assert inflate(coding, member * members_max, limit) == b""
+    for count in (members_max + 1, 4 * MIB // len(member)):
+        with pytest.raises(BadEncoding, match=f"{members_max} members"):
+            inflate(coding, member * count, limit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [65_536, 4 * MIB])
+@pytest.mark.parametrize(
+    ("coding", "hostile", "status"),
+    [
+        *((b"br", lambda _, log=log: coded.brotli_copies(log), 413) for log in range(18, 25)),
+        (b"br", coded.brotli_blocks, None), (b"br", coded.brotli_trees, None),
+        (b"deflate", coded.deflate_blocks, None), (b"deflate", coded.deflate_trees, None),
+        (b"gzip", coded.gzip_members, 400), (b"zstd", coded.zstd_frames, 400),
+        (b"zstd", coded.zstd_skipped, 400), (b"zstd", coded.zstd_blocks, None),
+        (b"zstd", coded.zstd_trees, None),
+    ],
+)  # fmt: skip
+def test_inflating_takes_time_in_proportion_to_what_came_and_what_may_come_out(
+    coding: bytes, hostile: Callable[[int], bytes], status: int | None, size: int
+) -> None:
+    """Ten times of what was measured; a window of 16 MiB took sixty times, when it was believed."""
+    body = hostile(size)
+    assert len(body) <= size
+    began = time.thread_time()
+    assert expect_bytes_or_refusal(coding, body, size) == status
+    seconds = time.thread_time() - began
+    assert seconds < 10 * (0.25e-6 * len(body) + 0.015e-6 * size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("coding", "hostile"),
+    [
+        (b"br", coded.brotli_trees),
+        (b"deflate", coded.deflate_trees),
+        (b"zstd", coded.zstd_trees),
+    ],
+)
+def test_other_threads_run_while_a_body_is_inflated(
+    coding: bytes, hostile: Callable[[int], bytes]
+) -> None:
+    """Nobody is made to give way here, so the other thread runs only when it is let."""
+    body = hostile(2 * MIB)
+    turns = 0
+    done = threading.Event()
+
+    def take_turns() -> None:
+        nonlocal turns
+        while not done.is_set():
+            turns += 1
+            time.sleep(0)
+
+    other = threading.Thread(target=take_turns)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    try:
+        other.start()
+        before = turns
+        inflate(coding, body, 2 * MIB)
+        during = turns - before
+    finally:
+        done.set()
+        sys.setswitchinterval(interval)
+        other.join()
+    assert during > 100
+
+
+@pytest.mark.parametrize("window_log", range(16, 25))
+@pytest.mark.parametrize("size", [262_127, 262_128, 262_142, 262_143, 262_144, 300_000])
+def test_a_window_that_is_wider_than_what_comes_out_makes_no_difference(
+    window_log: int, size: int
+) -> None:
+    """Its end repeats its start, from as far back as a reference can reach."""
+    start = random.Random(size).randbytes(12)
+    plain = start + (b"abcdefgh" * size)[: size - 24] + start
+    squeezed = brotli.compress(plain, quality=9, lgwin=window_log)
+    assert inflate(b"br", squeezed, size) == plain
+    with pytest.raises(TooLarge):
+        inflate(b"br", squeezed, size - 1)
+
+
+def test_a_window_larger_than_brotli_s_own_is_refused() -> None:
+    with pytest.raises(BadEncoding):
+        inflate(b"br", b"\x11\x1e\x03", LIMIT)
 
 
 def test_a_frame_may_not_make_us_allocate_a_large_window() -> None:
