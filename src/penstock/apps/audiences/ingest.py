@@ -14,6 +14,8 @@ from penstock.core.errors import Rejected, TooLarge, UnsupportedType
 
 TAG_BYTES_MAX = 65_536
 BATCH_TAGS_MAX = 1_000
+BATCH_LINES_MAX = 10_000
+"""Blank ones among them: millions of these would be millions of objects."""
 BATCH_BYTES_MAX = 4_194_304
 
 Word = Annotated[str, Meta(min_length=1, max_length=WORD_BYTES_MAX)]
@@ -27,6 +29,7 @@ _MEMBERS = 11
 _WORDS = 8
 _QUOTES = 2 * (_MEMBERS + _WORDS)
 """Quotation marks in a tag whose product is a number, when no member is repeated or unknown."""
+_JSON_SPACE = b" \t\n\r"
 _SHOWN_MAX = 200
 
 
@@ -49,7 +52,13 @@ class _Tag(msgspec.Struct, frozen=True, gc=False):
     product_info: _Product
 
 
+_TAG_MEMBERS = frozenset(_Tag.__struct_fields__)
+_PRODUCT_MEMBERS = frozenset(_Product.__struct_fields__)
 _decode = msgspec.json.Decoder(_Tag).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_decode_any = json.JSONDecoder(parse_int=bool, parse_float=bool).decode
+"""Numbers may be of any size here, and dear to read; what they are does not matter."""
 
 
 class _Repeated(ValueError):
@@ -70,6 +79,8 @@ def record_batch(received: Received, settings: Settings) -> Reply:
     _check_type(received, _BATCH_TYPES)
     latest_ms = _horizon(received, settings)
     body = received.body
+    if body.count(b"\n") >= BATCH_LINES_MAX:
+        raise TooLarge(f"a batch has at most {BATCH_LINES_MAX} lines, blank ones among them")
     lines = [
         (number, line)
         for number, line in enumerate(body.split(b"\n"), start=1)
@@ -119,8 +130,7 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
     except (msgspec.ValidationError, _LongWord) as error:
         raise Rejected(str(error)[:_SHOWN_MAX], code="bad_field") from None
     except _Repeated as error:
-        name = str(error)[:_SHOWN_MAX]
-        raise Rejected(f"the member {name} is given twice", code="bad_field") from None
+        raise Rejected(f"a member of {error} is given twice", code="bad_field") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Rejected(f"the body is not a JSON object: {error}", code="bad_json") from None
     try:
@@ -163,17 +173,40 @@ def _quotes(tag: _Tag) -> int:
 
 
 def _refuse_repeated_members(body: bytes) -> None:
-    """The slow way, for bodies with escapes or unknown members: read every object's members."""
+    """For bodies with escapes or unknown members. Raise `_Repeated` or `ValueError`.
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        members: dict[str, object] = {}
-        for name, value in pairs:
-            if name in members:
-                raise _Repeated(json.dumps(name))
-            members[name] = value
-        return members
+    A decoder loses all but the last of repeated members, and at least one string with each: what it
+    keeps is counted, so that no code of ours has to look at every object. What cannot hold a second
+    member anywhere is not even decoded.
+    """
+    body.decode()  # the decoder skips what it does not know without a look whether it is UTF-8
+    tag = _members(body)
+    product_info = bytes(tag["product_info"])
+    product = _members(product_info)
+    if _strings(body) != _strings_of(tag):
+        raise _Repeated("the tag")
+    if _strings(product_info) != _strings_of(product):
+        raise _Repeated("product_info")
+    unknown = [tag[name] for name in tag.keys() - _TAG_MEMBERS]
+    unknown += [product[name] for name in product.keys() - _PRODUCT_MEMBERS]
+    values = b"[%b]" % b",".join(unknown)
+    if b"{" not in values or b',"' not in values.translate(None, _JSON_SPACE):
+        return
+    if _strings(values) != _strings(_encode(_decode_any(values.decode()))):
+        raise _Repeated("what is inside an unknown member")
 
-    json.loads(body.decode(), object_pairs_hook=unique, parse_int=float)
+
+def _strings_of(members: dict[str, msgspec.Raw]) -> int:
+    """How many strings there are in an object that names each of its members once."""
+    return len(members) + _strings(b",".join(members.values()))
+
+
+def _strings(text: bytes) -> int:
+    """How many strings there are in JSON: pairs of quotation marks that are not escaped."""
+    quotes = text.count(b'"')
+    if b"\\" in text:
+        quotes -= text.replace(b"\\\\", b"").count(b'\\"')
+    return quotes // 2
 
 
 class _LongWord(ValueError):
