@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -44,6 +44,8 @@ ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _WARNINGS_PER_SECOND = 10
 _ELSEWHERE_POLL_SECONDS = 0.01
+
+T = TypeVar("T")
 
 
 class Platform:
@@ -269,7 +271,7 @@ class Platform:
             await asyncio.sleep(_ELSEWHERE_POLL_SECONDS)
         return True
 
-    async def run(self, work: "partial[Any]") -> Any:
+    async def run(self, work: Callable[[], T]) -> T:
         """Blocking work, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
@@ -347,6 +349,9 @@ class ApplicationContext:
             partial(self._stores.state.first, space, groups, limit)
         )
         return found
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await self._platform.run(work)
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         return await self._platform.caught_up(projection, timeout_seconds)

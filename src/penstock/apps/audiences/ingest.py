@@ -1,12 +1,12 @@
 """`POST /user_tags` and its batch: bytes in, validated events out; nothing else is consulted."""
 
 import json
-from typing import Annotated, Literal, NoReturn
+from typing import NoReturn
 
 import msgspec
-from msgspec import Meta
 
 from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
+from penstock.apps.audiences.events.spelling import Product, Tag
 from penstock.apps.audiences.events.times import parse_tag
 from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Received, Reply, Response
@@ -17,10 +17,6 @@ BATCH_TAGS_MAX = 1_000
 BATCH_LINES_MAX = 10_000
 """Blank ones among them: millions of these would be millions of objects."""
 BATCH_BYTES_MAX = 4_194_304
-
-Word = Annotated[str, Meta(min_length=1, max_length=WORD_BYTES_MAX)]
-Price = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-ProductNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 _IDEMPOTENCY_KEY_MAX = 64
 _TAG_TYPES = frozenset({b"", b"application/json"})
@@ -33,28 +29,9 @@ _JSON_SPACE = b" \t\n\r"
 _SHOWN_MAX = 200
 
 
-class _Product(msgspec.Struct, frozen=True, gc=False):
-    product_id: Word | ProductNumber
-    brand_id: Word
-    category_id: Word
-    price: Price
-
-
-class _Tag(msgspec.Struct, frozen=True, gc=False):
-    """A tag as it is sent (AU-20)."""
-
-    time: str
-    cookie: Word
-    country: Word
-    device: Literal["PC", "MOBILE", "TV"]
-    action: Literal["VIEW", "BUY"]
-    origin: Word
-    product_info: _Product
-
-
-_TAG_MEMBERS = frozenset(_Tag.__struct_fields__)
-_PRODUCT_MEMBERS = frozenset(_Product.__struct_fields__)
-_decode = msgspec.json.Decoder(_Tag).decode
+_TAG_MEMBERS = frozenset(Tag.__struct_fields__)
+_PRODUCT_MEMBERS = frozenset(Product.__struct_fields__)
+_decode = msgspec.json.Decoder(Tag).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_any = json.JSONDecoder(parse_int=bool, parse_float=bool).decode
@@ -111,7 +88,7 @@ def _events_at_once(
     if not _plain(body) or any(len(line) > TAG_BYTES_MAX for _, line in lines):
         return None
     try:
-        tags: list[_Tag] = [_decode(line) for _, line in lines]
+        tags: list[Tag] = [_decode(line) for _, line in lines]
         if body.count(b'"') != sum(map(_quotes, tags)):
             return None
         events = [_convert(tag) for tag in tags]
@@ -122,7 +99,7 @@ def _events_at_once(
 
 def _event(body: bytes, latest_ms: float) -> TagRecorded:
     try:
-        tag: _Tag = _decode(body)
+        tag: Tag = _decode(body)
         if body.count(b'"') != _quotes(tag):
             _refuse_repeated_members(body)
         if not _plain(body):
@@ -142,7 +119,7 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
     return event
 
 
-def _convert(tag: _Tag) -> TagRecorded:
+def _convert(tag: Tag) -> TagRecorded:
     time_ms, digits = parse_tag(tag.time)
     product = tag.product_info
     return TagRecorded(
@@ -165,7 +142,7 @@ def _plain(body: bytes) -> bool:
     return body.isascii() and b"\\" not in body
 
 
-def _quotes(tag: _Tag) -> int:
+def _quotes(tag: Tag) -> int:
     """The decoder keeps the last of repeated members without a word. But all eleven are there, so
     one more of any kind shows as more quotation marks than these (AU-23).
     """
@@ -213,7 +190,7 @@ class _LongWord(ValueError):
     """A word is longer in bytes than it is in characters."""
 
 
-def _refuse_long_words(tag: _Tag) -> None:
+def _refuse_long_words(tag: Tag) -> None:
     product = tag.product_info
     named = {
         "cookie": tag.cookie,
