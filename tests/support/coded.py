@@ -1,12 +1,64 @@
-"""Coded bodies that take as much time to inflate as their format allows: made bit by bit."""
+"""Coded bodies of the unusual kinds, and those that take as much time to inflate as their format
+allows: made bit by bit.
+"""
 
 import gzip
 import sys
+import zlib
+
+import brotli
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+MIB = 1_048_576
+GIB_MIBS = 1_024
+
+
+def raw_deflate(plain: bytes) -> bytes:
+    squeezed = zlib.compressobj(wbits=-15)
+    return squeezed.compress(plain) + squeezed.flush()
+
+
+def unsized_zstd(plain: bytes, window_log: int = 20) -> bytes:
+    """Its header announces no size, as when it is made while it is sent."""
+    squeezed = zstd.ZstdCompressor(
+        options={
+            zstd.CompressionParameter.window_log: window_log,
+            zstd.CompressionParameter.checksum_flag: 1,
+        }
+    )
+    return squeezed.compress(plain) + squeezed.flush()
+
+
+# -- a gibibyte in little -------------------------------------------------------------------------
+
+
+def deflated_zeros() -> bytes:
+    """A gibibyte, from one mebibyte's blocks over and over."""
+    squeezed = zlib.compressobj(9, wbits=-15)
+    block = squeezed.compress(bytes(MIB)) + squeezed.flush(zlib.Z_FULL_FLUSH)
+    return block * GIB_MIBS + raw_deflate(b"")
+
+
+def brotli_zeros() -> bytes:
+    squeezed = brotli.Compressor(quality=1)
+    zeros = bytes(MIB)
+    parts = [squeezed.process(zeros) for _ in range(GIB_MIBS)]
+    return b"".join([*parts, squeezed.finish()])
+
+
+def zstd_zeros() -> bytes:
+    """Blocks that say "131,072 times the same byte", in a frame whose window is a mebibyte."""
+    size = 131_072
+    again = (0b010 | size << 3).to_bytes(3, "little") + b"\0"
+    last = (0b011 | size << 3).to_bytes(3, "little") + b"\0"
+    return b"\x28\xb5\x2f\xfd\x00\x50" + again * (GIB_MIBS * 8 - 1) + last
+
+
+# -- much work in little --------------------------------------------------------------------------
 
 
 class Bits:
