@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from time import thread_time
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +19,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.edge import Received
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
+from support.effort import cpu_seconds
 
 LINE_BYTES_MAX = 4_096
 ANSWER = {"cookie": "c", "views": [a_tag(cookie="c")], "buys": []}
@@ -36,7 +36,7 @@ class Noting:
         self.clock = SystemClock()
         self.counts: Counter[str] = Counter()
         self.warnings: list[dict[str, object]] = []
-        self.seconds_elsewhere: list[float] = []
+        self.elsewhere = 0
 
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
         raise AssertionError
@@ -45,14 +45,8 @@ class Noting:
         raise AssertionError
 
     async def run(self, work: Callable[[], T]) -> T:
-        def timed() -> T:
-            began = thread_time()
-            try:
-                return work()
-            finally:
-                self.seconds_elsewhere.append(thread_time() - began)
-
-        return await asyncio.to_thread(timed)
+        self.elsewhere += 1
+        return work()
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         raise AssertionError
@@ -234,11 +228,11 @@ def test_au_102_depth_never_breaks_a_comparison(depth: int) -> None:
     assert compared(b"[" * depth + b"]" * depth).counts.total() == 1
 
 
-def test_au_102_answers_are_compared_on_another_thread() -> None:
+def test_au_102_answers_are_compared_off_the_event_loop() -> None:
     """A mebibyte is a matter of milliseconds, and the event loop has none."""
     context = compared(encoded(ANSWER))
-    assert (len(context.seconds_elsewhere), context.counts) == (1, {})
-    assert compared(b"").seconds_elsewhere == []
+    assert (context.elsewhere, context.counts) == (1, {})
+    assert compared(b"").elsewhere == 0
 
 
 @pytest.mark.slow
@@ -260,8 +254,8 @@ def test_au_102_no_body_takes_longer_than_its_bytes_allow(
 ) -> None:
     """Ten times of what was measured, 10 nanoseconds a byte: no decoder lets others run."""
     unit = unit.replace(b'"#"', b"9" * 4_000)
-    context = compared(head + unit * ((1_048_576 - len(head + tail)) // len(unit)) + tail, answer)
-    assert sum(context.seconds_elsewhere) < 10 * 10e-9 * 1_048_576
+    body = head + unit * ((1_048_576 - len(head + tail)) // len(unit)) + tail
+    assert cpu_seconds(lambda: compared(body, answer)) < 10 * 10e-9 * 1_048_576
 
 
 @given(body=st.binary(max_size=50) | st.text(max_size=50).map(str.encode))
