@@ -56,12 +56,11 @@ def record_batch(received: Received, settings: Settings) -> Reply:
     _check_type(received, _BATCH_TYPES)
     latest_ms = _horizon(received, settings)
     body = received.body
-    if body.count(b"\n") >= BATCH_LINES_MAX:
+    pieces = body.split(b"\n", BATCH_LINES_MAX)
+    if len(pieces) > BATCH_LINES_MAX:
         raise TooLarge(f"a batch has at most {BATCH_LINES_MAX} lines, blank ones among them")
     lines = [
-        (number, line)
-        for number, line in enumerate(body.split(b"\n"), start=1)
-        if line and not line.isspace()
+        (number, line) for number, line in enumerate(pieces, start=1) if line and not line.isspace()
     ]
     if len(lines) > BATCH_TAGS_MAX:
         raise TooLarge(f"a batch has at most {BATCH_TAGS_MAX} tags; this one has {len(lines)}")
