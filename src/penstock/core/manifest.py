@@ -6,7 +6,7 @@ refused when it is made.
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from penstock.core.edge import FailurePolicy, Received, Reply, Response
 from penstock.core.projection import Projection, Table, Topic
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
+
+T = TypeVar("T")
 
 
 class Context(Protocol):
@@ -34,6 +36,10 @@ class Context(Protocol):
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         """The first entries of each group of the state."""
+        ...
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do work that takes longer than a moment on another thread than the event loop's."""
         ...
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:

@@ -9,11 +9,11 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -46,6 +46,8 @@ ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
 _ELSEWHERE_POLL_SECONDS = 0.01
+
+T = TypeVar("T")
 
 
 class Platform:
@@ -292,11 +294,11 @@ class Platform:
             await asyncio.sleep(_ELSEWHERE_POLL_SECONDS)
         return True
 
-    async def run(self, work: "partial[Any]") -> Any:
+    async def run(self, work: Callable[[], T]) -> T:
         """Blocking work for a user, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._users, work)
 
-    async def operate(self, work: "partial[Any]") -> Any:
+    async def operate(self, work: Callable[[], T]) -> T:
         """Blocking work for an operator, which waits for no user's."""
         return await asyncio.get_running_loop().run_in_executor(self._operators, work)
 
@@ -337,6 +339,9 @@ class ApplicationContext:
             partial(self._stores.state.first, space, groups, limit)
         )
         return found
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await self._platform.run(work)
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         return await self._platform.caught_up(projection, timeout_seconds)

@@ -13,6 +13,7 @@ import uvloop
 
 from penstock.core import tls
 from penstock.core.admin import admin_edge
+from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.listener import BACKLOG, Listener
@@ -42,11 +43,13 @@ def serve(platform: Platform, ready: Ready, beside: Sequence[Beside] = ()) -> in
     gc.freeze()
     gc.set_threshold(_GC_ALLOCATIONS, 20, 50)
     _raise_open_files()
+    undo = adopt(platform.logger)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(platform, ready, beside))
     finally:
         platform.close()
+        undo()
     return 1 if platform.log is not None and platform.log.failure().startswith("fatal") else 0
 
 
@@ -81,6 +84,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     if control is not None:
         control.offer()
     platform.start()
+    loop.set_exception_handler(loop_exception_handler(platform.logger))
     signals = _Signals(loop)
     listeners = [Listener(edge, None if identity is None else identity.context)]
     await listeners[0].open(listening)

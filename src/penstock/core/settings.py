@@ -77,8 +77,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: Annotated[
         str,
         Meta(
-            description="Addresses and networks, comma-separated, whose `X-Forwarded-For` is "
-            "believed; `*`: everyone's."
+            description="Addresses and networks, comma-separated, whose `X-Forwarded-For` and "
+            "`Forwarded` are believed; `*`: everyone's."
         ),
     ] = ""
     fast_lane: Annotated[

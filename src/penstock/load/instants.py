@@ -67,7 +67,7 @@ def tag_time(ms: int, *, drop_zero_fraction: bool) -> str:
 
 
 def parse_tag_time(text: str) -> int | None:
-    """Epoch milliseconds of a tag time, or None where the spelling is not allowed."""
+    """Epoch milliseconds of a tag's time, or None where no answer may spell it so (AU-06)."""
     match = _TAG_TIME.fullmatch(text)
     if match is None:
         return None

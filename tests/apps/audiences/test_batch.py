@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.audiences.tags import a_tag, encoded, received
-from penstock.apps.audiences.ingest import BATCH_TAGS_MAX, TAG_BYTES_MAX, record_batch, record_tag
+from penstock.apps.audiences.ingest import (
+    BATCH_LINES_MAX,
+    BATCH_TAGS_MAX,
+    TAG_BYTES_MAX,
+    record_batch,
+    record_tag,
+)
 from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Reply
 from penstock.core.errors import Rejected, TooLarge
@@ -77,6 +83,16 @@ def test_au_31_more_than_a_thousand_tags_are_answered_413(line: bytes) -> None:
     with pytest.raises(TooLarge) as raised:
         record_batch(received(b"\n".join([line] * (BATCH_TAGS_MAX + 1))), ALWAYS)
     assert (raised.value.status, raised.value.code) == (413, "too_large")
+
+
+def test_au_31_blank_lines_count_among_ten_thousand() -> None:
+    """Four mebibytes of them were four million objects."""
+    events, rejected = batch(GOOD + b"\n" * (BATCH_LINES_MAX - 2) + b"\n" + GOOD)
+    assert (len(events), rejected) == (2, [])
+    for blank in (b"\n", b" \n"):
+        with pytest.raises(TooLarge) as raised:
+            record_batch(received(blank * BATCH_LINES_MAX), ALWAYS)
+        assert (raised.value.status, raised.value.code) == (413, "too_large")
 
 
 @pytest.mark.parametrize(

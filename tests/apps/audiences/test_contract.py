@@ -95,6 +95,18 @@ def test_au_06_v8_times_and_products_are_spelled_as_they_were_sent(vectors: Serv
     assert [view["product_info"]["product_id"] for view in views[1::2]] == ["SKU-9", 11]
 
 
+def test_au_07_what_is_finer_or_elsewhere_is_told_back_in_milliseconds_at_z(served: Served) -> None:
+    finer = a_tag(time=f"{DAY}02:30:00.123456789Z", cookie="finer", origin="finer")
+    elsewhere = a_tag(time=f"{DAY}03:31:00.5+01:00", cookie="finer", origin="finer")
+    served.tags([finer, elsewhere])
+    got = served.profile("finer", ALL_DAY).json["views"]
+    assert [tag["time"] for tag in got] == [f"{DAY}02:31:00.5Z", f"{DAY}02:30:00.123Z"]
+    assert got[1] == {**finer, "time": got[1]["time"]}
+    served.settle()
+    query = f"{minutes('02:30', '02:32')}&action=VIEW&aggregates=COUNT&origin=finer"
+    assert [row[-1] for row in served.rows(query)] == ["1", "1"]
+
+
 def test_au_47_nobody_known_is_answered_with_two_empty_lists(served: Served) -> None:
     got = served.profile("nobody", ALL_DAY)
     assert (got.status, got.body) == (200, b'{"cookie":"nobody","views":[],"buys":[]}')

@@ -84,7 +84,9 @@ def test_au_20_words_of_up_to_256_bytes_are_taken_however_they_are_spelled(
     assert getattr(recorded(spelled(a_tag(**{name: word}), escape)), name) == word
 
 
-@pytest.mark.parametrize("time", ["2022-03-01T00:00:01Z", "2022-03-01T00:00:01.5Z"])
+@pytest.mark.parametrize(
+    "time", ["2022-03-01T00:00:01Z", "2022-03-01T00:00:01.5Z", "2022-03-01T02:00:01.123456+02:00"]
+)
 def test_au_06_the_number_of_digits_is_part_of_the_event(time: str) -> None:
     event = recorded(encoded(a_tag(time=time)))
     assert (event.time_ms, event.fraction_digits) == parse_tag(time)
@@ -315,7 +317,7 @@ SPICES = [
     str(-(2**63)).encode(), b"null", b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b" ", b"\n",
     b'"cookie":"x",', b'"c\\u006fokie":"x",', b'"price":1,', b'"pri\\u0063e":1,', b'"x":1,',
     b'"product_info":{},', b"[" * 10_000, b'{"x":' * 10_000, b"\\u00e9" * 200, "é".encode() * 200,
-    encoded(a_tag()), b"Z", b".5", b"0", b"24", b"60", b"x" * 257, b"\x0b", b"\r",
+    encoded(a_tag()), b"Z", b".5", b"0", b"24", b"60", b"+01:00", b"x" * 257, b"\x0b", b"\r",
 ]  # fmt: skip
 
 
@@ -327,7 +329,11 @@ def mutated(draw: st.DrawFn) -> bytes:
         cookie=draw(word),
         product_id=draw(word | st.integers(-1, 2**63)),
         price=draw(st.sampled_from([0, -(2**31), 2**31 - 1, 2**31])),
-        time=draw(st.sampled_from(["2022-03-01T00:00:00Z", "2022-02-29T00:00:00.5Z"])),
+        time=draw(
+            st.sampled_from(
+                ["2022-03-01T00:00:00Z", "2022-02-29T00:00:00.5Z", "2022-03-01T00:00:00.1234+01:00"]
+            )
+        ),
     )
     body = json.dumps(tag, ensure_ascii=draw(st.booleans())).encode()
     for _ in range(draw(st.integers(0, 2))):

@@ -5,7 +5,9 @@ import re
 from typing import Any
 
 _TIME = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(\.\d{1,3})?Z", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)T([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(\.\d{1,9})?"
+    r"(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _FEBRUARY = 2
@@ -94,3 +96,10 @@ def _time(text: Any) -> None:
     leap = month == _FEBRUARY and year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
     if not 1 <= day <= _DAYS[month - 1] + leap:
         raise _NotOne
+    clock = found[4] + found[5]
+    offset = found[8][1:].replace(":", "")
+    first, last = (year, month, day) == (1, 1, 1), (year, month, day) == (9999, 12, 31)
+    if (first and found[8][0] == "+" and clock < offset) or (
+        last and found[8][0] == "-" and int(clock) + int(offset) > 2359
+    ):
+        raise _NotOne  # a moment before or after all that can be told

@@ -1,12 +1,12 @@
 """`POST /user_tags` and its batch: bytes in, validated events out; nothing else is consulted."""
 
 import json
-from typing import Annotated, Literal, NoReturn
+from typing import NoReturn
 
 import msgspec
-from msgspec import Meta
 
 from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
+from penstock.apps.audiences.events.spelling import Product, Tag
 from penstock.apps.audiences.events.times import parse_tag
 from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Received, Reply, Response
@@ -14,11 +14,9 @@ from penstock.core.errors import Rejected, TooLarge, UnsupportedType
 
 TAG_BYTES_MAX = 65_536
 BATCH_TAGS_MAX = 1_000
+BATCH_LINES_MAX = 10_000
+"""Blank ones among them: millions of these would be millions of objects."""
 BATCH_BYTES_MAX = 4_194_304
-
-Word = Annotated[str, Meta(min_length=1, max_length=WORD_BYTES_MAX)]
-Price = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
-ProductNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 _IDEMPOTENCY_KEY_MAX = 64
 _TAG_TYPES = frozenset({b"", b"application/json"})
@@ -27,29 +25,17 @@ _MEMBERS = 11
 _WORDS = 8
 _QUOTES = 2 * (_MEMBERS + _WORDS)
 """Quotation marks in a tag whose product is a number, when no member is repeated or unknown."""
+_JSON_SPACE = b" \t\n\r"
 _SHOWN_MAX = 200
 
 
-class _Product(msgspec.Struct, frozen=True, gc=False):
-    product_id: Word | ProductNumber
-    brand_id: Word
-    category_id: Word
-    price: Price
-
-
-class _Tag(msgspec.Struct, frozen=True, gc=False):
-    """A tag as it is sent (AU-20)."""
-
-    time: str
-    cookie: Word
-    country: Word
-    device: Literal["PC", "MOBILE", "TV"]
-    action: Literal["VIEW", "BUY"]
-    origin: Word
-    product_info: _Product
-
-
-_decode = msgspec.json.Decoder(_Tag).decode
+_TAG_MEMBERS = frozenset(Tag.__struct_fields__)
+_PRODUCT_MEMBERS = frozenset(Product.__struct_fields__)
+_decode = msgspec.json.Decoder(Tag).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+_decode_any = json.JSONDecoder(parse_int=bool, parse_float=bool).decode
+"""Numbers may be of any size here, and dear to read; what they are does not matter."""
 
 
 class _Repeated(ValueError):
@@ -70,10 +56,11 @@ def record_batch(received: Received, settings: Settings) -> Reply:
     _check_type(received, _BATCH_TYPES)
     latest_ms = _horizon(received, settings)
     body = received.body
+    pieces = body.split(b"\n", BATCH_LINES_MAX)
+    if len(pieces) > BATCH_LINES_MAX:
+        raise TooLarge(f"a batch has at most {BATCH_LINES_MAX} lines, blank ones among them")
     lines = [
-        (number, line)
-        for number, line in enumerate(body.split(b"\n"), start=1)
-        if line and not line.isspace()
+        (number, line) for number, line in enumerate(pieces, start=1) if line and not line.isspace()
     ]
     if len(lines) > BATCH_TAGS_MAX:
         raise TooLarge(f"a batch has at most {BATCH_TAGS_MAX} tags; this one has {len(lines)}")
@@ -100,7 +87,7 @@ def _events_at_once(
     if not _plain(body) or any(len(line) > TAG_BYTES_MAX for _, line in lines):
         return None
     try:
-        tags: list[_Tag] = [_decode(line) for _, line in lines]
+        tags: list[Tag] = [_decode(line) for _, line in lines]
         if body.count(b'"') != sum(map(_quotes, tags)):
             return None
         events = [_convert(tag) for tag in tags]
@@ -111,7 +98,7 @@ def _events_at_once(
 
 def _event(body: bytes, latest_ms: float) -> TagRecorded:
     try:
-        tag: _Tag = _decode(body)
+        tag: Tag = _decode(body)
         if body.count(b'"') != _quotes(tag):
             _refuse_repeated_members(body)
         if not _plain(body):
@@ -119,8 +106,7 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
     except (msgspec.ValidationError, _LongWord) as error:
         raise Rejected(str(error)[:_SHOWN_MAX], code="bad_field") from None
     except _Repeated as error:
-        name = str(error)[:_SHOWN_MAX]
-        raise Rejected(f"the member {name} is given twice", code="bad_field") from None
+        raise Rejected(f"a member of {error} is given twice", code="bad_field") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Rejected(f"the body is not a JSON object: {error}", code="bad_json") from None
     try:
@@ -132,7 +118,7 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
     return event
 
 
-def _convert(tag: _Tag) -> TagRecorded:
+def _convert(tag: Tag) -> TagRecorded:
     time_ms, digits = parse_tag(tag.time)
     product = tag.product_info
     return TagRecorded(
@@ -155,7 +141,7 @@ def _plain(body: bytes) -> bool:
     return body.isascii() and b"\\" not in body
 
 
-def _quotes(tag: _Tag) -> int:
+def _quotes(tag: Tag) -> int:
     """The decoder keeps the last of repeated members without a word. But all eleven are there, so
     one more of any kind shows as more quotation marks than these (AU-23).
     """
@@ -163,24 +149,47 @@ def _quotes(tag: _Tag) -> int:
 
 
 def _refuse_repeated_members(body: bytes) -> None:
-    """The slow way, for bodies with escapes or unknown members: read every object's members."""
+    """For bodies with escapes or unknown members. Raise `_Repeated` or `ValueError`.
 
-    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        members: dict[str, object] = {}
-        for name, value in pairs:
-            if name in members:
-                raise _Repeated(json.dumps(name))
-            members[name] = value
-        return members
+    A decoder loses all but the last of repeated members, and at least one string with each: what it
+    keeps is counted, so that no code of ours has to look at every object. What cannot hold a second
+    member anywhere is not even decoded.
+    """
+    body.decode()  # the decoder skips what it does not know without a look whether it is UTF-8
+    tag = _members(body)
+    product_info = bytes(tag["product_info"])
+    product = _members(product_info)
+    if _strings(body) != _strings_of(tag):
+        raise _Repeated("the tag")
+    if _strings(product_info) != _strings_of(product):
+        raise _Repeated("product_info")
+    unknown = [tag[name] for name in tag.keys() - _TAG_MEMBERS]
+    unknown += [product[name] for name in product.keys() - _PRODUCT_MEMBERS]
+    values = b"[%b]" % b",".join(unknown)
+    if b"{" not in values or b',"' not in values.translate(None, _JSON_SPACE):
+        return
+    if _strings(values) != _strings(_encode(_decode_any(values.decode()))):
+        raise _Repeated("what is inside an unknown member")
 
-    json.loads(body.decode(), object_pairs_hook=unique, parse_int=float)
+
+def _strings_of(members: dict[str, msgspec.Raw]) -> int:
+    """How many strings there are in an object that names each of its members once."""
+    return len(members) + _strings(b",".join(members.values()))
+
+
+def _strings(text: bytes) -> int:
+    """How many strings there are in JSON: pairs of quotation marks that are not escaped."""
+    quotes = text.count(b'"')
+    if b"\\" in text:
+        quotes -= text.replace(b"\\\\", b"").count(b'\\"')
+    return quotes // 2
 
 
 class _LongWord(ValueError):
     """A word is longer in bytes than it is in characters."""
 
 
-def _refuse_long_words(tag: _Tag) -> None:
+def _refuse_long_words(tag: Tag) -> None:
     product = tag.product_info
     named = {
         "cookie": tag.cookie,

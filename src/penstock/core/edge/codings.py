@@ -1,4 +1,9 @@
-"""Content codings: what a client compressed, inflated under a hard cap."""
+"""Content codings: what a client compressed, inflated under a hard cap.
+
+However a body is made, inflating it costs time in proportion to the bytes that came and to those
+that may come out, and memory in proportion to the latter. All four decoders let other threads run
+while they work.
+"""
 
 import sys
 import zlib
@@ -18,8 +23,11 @@ _ZSTD_WINDOW_LOG_MAX = 23
 """8 MiB, what RFC 9659 allows a sender: a frame cannot make us allocate more."""
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 _PIECE_BYTES = 16_384
-_MEMBERS_MAX = 1_024
-"""Each costs the same however little is in it: without an end to them, a small body is dear."""
+_GZIP_MEMBER_BYTES, _ZSTD_FRAME_BYTES = 64, 1_024
+"""A member costs time however little is in it, 2 and 30 microseconds: it counts as so many of the
+bytes that may come out."""
+_BROTLI_GAP_BYTES = 16
+"""By so much less than the window's size a reference reaches back at most (RFC 7932)."""
 
 
 class _Inflater(Protocol):
@@ -34,14 +42,9 @@ class _Inflater(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def _zstd() -> _Inflater:
-    limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
-    return zstd.ZstdDecompressor(options=limits)
-
-
 def _members(
-    make: Callable[[], _Inflater], body: bytes, room: int, members_max: int = _MEMBERS_MAX
-) -> bytes:
+    make: Callable[[], _Inflater], body: bytes, room: int, members_max: int
+) -> list[bytes]:
     """One member after the other, as gzip and zstd allow; never more than `room` bytes.
 
     Fed in pieces: what follows a member's end is a copy, and of a large body it would be a large
@@ -60,37 +63,77 @@ def _members(
             parts.append(part)
             room -= len(part)
             if room <= 0:
-                return b"".join(parts)
+                return parts
         at -= len(inflater.unused_data)
         if at == len(body):
-            return b"".join(parts)
+            return parts
     raise ValueError(f"something follows the end; it may have {members_max} members")
 
 
-def _deflate(body: bytes, room: int) -> bytes:
+def _gzip(body: bytes, room: int) -> list[bytes]:
+    members_max = 1 + room // _GZIP_MEMBER_BYTES
+    return _members(lambda: zlib.decompressobj(_GZIP), body, room, members_max)
+
+
+def _deflate(body: bytes, room: int) -> list[bytes]:
     """The name stands for zlib's format; many senders leave its envelope out."""
     zlib_header = (
         len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and not ((body[0] << 8 | body[1]) % 31)
     )
-    return _members(lambda: zlib.decompressobj(_ZLIB if zlib_header else _RAW), body, room, 1)
+    wbits = _ZLIB if zlib_header else _RAW
+    return _members(lambda: zlib.decompressobj(wbits), body, room, 1)
 
 
-def _brotli(body: bytes, room: int) -> bytes:
+def _zstd(body: bytes, room: int) -> list[bytes]:
+    limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
+    members_max = 1 + room // _ZSTD_FRAME_BYTES
+    return _members(lambda: zstd.ZstdDecompressor(options=limits), body, room, members_max)
+
+
+def _brotli(body: bytes, room: int) -> list[bytes]:
+    """In small steps: of large ones the decoder puts out up to double of what was allowed."""
     inflater = brotli.Decompressor()
-    inflated: bytes = inflater.process(body, output_buffer_limit=room)
-    while len(inflated) < room and not inflater.is_finished():
-        more: bytes = inflater.process(b"", output_buffer_limit=room - len(inflated))
-        if not more:
+    piece, at = _narrowed(body[:_PIECE_BYTES], room), _PIECE_BYTES
+    parts: list[bytes] = []
+    while True:
+        part: bytes = inflater.process(piece, output_buffer_limit=min(room, _PIECE_BYTES))
+        parts.append(part)
+        room -= len(part)
+        if room <= 0:
+            return parts
+        if inflater.is_finished():
+            break
+        piece = b""
+        if inflater.can_accept_more_data():
+            piece = body[at : at + _PIECE_BYTES]
+            at += _PIECE_BYTES
+        if not piece and not part:
             raise ValueError("it ends too early")
-        inflated += more
-    return inflated
+    if at < len(body):
+        raise ValueError("something follows the end")
+    return parts
 
 
-_CODINGS: dict[bytes, Callable[[bytes, int], bytes]] = {
-    b"gzip": lambda body, room: _members(lambda: zlib.decompressobj(_GZIP), body, room),
+def _narrowed(head: bytes, room: int) -> bytes:
+    """The start of the same stream, with a window that is not larger than what may come out needs.
+
+    The decoder fills its window before it puts anything out: a window of 16 MiB, which 30 bytes can
+    fill, took 60 ms before the limit was looked at. Up to `room` bytes a narrower one makes no
+    difference, because no reference can reach farther back than to the start. Sizes of 2¹⁸ to 2²⁴
+    are three bits of the first byte; all others are smaller.
+    """
+    size = head[0] >> 1 & 7 if head else 0
+    if not size or not head[0] & 1:
+        return head
+    needed = (room + _BROTLI_GAP_BYTES - 1).bit_length() - 17
+    return bytes([head[0] & 0xF1 | min(size, max(needed, 1)) << 1]) + head[1:]
+
+
+_CODINGS: dict[bytes, Callable[[bytes, int], list[bytes]]] = {
+    b"gzip": _gzip,
     b"deflate": _deflate,
     b"br": _brotli,
-    b"zstd": lambda body, room: _members(_zstd, body, room),
+    b"zstd": _zstd,
 }
 _ALIASES = {b"x-gzip": b"gzip"}
 ACCEPTED = b", ".join(_CODINGS)
@@ -113,7 +156,7 @@ def named(header: bytes) -> bytes:
 def inflate(coding: bytes, body: bytes, limit: int) -> bytes:
     """The plain body, at most `limit` bytes. Raise `TooLarge` or `BadEncoding`."""
     try:
-        inflated = _CODINGS[coding](body, limit + 1)
+        inflated = b"".join(_CODINGS[coding](body, limit + 1))
     except (zlib.error, zstd.ZstdError, brotli.error, ValueError) as error:
         raise BadEncoding(f"the body is not {coding.decode()}: {error}") from None
     if len(inflated) > limit:

@@ -15,7 +15,7 @@ from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoin
 from penstock.core.edge.floor import Floor
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
-from penstock.core.edge.proxies import FORWARDED_FOR, Proxies
+from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
 from penstock.core.errors import (
@@ -160,7 +160,7 @@ class Edge:
             head.query,
             head.headers,
             body if endpoint.reads_body else b"",
-            peer if self.proxies is None else self.client(peer, head.headers),
+            peer if self.proxies is None else self.proxies.client(peer, head.headers),
             self.now_ms(),
         )
         if not isinstance(endpoint, IngestEndpoint):
@@ -201,13 +201,6 @@ class Edge:
     def is_proxy(self, peer: str) -> bool:
         """Whether others come through it."""
         return self.proxies is not None and self.proxies.trusts(peer)
-
-    def client(self, peer: str, headers: Headers) -> str:
-        """Address of the client at the far end of the proxies that are trusted."""
-        forwarded = headers.get(FORWARDED_FOR)
-        if self.proxies is None or forwarded is None:
-            return peer
-        return self.proxies.client(peer, forwarded)
 
     def commit(self, endpoint: IngestEndpoint, records: Records, settle: Settle) -> bool:
         """Hand them to the log; False when there is nothing to wait for."""

@@ -12,7 +12,7 @@ class TagRecorded(Event, frozen=True, array_like=True, gc=False, tag="tag_record
     time_ms: int
     """When, in epoch milliseconds, by the sender's clock."""
     fraction_digits: int
-    """How many digits of the fraction the sender wrote, 0 to 3, so that it reads its own
+    """How many digits of the fraction the sender wrote, at most 3 of them, so that it reads its own
     spelling back (AU-06)."""
     cookie: str
     country: str

@@ -1,7 +1,8 @@
 """The two spellings of time on this wire, and epoch milliseconds (AU-04 to AU-10).
 
-A tag says `2022-03-01T00:00:00.649Z`, with 0 to 3 digits of fraction; a range end says the same
-without the `Z`. Everything else is refused, so what is accepted can be spelled back exactly.
+A tag says `2022-03-01T00:00:00.649Z`, with 0 to 3 digits of fraction, and this is spelled back
+exactly. What says the same with up to 9 digits, or with an offset, becomes that: cut to
+milliseconds, at `Z`. A range end says the same without a zone. Everything else is refused.
 """
 
 import re
@@ -10,8 +11,16 @@ from functools import lru_cache
 
 _SECOND = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d", re.ASCII)
 """Newer Pythons would read 24:00:00 as midnight, which could not be spelled back."""
+_LONG_FRACTION_OR_OFFSET = re.compile(
+    r"(?P<fraction>(?:\.\d{1,3})?)(?:(?<=\.\d{3})\d{1,6})?"
+    r"(?:Z|(?P<sign>[+-])(?P<hours>[01]\d|2[0-3]):(?P<minutes>[0-5]\d))",
+    re.ASCII,
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST_MS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST_MS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+"""Of the years 1 to 9999: others cannot be spelled back."""
 _CACHED_SECONDS = 4096
 """Traffic speaks of few seconds at a time."""
 
@@ -27,11 +36,26 @@ _TAG_FRACTIONS = {f"{fraction}Z": value for fraction, value in _FRACTIONS.items(
 
 
 def parse_tag(text: str) -> tuple[int, int]:
-    """Epoch milliseconds and digits of the fraction. Raise `ValueError` (AU-07)."""
+    """Epoch milliseconds and digits of the fraction, at most 3. Raise `ValueError` (AU-07)."""
     fraction = _TAG_FRACTIONS.get(text[19:])
     if fraction is None:
-        raise ValueError(text)
+        return _parse_unusual(text)
     return parse_second(text[:19]) + fraction[0], fraction[1]
+
+
+def _parse_unusual(text: str) -> tuple[int, int]:
+    """With more than three digits of fraction, or an offset. Raise `ValueError`."""
+    rest = _LONG_FRACTION_OR_OFFSET.fullmatch(text, 19)
+    if rest is None:
+        raise ValueError(text)
+    milliseconds, digits = _FRACTIONS[rest["fraction"]]
+    time_ms = parse_second(text[:19]) + milliseconds
+    if rest["sign"]:
+        ahead_ms = int(rest["hours"]) * 3_600_000 + int(rest["minutes"]) * 60_000
+        time_ms -= ahead_ms if rest["sign"] == "+" else -ahead_ms
+    if not _FIRST_MS <= time_ms <= _LAST_MS:
+        raise ValueError(text)
+    return time_ms, digits
 
 
 @lru_cache(maxsize=_CACHED_SECONDS)

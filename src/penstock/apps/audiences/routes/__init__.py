@@ -12,7 +12,7 @@ from penstock.apps.audiences.projections import (
     profiles,
     within,
 )
-from penstock.apps.audiences.routes.debug import compare
+from penstock.apps.audiences.routes.debug import compare, read_aggregates, read_profile
 from penstock.apps.audiences.routes.requests import (
     AggregatesRequest,
     ProfileRequest,
@@ -44,7 +44,7 @@ async def profile(received: Received, context: Context) -> Response:
         _asked_for(buys, request),
     )
     if context.settings.query_debug:
-        compare("user_profiles", received, answer, context)
+        await compare("user_profiles", read_profile, received, answer, context)
     return Response.json_bytes(answer)
 
 
@@ -53,9 +53,11 @@ async def aggregates(received: Received, context: Context) -> Response:
     request = aggregates_request(received.query)
     found = await queries.aggregates(context, request.wanted)
     _check_retention(request, found)
-    answer = _encode(_rendered(request, found))
+    rendered = _rendered(request, found)
+    answer = _encode(rendered)
     if context.settings.query_debug:
-        compare("aggregates", received, answer, context)
+        read = read_aggregates(len(rendered.columns), len(rendered.rows))
+        await compare("aggregates", read, received, answer, context)
     return Response.json_bytes(answer)
 
 

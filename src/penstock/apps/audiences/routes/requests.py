@@ -2,7 +2,7 @@
 
 import re
 from typing import Literal, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from penstock.apps.audiences.events import BUY, VIEW, WORD_BYTES_MAX
 from penstock.apps.audiences.events.times import parse_end
@@ -25,7 +25,23 @@ _CODES = {"time_range": "bad_range", "action": "bad_action", "limit": "bad_limit
 _LIMIT = re.compile(r"\d{1,10}", re.ASCII)
 _LIMIT_MAX = 2**31 - 1
 _MINUTE_MS = 60_000
-_PARAMETERS_MAX = 100
+
+
+def _known(*names: str) -> re.Pattern[str]:
+    """Matches parameters of these names, however these are percent-encoded, behind an ampersand.
+
+    Others cost a look at two characters: there may be many, and they are ignored.
+    """
+    first, second = ({name[at] for name in names} for at in range(2))
+    spelled = ("".join(f"(?:{c}|(?i:%{ord(c):02x}))" for c in name) for name in names)
+    return re.compile(
+        f"&(?=[%{''.join(sorted(first))}][%567{''.join(sorted(second))}])"
+        f"({'|'.join(spelled)})(?:=([^&]*))?(?![^&])"
+    )
+
+
+_OF_PROFILES = _known("time_range", "limit")
+_OF_AGGREGATES = _known("time_range", "action", "aggregates", *FILTERS)
 
 
 class ProfileRequest(NamedTuple):
@@ -46,13 +62,13 @@ class AggregatesRequest(NamedTuple):
 def profile_request(cookie: str, query: bytes) -> ProfileRequest:
     if len(cookie.encode()) > WORD_BYTES_MAX:
         raise Rejected(f"a cookie has at most {WORD_BYTES_MAX} bytes", code="bad_field")
-    parameters = _parameters(query)
+    parameters = _parameters(query, _OF_PROFILES)
     start, end = _range(parameters, whole_seconds=False)
     return ProfileRequest(cookie, start, end, _limit(parameters))
 
 
 def aggregates_request(query: bytes) -> AggregatesRequest:
-    parameters = _parameters(query)
+    parameters = _parameters(query, _OF_AGGREGATES)
     start, end = _range(parameters, whole_seconds=True)
     if start % _MINUTE_MS or end % _MINUTE_MS:
         raise Rejected("both ends of time_range must be whole minutes", code="range_unaligned")
@@ -68,17 +84,24 @@ def aggregates_request(query: bytes) -> AggregatesRequest:
     return AggregatesRequest(wanted, filters, _aggregates(parameters))
 
 
-def _parameters(query: bytes) -> dict[str, list[str]]:
-    parameters: dict[str, list[str]] = {}
+def _parameters(query: bytes, known: re.Pattern[str]) -> dict[str, list[str]]:
+    """The known ones, their values as they were sent (AU-13)."""
     try:
-        pairs = parse_qsl(
-            query.decode(), keep_blank_values=True, errors="strict", max_num_fields=_PARAMETERS_MAX
-        )
-    except ValueError as error:
-        raise Rejected(f"the query string cannot be read: {error}", code="bad_field") from None
-    for name, value in pairs:
-        parameters.setdefault(name, []).append(value)
+        text = query.decode()
+    except UnicodeDecodeError as error:
+        raise Rejected(f"the query string is not UTF-8: {error}", code="bad_field") from None
+    parameters: dict[str, list[str]] = {}
+    for name, value in known.findall("&" + text):
+        parameters.setdefault(unquote(name), []).append(value)
     return parameters
+
+
+def _decoded(name: str, value: str) -> str:
+    """As forms are (AU-12)."""
+    try:
+        return unquote(value.replace("+", " "), errors="strict")
+    except UnicodeDecodeError as error:
+        raise Rejected(f"{name} is not UTF-8: {error}", code="bad_field") from None
 
 
 def _single(parameters: dict[str, list[str]], name: str) -> str | None:
@@ -87,7 +110,7 @@ def _single(parameters: dict[str, list[str]], name: str) -> str | None:
         return None
     if len(values) > 1:
         raise Rejected(f"{name} is given twice", code=_CODES.get(name, "bad_field"))
-    return values[0]
+    return _decoded(name, values[0])
 
 
 def _range(parameters: dict[str, list[str]], *, whole_seconds: bool) -> tuple[int, int]:
@@ -128,12 +151,16 @@ def _filters(parameters: dict[str, list[str]]) -> dict[str, str]:
 
 
 def _aggregates(parameters: dict[str, list[str]]) -> list[Aggregate]:
+    """One of each, whether a parameter names one or several with commas between."""
     wanted: list[Aggregate] = []
-    for word in parameters.get("aggregates", []):
-        aggregate = _AGGREGATES.get(word)
-        if aggregate is None or aggregate in wanted:
-            raise Rejected("aggregates are COUNT and SUM_PRICE, each once", code="bad_aggregates")
-        wanted.append(aggregate)
+    for value in parameters.get("aggregates", []):
+        for word in _decoded("aggregates", value).split(","):
+            aggregate = _AGGREGATES.get(word)
+            if aggregate is None or aggregate in wanted:
+                raise Rejected(
+                    "aggregates are COUNT and SUM_PRICE, each once", code="bad_aggregates"
+                )
+            wanted.append(aggregate)
     if not wanted:
         raise Rejected("aggregates is required: COUNT, SUM_PRICE or both", code="bad_aggregates")
     return wanted
