@@ -21,6 +21,7 @@ from penstock.core.edge.asgi import Edge
 from penstock.core.edge.connection import Connection, sweep
 from penstock.core.edge.heads import Heads
 from penstock.core.edge.lane import LaneConnection
+from penstock.core.edge.watchdog import Watchdog
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.platform import Platform
@@ -146,6 +147,8 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     identity = tls.identity(settings.tls_certificate, settings.tls_key)
     sockets = [_listen(settings.host, settings.port)]
     platform.edge.attach(asyncio.get_running_loop())
+    watchdog = Watchdog(asyncio.get_running_loop())
+    platform.registry.sources.append(watchdog)
     Health(platform).offer()
     control = Control(platform) if platform.stores is not None else None
     if control is not None:
@@ -179,11 +182,13 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     helpers.append(asyncio.create_task(sweep(platform.edge, server.server_state.connections)))
     if settings.admin_port:
         helpers.append(asyncio.create_task(_admin(platform)))
+    watchdog.start()
     ready(address.url)
     try:
         await serving
         await settle_behind(platform.edge, settings.drain_seconds_max)
     finally:
+        watchdog.stop()
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)

@@ -95,6 +95,7 @@ METRICS = {
     "penstock_requests": "Requests answered, by operation and status class.",
     "penstock_request_seconds": "Time from the first byte of a request to its answer.",
     "penstock_requests_in_flight": "Requests under way. At the limit further ones get 503.",
+    "penstock_loop_held_seconds": "Longest that the loop was held since this was last asked for.",
     "penstock_events_received": "Events that reached ingest, by topic.",
     "penstock_events_stored": "Events made durable and acknowledged, by topic.",
     "penstock_events_duplicate": "Events not stored again because of their Idempotency-Key.",
