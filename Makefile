@@ -26,7 +26,7 @@ SERVICES := PYTHONPATH=tests $(BIN)/python -m services
 FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
 
 # Tests that live by the clock, or start and kill things: one after the other.
-MARKED := e2e or faults or services or slow
+MARKED := e2e or faults or hostile or services or slow
 # All others. Half of their time is waiting, so more of them than a small machine has cores run side by side.
 UNIT := -n 4 -m 'not ($(MARKED))'
 
