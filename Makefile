@@ -123,7 +123,7 @@ docs: $(STAMP) ## Generate docs/reference and deploy/.env.example anew from the 
 clean: ## Remove .venv, caches, services and what was built; the data folder stays
 	@if [ -e .services/running.json ]; then $(MAKE) services-stop; fi
 	rm -rf .services .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests $(wildcard bench) -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests $(wildcard attackers bench) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: clean-data
 clean-data: ## Remove ./data with every event in it; stop the server first

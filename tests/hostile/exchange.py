@@ -42,6 +42,16 @@ def posted(port: int, body: bytes) -> int:
         return response.status
 
 
+def one(connection: socket.socket) -> bytes:
+    """Until an answer without a body, or with a short one, is there."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = connection.recv(65_536)
+        assert data, received
+        received += data
+    return received
+
+
 def everything(connection: socket.socket) -> bytes:
     """All bytes until the other side ends."""
     received = []

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from e2e.process import Client, Server
-from hostile.exchange import REPEATS, WAIT_SECONDS, end, everything, posted, settled
+from hostile.exchange import REPEATS, WAIT_SECONDS, end, everything, one, posted, settled
 from hostile.table import AGGREGATES, PROFILE, TAG, chunked, chunks, get, post
 from support.answers import Answered, parse
 
@@ -26,16 +26,6 @@ def connected(server: Server) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield connection
-
-
-def one(connection: socket.socket) -> bytes:
-    """Until an answer without a body, or with a short one, is there."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        data = connection.recv(65_536)
-        assert data, received
-        received += data
-    return received
 
 
 def status(answer: bytes) -> int:
