@@ -17,7 +17,7 @@ from attackers.requests import AGGREGATES, TAG
 GIVEN_BACK_BYTES = 50_000_000
 """Stores keep caches and the allocator keeps a reserve: less than this more is given back."""
 GIVE_BACK_SECONDS = 10.0
-_LEAD_SECONDS = 0.3
+_LEAD_SECONDS = 0.25
 """What the client does before the attack begins."""
 _PATIENCE_SECONDS = 60.0
 _PROGRAMS = Path(__file__).parent.parent

@@ -122,7 +122,7 @@ def targets() -> Iterator[Row]:
         b"http:///user_tags", b"http://:80/user_tags", b"http:/user_tags", b"http://x y/",
         b"http://[::1/user_tags", b"http://x:a/user_tags",
     ):  # fmt: skip
-        yield torn(f"9110-4.2.1: {target.decode()} has no host that is one", _target(target))
+        yield refused(f"9110-4.2.1: {target.decode()} has no host that is one", _target(target))
     for target in (
         b"/user_tags#a", b"/user_tags?a#b", b"/user_tags#", b"#", b"/#", b"http://x/user_tags#a",
         b"http://x#a",

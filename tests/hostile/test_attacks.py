@@ -16,7 +16,7 @@ from e2e.process import Server
 from hostile.conftest import HOSTS
 
 CONNECTIONS = 100
-SECONDS = 1.5
+SECONDS = 1.0
 P99_SECONDS = 0.5
 OPERATOR_SECONDS = 1.0
 HELD_SECONDS = 0.05
