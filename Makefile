@@ -26,7 +26,7 @@ SERVICES := PYTHONPATH=tests $(BIN)/python -m services
 FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
 
 # Tests that live by the clock, or start and kill things: one after the other.
-MARKED := e2e or faults or services or slow
+MARKED := e2e or faults or hostile or services or slow
 # All others. Half of their time is waiting, so more of them than a small machine has cores run side by side.
 UNIT := -n 4 -m 'not ($(MARKED))'
 
@@ -123,7 +123,7 @@ docs: $(STAMP) ## Generate docs/reference and deploy/.env.example anew from the 
 clean: ## Remove .venv, caches, services and what was built; the data folder stays
 	@if [ -e .services/running.json ]; then $(MAKE) services-stop; fi
 	rm -rf .services .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests $(wildcard bench) -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests $(wildcard attackers bench) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: clean-data
 clean-data: ## Remove ./data with every event in it; stop the server first

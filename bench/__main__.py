@@ -17,7 +17,8 @@ from bench.rows import PLANS, Row
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+SECTIONS = {"hostile": "attacked"}
+"""Measures with a table of their own on the page, by its name; all others share `results`."""
 VERDICTS = {True: "met", False: "**missed**", None: ""}
 
 
@@ -68,19 +69,27 @@ def _machine() -> str:
 
 
 def _write_page(known: dict[str, object]) -> None:
-    """The table of the page, from all results there are."""
+    """The tables of the page, from all results there are."""
+    text = PAGE.read_text()
+    for section in ("results", *SECTIONS.values()):
+        begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
+        head, _, rest = text.partition(begin)
+        tail = rest.partition(end)[2]
+        names = [name for name in MEASURES if SECTIONS.get(name, "results") == section]
+        text = f"{head}{begin}\n{_table(known, names)}\n{end}{tail}"
+    PAGE.write_text(text)
+
+
+def _table(known: dict[str, object], names: list[str]) -> str:
     lines = ["| what | measured | must reach | verdict |", "|---|---|---|---|"]
-    for name in MEASURES:
+    for name in names:
         result = known.get(name)
         if isinstance(result, dict):
             for kept in result["rows"]:
                 row = Row(**kept)
                 cells = (row.what, row.measured, row.target, VERDICTS[row.met])
                 lines.append("| " + " | ".join(cells) + " |")
-    text = PAGE.read_text()
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    PAGE.write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{tail}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

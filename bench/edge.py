@@ -76,42 +76,56 @@ def batch(plan: Plan) -> list[Row]:
     return rows
 
 
+_GO = {"decode": "Go net/http that decodes only", "append": "Go net/http that appends and syncs"}
+_CONNECTIONS = (64, 256)
+
+
 def lane(plan: Plan) -> list[Row]:
-    """Durable single-event ingest on both hosts, and Go in the same rounds."""
+    """Durable single-event ingest on both hosts, and both of Go in the same rounds."""
     rates: dict[str, list[float]] = {}
     with scratch() as folder, framed("single") as requests:
-        decode = _go(folder)
+        built = {name: binary for name in _GO if (binary := _go(folder, name)) is not None}
         for _ in range(ROUNDS):
-            if decode is not None:
-                port = free_port()
-                with running([str(decode), str(port)], port, folder, core=SERVER_CORE) as server:
-                    for connections in (64, 256):
-                        rate = closed(server.port, requests, plan.blast_seconds, connections)
-                        rates.setdefault(f"Go {connections}", []).append(rate)
+            for name, binary in built.items():
+                port, log = free_port(), folder / "log"
+                command = [str(binary), str(port), str(log)]
+                with running(command, port, folder, core=SERVER_CORE) as server:
+                    _blast_all(rates, name, server, requests, plan)
+                log.unlink(missing_ok=True)
             for host, options in (("lane", ()), ("asgi", ("--no-fast-lane",))):
                 with scratch() as own, edge(own, *options) as server:
-                    for connections in (64, 256):
-                        rate = closed(server.port, requests, plan.blast_seconds, connections)
-                        rates.setdefault(f"{host} {connections}", []).append(rate)
+                    _blast_all(rates, host, server, requests, plan)
     return list(_against({name: statistics.median(found) for name, found in rates.items()}))
 
 
+def _blast_all(
+    rates: dict[str, list[float]], name: str, server: Server, requests: Path, plan: Plan
+) -> None:
+    for connections in _CONNECTIONS:
+        rate = closed(server.port, requests, plan.blast_seconds, connections)
+        _add(rates, f"{name} {connections}", rate)
+
+
 def _against(rates: dict[str, float]) -> Iterator[Row]:
-    for connections, target in ((64, 0.95), (256, 1.0)):
-        go, own = rates.get(f"Go {connections}"), rates[f"lane {connections}"]
-        asgi = rates[f"asgi {connections}"]
+    for connections, target in zip(_CONNECTIONS, (0.95, 1.0), strict=True):
+        own, asgi = rates[f"lane {connections}"], rates[f"asgi {connections}"]
         at = f"{connections} connections"
-        told = "no Go here" if go is None else f"{go:,.0f}/s"
-        yield Row(f"Go net/http that decodes only, {at}", told, "reference", None)
+        for name, what in _GO.items():
+            go = rates.get(f"{name} {connections}")
+            told = "no Go here" if go is None else f"{go:,.0f}/s"
+            yield Row(f"{what}, {at}", told, "reference", None)
         yield Row(f"ASGI host, durable, {at}", f"{asgi:,.0f}/s", "reference", None)
         if connections == 64:
             ratio = own / asgi
             measured = f"{own:,.0f}/s, {ratio:.2f} of the ASGI host"
             yield Row(f"fast lane, durable, {at}", measured, "1.7 of the ASGI host", ratio >= 1.7)
-        if go is not None:
-            ratio = own / go
-            measured = f"{own:,.0f}/s, {ratio:.2f} of Go"
-            yield Row(f"fast lane, durable, {at}", measured, f"{target} of Go", ratio >= target)
+        if decode := rates.get(f"decode {connections}"):
+            ratio = own / decode
+            measured = f"{own:,.0f}/s, {ratio:.2f} of Go that decodes only"
+            yield Row(f"fast lane, durable, {at}", measured, f"{target} of it", ratio >= target)
+        if append := rates.get(f"append {connections}"):
+            measured = f"{own:,.0f}/s, {own / append:.2f} of Go that appends and syncs"
+            yield Row(f"fast lane, durable, {at}", measured, "", None)
 
 
 def latency(plan: Plan) -> list[Row]:
@@ -193,13 +207,13 @@ def edge(folder: Path, *options: str) -> Iterator[Server]:
         yield server
 
 
-def _go(folder: Path) -> Path | None:
+def _go(folder: Path, name: str) -> Path | None:
     """The built reference, where there is a toolchain."""
     if shutil.which("go") is None:
         return None
-    binary = folder / "decode"
-    build = ["go", "build", "-o", str(binary), str(_REFERENCES / "decode.go")]
-    subprocess.run(build, check=True, timeout=300)
+    binary = folder / name
+    sources = [str(_REFERENCES / f"{part}.go") for part in (name, "tag")]
+    subprocess.run(["go", "build", "-o", str(binary), *sources], check=True, timeout=300)
     return binary
 
 

@@ -8,6 +8,7 @@ from bench.against import against
 from bench.distributed import kafka, shared, workers
 from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.growth import growth, settle
+from bench.hostile import hostile
 from bench.load import load, workload_rows
 from bench.profiling import profile
 from bench.requests import preloaded
@@ -68,6 +69,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "redirect": redirect,
     "idle": idle,
     "sharing": sharing,
+    "hostile": hostile,
     "batch": batch,
     "memory": memory,
     "catch_up": catch_up,

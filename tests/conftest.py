@@ -1,4 +1,4 @@
-"""Marks by place, and Kafka and Redis for every test that asks for them by the name of a fixture.
+"""Marks by place, and Kafka, Redis and nginx for every test that asks for them by a fixture.
 
 On continuous integration a missing one fails; elsewhere the test is left out, and the end says so.
 """
@@ -13,15 +13,15 @@ from hypothesis import settings
 
 from services.jars import SERVICES
 from services.kafka import Kafka, KafkaCluster
-from services.packages import Missing
+from services.packages import Missing, program
 from services.redis import RedisServer
 from services.running import Services
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
 
-MARKED_BY_PLACE = {"e2e", "faults", "services"}
-SERVED = {"kafka", "kafka_cluster", "redis_server", "redis_url"}
+MARKED_BY_PLACE = {"e2e", "faults", "hostile", "services"}
+SERVED = {"kafka", "kafka_cluster", "nginx", "redis_server", "redis_url"}
 LEFT_OUT = "left out: "
 
 
@@ -56,6 +56,13 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         yield server
 
 
+@pytest.fixture(scope="session")
+def nginx() -> Iterator[str]:
+    """The program; whoever asks for it starts it with a configuration of their own."""
+    with _or_left_out():
+        yield program("nginx")
+
+
 @contextmanager
 def _or_left_out() -> Iterator[None]:
     try:
@@ -83,6 +90,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     left_out = [reason for reason in reasons if LEFT_OUT in reason]
     if left_out:
         terminalreporter.section("left out", yellow=True)
-        terminalreporter.write_line(f"{len(left_out)} tests, for want of Kafka or Redis")
+        terminalreporter.write_line(f"{len(left_out)} tests, for want of Kafka, Redis or nginx")
         for reason in sorted(set(left_out)):
             terminalreporter.write_line(reason.partition(LEFT_OUT)[2])

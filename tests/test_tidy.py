@@ -38,7 +38,7 @@ TABLE_NAME = re.compile(r"\b(?:TABLE(?: IF NOT EXISTS)?|FROM|JOIN|INTO)\s+([A-Za
 def sources() -> list[Path]:
     return [
         path
-        for folder in ("src", "tests", "bench")
+        for folder in ("src", "tests", "bench", "attackers")
         for path in sorted((ROOT / folder).rglob("*.py"))
         if not path.is_relative_to(ROOT / "bench" / "references")
     ]

@@ -9,23 +9,6 @@ import (
 	"os"
 )
 
-type product struct {
-	ProductID  json.RawMessage `json:"product_id"`
-	BrandID    string          `json:"brand_id"`
-	CategoryID string          `json:"category_id"`
-	Price      int32           `json:"price"`
-}
-
-type tag struct {
-	Time        string  `json:"time"`
-	Cookie      string  `json:"cookie"`
-	Country     string  `json:"country"`
-	Device      string  `json:"device"`
-	Action      string  `json:"action"`
-	Origin      string  `json:"origin"`
-	ProductInfo product `json:"product_info"`
-}
-
 func main() {
 	listener, err := net.Listen("tcp", "127.0.0.1:"+os.Args[1])
 	if err != nil {

@@ -52,7 +52,7 @@ def stop(folder: Path) -> None:
 
 
 def _fetch() -> None:
-    packages.install(["java", "redis-server", *([] if jars.fetched() else ["mvn"])])
+    packages.install(["java", "nginx", "redis-server", *([] if jars.fetched() else ["mvn"])])
     jars.fetch()
     kafka.prepare()
 

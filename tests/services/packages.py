@@ -7,7 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PACKAGES = {"java": "default-jre-headless", "mvn": "maven", "redis-server": "redis-server"}
+PACKAGES = {
+    "java": "default-jre-headless",
+    "mvn": "maven",
+    "nginx": "nginx",
+    "redis-server": "redis-server",
+}
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 

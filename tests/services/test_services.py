@@ -258,7 +258,10 @@ def test_a_process_that_only_has_the_number_of_a_server_is_let_live(folder: Path
 
 @pytest.mark.parametrize(
     ("ci", "status", "said"),
-    [("", 0, "1 tests, for want of Kafka or Redis"), ("true", 1, "redis-server is not installed")],
+    [
+        ("", 0, "1 tests, for want of Kafka, Redis or nginx"),
+        ("true", 1, "redis-server is not installed"),
+    ],
 )
 def test_without_redis_a_test_is_left_out_but_fails_on_continuous_integration(
     tmp_path: Path, ci: str, status: int, said: str

@@ -14,6 +14,8 @@ class Answered(NamedTuple):
     status: int
     body: bytes
     closes: bool
+    fields: dict[bytes, bytes]
+    """By lower-case name; of repeated ones the last."""
 
 
 def parse(stream: bytes, methods: Iterable[bytes] = ()) -> list[Answered]:
@@ -41,6 +43,7 @@ def parse(stream: bytes, methods: Iterable[bytes] = ()) -> list[Answered]:
 def _answer(connection: h11.Connection) -> Answered | None:
     """None where the client was told to go on, and did not."""
     status, body, closes, told = 0, b"", False, False
+    fields: dict[bytes, bytes] = {}
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA and told and not status and not connection.trailing_data[0]:
@@ -49,8 +52,9 @@ def _answer(connection: h11.Connection) -> Answered | None:
         told = told or isinstance(event, h11.InformationalResponse)
         if isinstance(event, h11.Response):
             status = event.status_code
-            closes = (b"connection", b"close") in list(event.headers)
+            fields = dict(event.headers)
+            closes = fields.get(b"connection") == b"close"
         elif isinstance(event, h11.Data):
             body += event.data
         elif isinstance(event, h11.EndOfMessage):
-            return Answered(status, bytes(body), closes)
+            return Answered(status, bytes(body), closes, fields)

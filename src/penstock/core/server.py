@@ -17,6 +17,7 @@ from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.listener import BACKLOG, Listener
+from penstock.core.edge.watchdog import Watchdog
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.platform import Platform
@@ -79,6 +80,8 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     identity = tls.identity(settings.tls_certificate, settings.tls_key)
     listening = _listen(settings.host, settings.port)
     edge.attach(loop)
+    watchdog = Watchdog(loop)
+    platform.registry.sources.append(watchdog)
     Health(platform).offer()
     control = Control(platform) if platform.stores is not None else None
     if control is not None:
@@ -88,16 +91,16 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     signals = _Signals(loop)
     listeners = [Listener(edge, None if identity is None else identity.context)]
     await listeners[0].open(listening)
-    sweeps = [edge.floor.sweep(edge.expect)]
     if settings.admin_port:
         admin = admin_edge(platform)
         admin.attach(loop)
         listeners.append(Listener(admin))
         await listeners[1].open(_listen("127.0.0.1", settings.admin_port))
-        sweeps.append(admin.floor.sweep(admin.expect))
+    watchdog.start()
     address = _address(listening, identity)
     door = control.open(address) if control is not None else None
-    work = [*sweeps, _watch(platform, signals.stop), *(task(address) for task in beside)]
+    work = [*(task(address) for task in beside), _watch(platform, signals.stop)]
+    work += [listener.sweep() for listener in listeners]
     helpers = [asyncio.create_task(task) for task in work]
     ready(address.url)
     try:
@@ -106,6 +109,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
             await listener.close(settings.drain_seconds_max, signals.force)
         await settle_behind(edge, settings.drain_seconds_max)
     finally:
+        watchdog.stop()
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)

@@ -38,6 +38,10 @@ class Listener:
             self._socket = listening
             loop.add_reader(listening, self._accept, listening, self._context)
 
+    async def sweep(self) -> None:
+        """Give up on those that are waited for too long, until cancelled."""
+        await self._edge.floor.sweep(self._edge.expect)
+
     async def close(self, seconds: float, forced: asyncio.Event) -> None:
         """Accept nobody any more, answer what has begun to arrive, and hang up.
 

@@ -16,7 +16,6 @@ from penstock.core.errors import Misconfigured
 
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
-"""Headers of which several lines are one list."""
 
 _HOPS_MAX = 32
 _PAIRS_MAX = 256
