@@ -66,7 +66,7 @@ def test_au_23_a_tag_of_more_than_64_kib_is_answered_413(
     served: Served, pieces: int, *, announced: bool
 ) -> None:
     def status(size: int) -> int:
-        headers = {"content-length": str(size)} if announced else {}
+        headers = {} if announced else {"transfer-encoding": "chunked"}
         body = tag_of_size(size)
         return served.ask(Ask("/user_tags", body=body, headers=headers, pieces=pieces)).status
 

@@ -13,7 +13,7 @@ class Body:
         self._left = max(length, 0)
         self.kept: bytearray | None = bytearray() if keeps else None
         self.size = 0
-        """Bytes that have arrived."""
+        """Bytes that have arrived, or are announced by the chunk in hand."""
 
     @property
     def complete(self) -> bool:

@@ -31,7 +31,7 @@ class Chunks:
         self._trailer_bytes = -1
         """Of trailers so far; below 0 while chunks come."""
         self.size = 0
-        """Bytes of the body so far."""
+        """Bytes of the body, as far as its chunks have told theirs."""
         self.done = False
 
     def take(self, arrived: bytearray, body: bytearray | None) -> bool:
@@ -62,7 +62,6 @@ class Chunks:
             if body is not None:
                 body += memoryview(arrived)[at : at + piece]
             self._left -= piece
-            self.size += piece
             return piece
         end = arrived[at : at + len(_LINE_END)]
         if end != _LINE_END:
@@ -82,6 +81,7 @@ class Chunks:
         size = int(found[1], 16)
         if size:
             self._left = size + len(_LINE_END)
+            self.size += size
         else:
             self._trailer_bytes = 0
         return end - at

@@ -67,7 +67,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         self.idle_since = self._edge.loop.time()
         if not self._floor.enter(self, counts=not self._edge.is_proxy(self.peer)):
             error = Overloaded("there are too many connections; try again in a second")
-            self.break_off(error, linger=False)
+            self.break_off(error)
+            transport.close()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         del sizehint
@@ -180,7 +181,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         keeps = head.refusal is None and head.endpoint.reads_body
         self._body = Body(head.length, settings.head_bytes_max, keeps=keeps)
         if head.refusal is not None:
-            self._refuse(head.refusal)
+            # Behind what asks for a tunnel anything may follow.
+            self._refuse(head.refusal, keep_alive=head.method != "CONNECT")
         elif head.expects and not self._rest:
             self.transport.write(CONTINUE)
 
@@ -204,7 +206,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         else:
             self._at = "request"
             if self._is_last():
-                self._end(linger=False)
+                self._end(unread=False)
             self._go_on()
 
     def _discard(self, size: int) -> None:
@@ -251,7 +253,6 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         cause: Exception | None = None,
         *,
         body: bool = True,
-        linger: bool = True,
     ) -> None:
         """Understand nothing more: answer what came before, then say why, then close."""
         if self.transport.is_closing():
@@ -265,17 +266,18 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._edge.unmatched.observe(error.status, 0)
             response = self._edge.refusal(("", "", {}), error, cause)
             self.transport.write(render(response, self._floor.date, keep_alive=False, body=body))
-            self._end(linger=linger)
+            self._end(unread=True)
         else:
-            self._end(linger=linger)
+            self._end(unread=True)
 
-    def _end(self, *, linger: bool) -> None:
-        """Close. Where more may be on its way, close our half only and read on for a while: a
-        client that is still sending would else lose the answer with the connection.
+    def _end(self, *, unread: bool) -> None:
+        """Close our half, and read on for a while: a client that is still sending would else lose
+        the answer with the connection. TLS has no halves, and a client that has sent everything
+        waits for the end.
         """
         self._at = "end"
         self._forget()
-        if not linger or self._eof:
+        if self._eof or (self._encrypted and not unread):
             self.transport.close()
             return
         if not self._encrypted:
@@ -292,7 +294,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self.transport.close()
 
     def hang_up(self) -> None:
-        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+        ended = self._at == "end" or self.transport.is_closing()
+        if ended and not self.transport.get_write_buffer_size():
             self.transport.abort()
 
     def abort(self) -> None:

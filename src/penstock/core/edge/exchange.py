@@ -74,8 +74,8 @@ class Exchange(ABC):
         """Understand nothing more: answer what came before, then say why, then close."""
 
     @abstractmethod
-    def _end(self, *, linger: bool) -> None:
-        """Close."""
+    def _end(self, *, unread: bool) -> None:
+        """Close. `unread`: more is known to be on its way."""
 
     # -- deciding -------------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class Exchange(ABC):
         )
         self.transport.write(answer)
         if not keeps:
-            self._end(linger=unread or bool(self._rest))
+            self._end(unread=unread or bool(self._rest))
         elif self._last_word is not None:
             self.break_off(self._last_word)
         else:

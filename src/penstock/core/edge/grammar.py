@@ -27,9 +27,10 @@ _REQUEST = re.compile(rb"(%b) ([\x21-\x7e]++) HTTP/(\d)\.(\d)\r\n" % _TOKEN)
 _FIELDS = re.compile(rb"(?:%b:%b\r\n)*+" % (_TOKEN, _VALUE))
 _IS_TOKEN = re.compile(_TOKEN)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]*+)([^?]*+)(?:\?(.*+))?")
-_PORT = rb"(?::(?P<port>\d{0,5}+))?"
-_NAMED = re.compile(rb"(?:[!$&'()*+,;=\-._~0-9A-Za-z]|%%[0-9A-Fa-f]{2})*+%b" % _PORT)
-_NUMBERED = re.compile(rb"\[(?P<address>[0-9A-Fa-f:.]++)\]%b" % _PORT)
+_AUTHORITY = re.compile(
+    rb"(?P<name>(?:[!$&'()*+,;=\-._~0-9A-Za-z]|%[0-9A-Fa-f]{2})*+|\[(?P<address>[0-9A-Fa-f:.]++)\])"
+    rb"(?::(?P<port>\d{0,5}+))?"
+)
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _PORT_MAX = 65_535
@@ -79,14 +80,14 @@ def parse(head: bytes, fields_max: int) -> Parsed:
     fields = _fields(head, line.end(), fields_max)
     host = fields.get(b"host")
     if host is not None:
-        _check_authority(host)
+        _check_authority(host, empty=True)
     elif not old:
         raise Rejected("HTTP/1.1 asks for the field Host")
     method = name.decode()
     path, query = _target(method, target)
     length = _length(fields, old=old)
     expect = fields.get(b"expect")
-    if expect is not None and not old and expect.lower() != b"100-continue":
+    if expect is not None and not old and _listed(expect) != {b"100-continue"}:
         raise ExpectationFailed
     return Parsed(
         method,
@@ -94,8 +95,7 @@ def parse(head: bytes, fields_max: int) -> Parsed:
         query,
         fields,
         length,
-        # Behind what asks for a tunnel anything may follow.
-        method != "CONNECT" and _keeps_alive(fields.get(b"connection"), old=old),
+        _keeps_alive(fields.get(b"connection"), old=old),
         old,
         expect is not None and not old and length != 0,
     )
@@ -142,11 +142,13 @@ def _fields(head: bytes, start: int, fields_max: int) -> Fields:
     return fields
 
 
-def _check_authority(authority: bytes) -> None:
-    """Of a Host field or an absolute target: a name or an address, and perhaps a port."""
-    found = _NAMED.fullmatch(authority) or _NUMBERED.fullmatch(authority)
-    if found is None or ("address" in found.groupdict() and not _is_ipv6(found["address"])):
+def _check_authority(authority: bytes, *, empty: bool = False) -> None:
+    """A name or an address, and perhaps a port. A field Host may be `empty` altogether."""
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None or (found["address"] is not None and not _is_ipv6(found["address"])):
         raise Rejected("the host is neither a name nor an address")
+    if not found["name"] and (found["port"] is not None or not empty):
+        raise Rejected("the host has no name")
     if int(found["port"] or 0) > _PORT_MAX:
         raise Rejected(f"a port is at most {_PORT_MAX}")
 
@@ -170,7 +172,7 @@ def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
         _check_authority(target)
         return target, b""
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or not absolute[1]:
+    if absolute is None:
         raise Rejected("the target is neither a path nor a URL of http")
     _check_authority(absolute[1])
     return absolute[2] or b"/", absolute[3] or b""
@@ -201,5 +203,9 @@ def _length(fields: Fields, *, old: bool) -> int:
 def _keeps_alive(connection: bytes | None, *, old: bool) -> bool:
     if connection is None:
         return not old
-    options = {option.strip(b" \t").lower() for option in connection.split(b",")}
+    options = _listed(connection)
     return b"close" not in options and (not old or b"keep-alive" in options)
+
+
+def _listed(value: bytes) -> set[bytes]:
+    return {member.strip(b" \t").lower() for member in value.split(b",")}
