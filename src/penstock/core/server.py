@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import uvloop
 
-from penstock.core import tls
+from penstock.core import heap, tls
 from penstock.core.admin import admin_edge
 from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
@@ -100,7 +100,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     address = _address(listening, identity)
     door = control.open(address) if control is not None else None
     work = [*(task(address) for task in beside), _watch(platform, signals.stop)]
-    work += [listener.sweep() for listener in listeners]
+    work += [heap.give_back(), *(listener.sweep() for listener in listeners)]
     helpers = [asyncio.create_task(task) for task in work]
     ready(address.url)
     try:

@@ -37,7 +37,7 @@ Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 class Connection(Exchange, asyncio.BufferedProtocol):
     __slots__ = (
         "_discarded", "_encrypted", "_eof", "_held", "_paused", "_queued", "_scanned", "_seen",
-        "_stuck", "idle_since", "requests",
+        "_stuck", "requests",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -54,7 +54,6 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         self._eof = False
         """The client sends nothing more. It may still read."""
         self._seen: tuple[Wait, int] = ("request", 0)
-        self.idle_since = 0.0
         self.requests = 0
 
     # -- the transport's side -------------------------------------------------------------------
@@ -64,7 +63,6 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if address else ""
         self._encrypted = transport.get_extra_info("sslcontext") is not None
-        self.idle_since = self._edge.loop.time()
         if not self._floor.enter(self, counts=not self._edge.is_proxy(self.peer)):
             error = Overloaded("there are too many connections; try again in a second")
             self.break_off(error)
@@ -319,7 +317,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
 
     def sweep(self, now: float) -> bool:
         """Give up if the same was waited for too long. Whether anything was asked since the last
-        sweep. `now` is the loop's time in seconds.
+        sweep. `now` is in seconds of `perf_counter`.
         """
         seen = (self._waits_for(), self.requests)
         active = seen[1] != self._seen[1]

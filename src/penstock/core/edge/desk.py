@@ -32,6 +32,8 @@ from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle
 
 _LINES_PER_SECOND = 100
+_LINES_AT_ONCE = 10
+"""A line costs as much as a few requests, and all of these may be written in one turn."""
 _SHOWN_MAX = 64
 _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 """Those that are known; whether a path answers them is another question."""
@@ -77,7 +79,7 @@ class Edge:
         self._ids = ids
         self._logger = logger
         self._registry = registry
-        self._throttle = Throttle(clock, lines_per_second=_LINES_PER_SECOND)
+        self._throttle = Throttle(clock, lines_per_second=_LINES_PER_SECOND, at_once=_LINES_AT_ONCE)
         self._committer: Committer | None = None
         self._judges: ThreadPoolExecutor | None = None
         about = AnswerEndpoint(operation="server", body_bytes_max=0, answer=self._about)
@@ -265,14 +267,7 @@ class Edge:
     def _lose(self, endpoint: IngestEndpoint, events: int, reason: str) -> None:
         operation = endpoint.operation
         self._lost[operation] = self._lost.get(operation, 0) + events
-        if self._throttle.admits():
-            self._logger.error(
-                "events.lost",
-                operation=operation,
-                events=events,
-                reason=reason,
-                suppressed=self._throttle.take_suppressed(),
-            )
+        self._logger.error("events.lost", operation=operation, events=events, reason=reason)
 
     def account(self, topic: str) -> None:
         """A request to a topic was refused before it could become an append."""

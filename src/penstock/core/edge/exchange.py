@@ -33,7 +33,7 @@ class Exchange(ABC):
 
     __slots__ = (
         "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last", "_last_word",
-        "_response", "_rest", "peer", "transport",
+        "_response", "_rest", "idle_since", "peer", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -55,6 +55,8 @@ class Exchange(ABC):
         self._last_word: PenstockError | None = None
         """What is said after the answer in hand, and nothing after it."""
         self.peer = ""
+        self.idle_since = perf_counter()
+        """Since when it waits for the same thing: exact after an answer, else to a sweep."""
 
     @property
     def is_judged_elsewhere(self) -> bool:
@@ -170,7 +172,8 @@ class Exchange(ABC):
         unread = self._at == "body" and not self._body.complete
         if self._at == "answer":
             self._edge.in_flight -= 1
-        head.timings.observe(response.status, perf_counter() - self._began)
+        self.idle_since = now = perf_counter()
+        head.timings.observe(response.status, now - self._began)
         if self.transport.is_closing():
             self._at = "end"
             return

@@ -27,6 +27,7 @@ _TURNS_SECONDS = 0.002
 """How long turns may hold the loop before it looks at its sockets again."""
 _SAMPLE = 16
 """Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
+_LOOKED_AT_MAX = 256
 _FILES_KEPT_MAX = 4_096
 _FILES_MAX = 1_048_576
 _SHARE = 2
@@ -38,7 +39,7 @@ class Guest(Protocol):
 
     peer: str
     idle_since: float
-    """On the loop's clock: since when it waits for the same thing, give or take a sweep."""
+    """In seconds of `perf_counter`: since when it waits for the same thing."""
 
     @property
     def works(self) -> bool:
@@ -122,11 +123,14 @@ class Floor:
                 del self._addresses[guest.peer]
 
     def _evict_one(self, guests: dict[Guest, None]) -> bool:
-        """Of a few that have not been looked at for longest, the one idle for longest."""
-        looked_at = list(islice(guests, _SAMPLE))
-        for guest in looked_at:
+        """Of some that have not been looked at for longest, the one idle for longest."""
+        idle: list[Guest] = []
+        for guest in tuple(islice(guests, _LOOKED_AT_MAX)):
             guests[guest] = guests.pop(guest)
-        idle = [guest for guest in looked_at if not guest.works]
+            if not guest.works:
+                idle.append(guest)
+                if len(idle) == _SAMPLE:
+                    break
         if not idle:
             return False
         min(idle, key=lambda guest: guest.idle_since).evict()
@@ -179,7 +183,7 @@ class Floor:
             self._tick()
             for turn in range(turns):
                 await asyncio.sleep(interval / turns)
-                now = self._loop.time()
+                now = perf_counter()
                 active += sum(guest.sweep(now) for guest in present[turn::turns])
             expect(active)
 

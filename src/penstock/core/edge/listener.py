@@ -5,6 +5,7 @@ import socket
 import ssl
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 
 from penstock.core.edge.connection import Connection
 from penstock.core.edge.desk import Edge
@@ -95,7 +96,7 @@ class Handshake:
         self._context = context
         self._accepted = accepted
         self.peer = peer
-        self.idle_since = edge.loop.time()
+        self.idle_since = perf_counter()
 
     def begin(self) -> None:
         edge = self._edge
