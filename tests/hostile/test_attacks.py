@@ -83,7 +83,7 @@ def check_answers(trial: Trial) -> None:
 
 def check_memory(trial: Trial) -> None:
     memory = trial.memory
-    assert memory.most - memory.before < MEMORY_BYTES
+    assert memory.more < MEMORY_BYTES, memory
     assert memory.given_back_seconds < float("inf"), memory
 
 

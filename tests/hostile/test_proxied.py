@@ -1,6 +1,7 @@
 """What is refused is passed on by a real proxy, which by default speaks HTTP/1.0 to us."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,9 @@ def test_who_posts_too_much_through_a_proxy_reads_its_413(proxied: int) -> None:
 def test_what_is_sound_goes_through(proxied: int, client: Client) -> None:
     """Between those that are refused, on connections that the proxy keeps and does not keep."""
     before = end(client)
-    through = Client(proxied)
-    for _ in range(REPEATS):
-        assert through.post("/user_tags", TAG).status == 204
-        assert through.post("/user_tags", b" " * 70_000).status == 413
-        assert through.get("/readyz").status == 200
-    through.close()
+    with closing(Client(proxied)) as through:
+        for _ in range(REPEATS):
+            assert through.post("/user_tags", TAG).status == 204
+            assert through.post("/user_tags", b" " * 70_000).status == 413
+            assert through.get("/readyz").status == 200
     assert settled(client) - before == REPEATS

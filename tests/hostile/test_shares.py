@@ -22,7 +22,7 @@ TURNS = 40
 """Enough for every idle connection to come and go while the others work."""
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(scope="module", params=HOSTS)
 def bounded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
