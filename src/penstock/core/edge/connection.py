@@ -31,17 +31,28 @@ from penstock.core.errors import (
     TooLarge,
 )
 
+_END_BYTES = len(END)
 Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 
 class Connection(Exchange, asyncio.BufferedProtocol):
     __slots__ = (
-        "_discarded", "_encrypted", "_eof", "_held", "_paused", "_queued", "_scanned", "_seen",
-        "_stuck", "requests",
+        "_discarded",
+        "_encrypted",
+        "_eof",
+        "_find_head",
+        "_held",
+        "_paused",
+        "_queued",
+        "_scanned",
+        "_seen",
+        "_stuck",
+        "requests",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
         super().__init__(edge)
+        self._find_head = edge.heads.find
         self._scanned = 0
         """Bytes of it in which no head ends."""
         self._held = 0
@@ -73,12 +84,12 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         return self._floor.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(bytes(memoryview(self._floor.buffer)[:nbytes]))
+        self.data_received(self._floor.view[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         if self._at == "request" and not self._rest and not self._stuck:
-            end = data.find(END) + len(END)
-            head = self._edge.heads.find(data[:end])
+            end = data.find(END) + _END_BYTES
+            head = self._find_head(data[:end])
             if head is not None and len(data) - end == head.length:
                 self._began = perf_counter()
                 self.requests += 1
@@ -144,8 +155,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
     def _read_head(self) -> None:
         rest, bytes_max = self._rest, self._edge.settings.head_bytes_max
         grammar.skip_empty_lines(rest)
-        end = rest.find(END, self._scanned) + len(END)
-        if end >= len(END):
+        end = rest.find(END, self._scanned) + _END_BYTES
+        if end >= _END_BYTES:
             spelling = bytes(rest[:end])
             del rest[:end]
             self._scanned = 0
@@ -154,7 +165,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             raise HeadersTooLarge
         elif rest:
             grammar.check_start(rest, self._scanned)
-            self._scanned = max(0, len(rest) - len(END) + 1)
+            self._scanned = max(0, len(rest) - _END_BYTES + 1)
             if self._eof:
                 raise Rejected("the request ends within its head")
 
@@ -163,7 +174,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         settings = edge.settings
         self._began = perf_counter()
         self.requests += 1
-        head = edge.heads.find(spelling)
+        head = self._find_head(spelling)
         if head is None:
             try:
                 if len(spelling) > settings.head_bytes_max:

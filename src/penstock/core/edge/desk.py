@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
+
+import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.edge import Received, Reply, Response, codings
@@ -39,9 +40,10 @@ _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT
 """Those that are known; whether a path answers them is another question."""
 
 
-class Records(NamedTuple):
+class Records(msgspec.Struct, frozen=True, gc=False):
     """What is to become durable of a request."""
 
+    endpoint: IngestEndpoint
     reply: Reply
     payloads: Sequence[bytes]
     keys: Sequence[bytes]
@@ -69,6 +71,7 @@ class Edge:
         """Answers that are being found; a graceful stop waits for them."""
         self._nowhere = Endpoint(operation="unmatched", body_bytes_max=0)
         self.in_flight = 0
+        self.in_flight_max = settings.requests_in_flight_max
         self.behind = 0
         """Requests that were answered and whose events are on their way into the log."""
         self.now_ms = clock.now_ms
@@ -171,7 +174,9 @@ class Edge:
         encode = endpoint.encode
         payloads = [encode(event) for event in reply.events]
         keyed = self._log is not None and self._log.keyed
-        return Records(reply, payloads, [endpoint.key(e) for e in reply.events] if keyed else ())
+        return Records(
+            endpoint, reply, payloads, [endpoint.key(e) for e in reply.events] if keyed else ()
+        )
 
     def judge_elsewhere(
         self,
@@ -204,23 +209,23 @@ class Edge:
         """Whether others come through it."""
         return self.proxies is not None and self.proxies.trusts(peer)
 
-    def commit(self, endpoint: IngestEndpoint, records: Records, settle: Settle) -> bool:
+    def commit(self, records: Records, settle: Settle) -> bool:
         """Hand them to the log; False when there is nothing to wait for."""
-        committer, log = self._committer, self._log
+        committer, log, endpoint = self._committer, self._log, records.endpoint
         if committer is None or log is None:
             raise NotReady(f"{endpoint.operation} is not served by this process")
-        reply, payloads, keys = records
+        reply, payloads = records.reply, records.payloads
         if not payloads:
             log.tally(endpoint.topic, rejected=reply.rejected)
             return False
         if endpoint.respond_first is not None:
-            self._commit_behind(committer, log, endpoint, records)
+            self._commit_behind(committer, log, records)
             return False
         committer.commit(
             endpoint.topic,
             payloads,
             settle,
-            keys=keys,
+            keys=records.keys,
             idempotency_key=reply.idempotency_key,
             rejected=reply.rejected,
         )
@@ -230,11 +235,10 @@ class Edge:
         self,
         committer: Committer,
         log: Log,
-        endpoint: IngestEndpoint,
         records: Records,
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
-        reply, payloads, keys = records
+        endpoint, reply, payloads = records.endpoint, records.reply, records.payloads
         failure = log.failure()
         if failure:
             # The log tries again, and forgets the failure, when it writes this down.
@@ -245,7 +249,7 @@ class Edge:
                     endpoint.topic,
                     payloads,
                     partial(self._settle_behind, endpoint, len(payloads)),
-                    keys=keys,
+                    keys=records.keys,
                     idempotency_key=reply.idempotency_key,
                     rejected=reply.rejected,
                 )

@@ -86,7 +86,7 @@ class Exchange(ABC):
         self._at = "answer"
         edge, head = self._edge, self._head
         edge.in_flight += 1
-        if edge.in_flight > edge.settings.requests_in_flight_max and head.endpoint.sheds:
+        if edge.in_flight > edge.in_flight_max and head.endpoint.sheds:
             self._refuse(Overloaded())
         elif head.coding or len(body) >= _DEAR_BYTES:
             self._judging = len(body) + 1
@@ -113,24 +113,26 @@ class Exchange(ABC):
             self._act(outcome)
 
     def _act(self, judged: Received | Records) -> None:
-        edge, endpoint = self._edge, self._head.endpoint
-        if isinstance(endpoint, AnswerEndpoint) and isinstance(judged, Received):
-            edge.start(self._find(endpoint, judged))
-        elif isinstance(endpoint, IngestEndpoint) and isinstance(judged, Records):
-            # From here on the log accounts for the events.
-            self._response = judged.reply.response
-            try:
-                waits = edge.commit(endpoint, judged, self._settle)
-            except PenstockError as error:
-                self._refuse(error, accountable=False)
-            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
-                self._refuse(PenstockError(), defect, accountable=False)
-            else:
-                if not waits:
-                    self._answer(self._response)
-
-    async def _find(self, endpoint: AnswerEndpoint, received: Received) -> None:
+        if isinstance(judged, Received):
+            self._edge.start(self._find(judged))
+            return
+        # From here on the log accounts for the events.
+        self._response = judged.reply.response
         try:
+            waits = self._edge.commit(judged, self._settle)
+        except PenstockError as error:
+            self._refuse(error, accountable=False)
+        except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+            self._refuse(PenstockError(), defect, accountable=False)
+        else:
+            if not waits:
+                self._answer(self._response)
+
+    async def _find(self, received: Received) -> None:
+        endpoint = self._head.endpoint
+        try:
+            if not isinstance(endpoint, AnswerEndpoint):
+                raise TypeError(f"{endpoint.operation} has no answer")
             response = await endpoint.answer(received)
         except PenstockError as error:
             self._refuse(error)

@@ -78,6 +78,7 @@ class Floor:
         """Bytes of requests that are not complete, or not begun."""
         self.buffer = bytearray(READ_BYTES)
         """Where every read goes first; it is emptied before the next one."""
+        self.view = memoryview(self.buffer)
         self.date = b""
         self.no_content = b""
         """The commonest answer of this second, whole."""
