@@ -17,8 +17,8 @@ _PARTS = (
     ("SQLite: writing and syncing (log's thread)", ("log/sqlite_file.py", "log/checkpoint.py")),
     ("the log's thread around that", ("log/sqlite.py:_run", "log/sqlite.py")),
     ("judging the tag", ("apps/audiences",)),
-    ("writing the answer to its socket", ("core/edge/wire.py", "lane.py:respond")),
-    ("gathering a commit", ("core/edge/committer.py", "core/edge/endpoints.py")),
+    ("writing the answer to its socket", ("core/edge/wire.py", "exchange.py:_answer")),
+    ("gathering a commit", ("core/edge/committer.py", "desk.py:commit")),
     ("the lane itself", ("core/edge/",)),
 )
 _LOOP = "the event loop: waiting for, and reading from, sockets"
