@@ -84,7 +84,7 @@ class Floor:
         """The commonest answer of this second, whole."""
         self._bytes_max = settings.arriving_bytes_max
         self._connections_wanted = settings.connections_max
-        self._connections_max = 0
+        self.connections_max = 0
         self._addresses: dict[str, dict[Guest, None]] = {}
         self._holding: dict[Guest, None] = {}
         """In the order in which they began to hold anything."""
@@ -94,7 +94,7 @@ class Floor:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._connections_max = _connections_max(self._connections_wanted)
+        self.connections_max = _connections_max(self._connections_wanted)
 
     # -- places ---------------------------------------------------------------------------------
 
@@ -103,9 +103,9 @@ class Floor:
         and not that of a proxy that others come through too.
         """
         same = self._addresses.setdefault(guest.peer, {}) if counts else {}
-        if counts and len(same) >= max(1, self._connections_max // _SHARE):
+        if counts and len(same) >= max(1, self.connections_max // _SHARE):
             entered = self._evict_one(same)
-        elif len(self.present) >= self._connections_max:
+        elif len(self.present) >= self.connections_max:
             entered = self._evict_one(self.present)
         else:
             entered = True

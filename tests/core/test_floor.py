@@ -1,0 +1,140 @@
+"""What clients share: places, bytes and turns."""
+
+import asyncio
+import resource
+from collections.abc import Callable
+
+import pytest
+
+from penstock.core.edge.floor import Floor
+from penstock.core.settings import Settings
+
+
+class Someone:
+    """A guest that notes what becomes of it."""
+
+    def __init__(self, floor: Floor, peer: str = "a", idle_since: float = 0.0) -> None:
+        self.floor = floor
+        self.peer = peer
+        self.idle_since = idle_since
+        self.works = False
+        self.evicted = False
+        self.held = 0
+        self.turns = 0
+        self.more = 0
+
+    def hold(self, size: int) -> None:
+        before, self.held = self.held, size
+        self.floor.hold(self, before, size)
+
+    def evict(self) -> None:
+        self.evicted = True
+        self.hold(0)
+        self.floor.leave(self)
+
+    def take_turn(self) -> None:
+        self.turns += 1
+        if self.turns < self.more:
+            self.floor.queue(self)
+
+    def sweep(self, now: float) -> bool:
+        return now > 0
+
+    def last_call(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+    def hang_up(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+def on(settings: Settings, work: Callable[[Floor], None]) -> None:
+    async def run() -> None:
+        floor = Floor(settings)
+        floor.attach(asyncio.get_running_loop())
+        work(floor)
+
+    asyncio.run(run())
+
+
+def test_where_there_is_no_place_the_idlest_makes_it() -> None:
+    def work(floor: Floor) -> None:
+        guests = [Someone(floor, f"{n}", 10.0 + n) for n in range(4)]
+        guests[0].works = True
+        assert all(floor.enter(guest) for guest in guests)
+        assert floor.enter(Someone(floor, "late"))
+        assert [guest.evicted for guest in guests] == [False, True, False, False]
+
+    on(Settings(connections_max=4), work)
+
+
+def test_nobody_who_is_worked_for_is_sent_away() -> None:
+    def work(floor: Floor) -> None:
+        guests = [Someone(floor, f"{n}") for n in range(4)]
+        for guest in guests:
+            guest.works = True
+            assert floor.enter(guest)
+        late = Someone(floor, "late")
+        assert not floor.enter(late)
+        floor.leave(late)
+        assert not any(guest.evicted for guest in guests)
+        assert len(floor.present) == 4
+
+    on(Settings(connections_max=4), work)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_an_address_has_half_of_all_places_unless_others_come_through_it(counts: bool) -> None:
+    def work(floor: Floor) -> None:
+        guests = [Someone(floor, "greedy", 10.0 + n) for n in range(6)]
+        other = Someone(floor, "other", 1.0)
+        assert floor.enter(other)
+        assert all(floor.enter(guest, counts=counts) for guest in guests)
+        assert [guest.evicted for guest in guests] == [counts] * 2 + [False] * 4
+        assert not other.evicted
+
+    on(Settings(connections_max=8), work)
+
+
+def test_the_oldest_who_waits_for_its_client_makes_room_for_bytes() -> None:
+    def work(floor: Floor) -> None:
+        working, oldest, newest = (Someone(floor) for _ in range(3))
+        working.works = True
+        for guest in (working, oldest, newest):
+            floor.enter(guest)
+            guest.hold(30)
+        newest.hold(60)
+        assert (working.evicted, oldest.evicted, newest.evicted) == (False, True, False)
+        newest.hold(90)
+        assert newest.evicted
+        assert (floor.held, working.evicted) == (30, False)
+
+    on(Settings(arriving_bytes_max=100), work)
+
+
+def test_turns_go_round() -> None:
+    async def run() -> None:
+        floor = Floor(Settings())
+        floor.attach(asyncio.get_running_loop())
+        guests = [Someone(floor) for _ in range(3)]
+        for guest in guests:
+            guest.more = 1_000
+            floor.queue(guest)
+        while sum(guest.turns for guest in guests) < 300:
+            await asyncio.sleep(0)
+            turns = [guest.turns for guest in guests]
+            assert max(turns) - min(turns) <= 1
+        while guests[-1].turns < 1_000:  # noqa: ASYNC110 - turns tell nobody
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def test_the_stores_keep_open_files_whatever_is_wanted() -> None:
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def work(floor: Floor) -> None:
+        assert files // 2 <= floor.connections_max < files
+
+    on(Settings(connections_max=1_000_000_000), work)
