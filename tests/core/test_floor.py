@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from collections.abc import Callable
+from time import perf_counter
 
 import pytest
 
@@ -18,6 +19,7 @@ class Someone:
         self.peer = peer
         self.idle_since = idle_since
         self.works = False
+        self.requests = 0
         self.evicted = False
         self.held = 0
         self.turns = 0
@@ -75,13 +77,28 @@ def test_nobody_who_is_worked_for_is_sent_away() -> None:
         for guest in guests:
             guest.works = True
             assert floor.enter(guest)
+        few = Someone(floor, "few")
+        few.works = True
+        assert floor.enter(few)
         late = Someone(floor, "late")
         assert not floor.enter(late)
         floor.leave(late)
         assert not any(guest.evicted for guest in guests)
-        assert len(floor.present) == 4
+        assert len(floor.present) == 5
 
     on(Settings(connections_max=4), work)
+
+
+def test_who_asks_again_and_again_is_not_idle_between_two_questions() -> None:
+    def work(floor: Floor) -> None:
+        regular, newcomer = Someone(floor, "a", perf_counter()), Someone(floor, "b", perf_counter())
+        regular.requests = 100
+        assert floor.enter(regular)
+        assert floor.enter(newcomer)
+        assert floor.enter(Someone(floor, "late"))
+        assert (regular.evicted, newcomer.evicted) == (False, True)
+
+    on(Settings(connections_max=2), work)
 
 
 @pytest.mark.parametrize("counts", [True, False])

@@ -11,25 +11,27 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-_LOOK_SECONDS = 2.0
+_LOOK_SECONDS, _LOOK_SECONDS_MAX = 2.0, 6.0
 _WORTH_BYTES = 33_554_432
 """To look through the heap costs milliseconds of a core; less than this is not worth them."""
 _STATM = Path("/proc/self/statm")
 
 
 async def give_back() -> None:
-    """Whenever the process has grown, until cancelled; where the C library can."""
+    """While the process is larger than it was, until cancelled; where the C library can."""
     trim = _trim()
     if trim is None:
         return
-    least = _resident_bytes()
+    least, pause = _resident_bytes(), _LOOK_SECONDS
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(pause)
         resident = _resident_bytes()
+        least = min(least, resident)
         if resident > least + _WORTH_BYTES:
             await asyncio.to_thread(trim, 0)
-            least = _resident_bytes()
-        least = min(least, resident)
+            # What could not be given back may be in use, and be free soon, or for ever.
+            in_vain = resident - _resident_bytes() < _WORTH_BYTES // 4
+            pause = min(2 * pause, _LOOK_SECONDS_MAX) if in_vain else _LOOK_SECONDS
 
 
 def _trim() -> Callable[[int], int] | None:

@@ -90,8 +90,13 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         if self._at == "request" and not self._rest and not self._stuck:
             end = data.find(END) + _END_BYTES
             head = self._find_head(data[:end])
-            if head is not None and len(data) - end == head.length:
-                self._began = perf_counter()
+            now = perf_counter()
+            if (
+                head is not None
+                and len(data) - end == head.length
+                and (now < self._floor.until or self._floor.has_time(now))
+            ):
+                self._began = now
                 self.requests += 1
                 self._head = head
                 self._decide(data[end:])
@@ -100,13 +105,16 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._discard(len(data))
             return
         self._rest += data
-        if self._at == "answer" or self._stuck or self._queued:
-            self._hold()
-            if len(self._rest) >= READ_BYTES and not self._paused:
-                self._paused = True
-                self.transport.pause_reading()
-        else:
+        waits = self._at == "answer" or self._stuck or self._queued
+        if not waits and self._floor.has_time(perf_counter()):
             self.take_turn()
+            return
+        self._hold()
+        if len(self._rest) >= READ_BYTES and not self._paused:
+            self._paused = True
+            self.transport.pause_reading()
+        if not waits:
+            self._queue()
 
     def eof_received(self) -> bool:
         """Whether the way back stays open. TLS has none without the way in."""

@@ -191,8 +191,12 @@ class Edge:
             outcome: Received | Records | Exception
             try:
                 outcome = self.judge(head, peer, body)
-            except Exception as error:  # noqa: BLE001 - it is answered where the request came from
-                outcome = error
+            except PenstockError as error:
+                # Its traceback leads to the body, in a circle that would keep it for minutes.
+                error.__context__ = None
+                outcome = error.with_traceback(None)
+            except Exception as defect:  # noqa: BLE001 - it is answered where the request came from
+                outcome = defect
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self.loop.call_soon_threadsafe(done, outcome)
 

@@ -23,13 +23,18 @@ READ_BYTES = 32_768
 """At most so much is read at once. What arrives behind a request in hand waits as bytes, so few."""
 
 _SWEPT_AT_ONCE = 100
-_TURNS_SECONDS = 0.002
-"""How long turns may hold the loop before it looks at its sockets again."""
+_WORK_SECONDS = 0.002
+"""How long the loop may be at work for what its sockets told, and again for turns, before it looks
+at them again.
+"""
 _SAMPLE = 16
 """Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
 _LOOKED_AT_MAX = 256
 _FILES_KEPT_MAX = 4_096
 _FILES_MAX = 1_048_576
+_OFTEN = 8
+_LATELY_SECONDS = 1.0
+_FEW = 4
 _SHARE = 2
 """One address has at most one in so many of all connections."""
 
@@ -40,6 +45,8 @@ class Guest(Protocol):
     peer: str
     idle_since: float
     """In seconds of `perf_counter`: since when it waits for the same thing."""
+    requests: int
+    """How many it has asked."""
 
     @property
     def works(self) -> bool:
@@ -74,6 +81,8 @@ class Guest(Protocol):
 class Floor:
     def __init__(self, settings: Settings) -> None:
         self.present: dict[Guest, None] = {}
+        self.until = 0.0
+        """When the time is up that the loop may take for what has arrived; 0 before it began."""
         self.held = 0
         """Bytes of requests that are not complete, or not begun."""
         self.buffer = bytearray(READ_BYTES)
@@ -103,12 +112,13 @@ class Floor:
         and not that of a proxy that others come through too.
         """
         same = self._addresses.setdefault(guest.peer, {}) if counts else {}
+        entered = True
         if counts and len(same) >= max(1, self.connections_max // _SHARE):
             entered = self._evict_one(same)
         elif len(self.present) >= self.connections_max:
-            entered = self._evict_one(self.present)
-        else:
-            entered = True
+            # When all are at work, a few more are let in: they will not be for long.
+            few = self.connections_max + self.connections_max // _FEW
+            entered = self._evict_one(self.present) or len(self.present) < few
         # Also where it was refused: it leaves like all others.
         self.present[guest] = None
         same[guest] = None
@@ -134,7 +144,8 @@ class Floor:
                     break
         if not idle:
             return False
-        min(idle, key=lambda guest: guest.idle_since).evict()
+        lately = perf_counter() - _LATELY_SECONDS
+        min(idle, key=lambda guest: (_is_regular(guest, lately), guest.idle_since)).evict()
         return True
 
     # -- memory ---------------------------------------------------------------------------------
@@ -157,6 +168,20 @@ class Floor:
 
     # -- turns ----------------------------------------------------------------------------------
 
+    def has_time(self, now: float) -> bool:
+        """Whether what has just arrived may be done at once, and need not wait for a turn.
+
+        Ask where `now`, of `perf_counter`, is not before `until`.
+        """
+        if self.until:
+            return now < self.until
+        self.until = now + _WORK_SECONDS
+        self._loop.call_soon(self._look_again)
+        return True
+
+    def _look_again(self) -> None:
+        self.until = 0.0
+
     def queue(self, guest: Guest) -> None:
         """It has more to do than it may in one go."""
         self._turns.append(guest)
@@ -165,7 +190,7 @@ class Floor:
             self._loop.call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
-        turns, until = self._turns, perf_counter() + _TURNS_SECONDS
+        turns, until = self._turns, perf_counter() + _WORK_SECONDS
         while turns and perf_counter() < until:
             turns.popleft().take_turn()
         self._taking_turns = bool(turns)
@@ -191,6 +216,11 @@ class Floor:
     def _tick(self) -> None:
         self.date = date_line(time.time())
         self.no_content = render(NO_CONTENT, self.date)
+
+
+def _is_regular(guest: Guest, lately: float) -> bool:
+    """Whether it has asked often and will ask again: it rests between two questions."""
+    return guest.requests >= _OFTEN and guest.idle_since > lately
 
 
 def _connections_max(wanted: int) -> int:

@@ -88,6 +88,7 @@ class Handshake:
     """
 
     works = False
+    requests = 0
 
     def __init__(
         self, edge: Edge, context: ssl.SSLContext, accepted: socket.socket, peer: str
