@@ -90,13 +90,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         if self._at == "request" and not self._rest and not self._stuck:
             end = data.find(END) + _END_BYTES
             head = self._find_head(data[:end])
-            now = perf_counter()
-            if (
-                head is not None
-                and len(data) - end == head.length
-                and (now < self._floor.until or self._floor.has_time(now))
-            ):
-                self._began = now
+            if head is not None and len(data) - end == head.length:
+                self._began = perf_counter()
                 self.requests += 1
                 self._head = head
                 self._decide(data[end:])
@@ -106,7 +101,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             return
         self._rest += data
         waits = self._at == "answer" or self._stuck or self._queued
-        if not waits and self._floor.has_time(perf_counter()):
+        if not waits and self._floor.has_time():
             self.take_turn()
             return
         self._hold()
@@ -146,7 +141,11 @@ class Connection(Exchange, asyncio.BufferedProtocol):
     def take_turn(self) -> None:
         """Go on with what has arrived: one request at most, and a bounded piece of its body."""
         self._queued = False
-        if self._stuck or self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._at == "end":
+            self._read_on()
+        if self._at == "end" or self._stuck:
             return
         try:
             if self._at == "request" and self._rest:
@@ -227,9 +226,14 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._go_on()
 
     def _discard(self, size: int) -> None:
+        """Of a client that is still sending, one piece at a turn."""
         self._discarded += size
         if self._discarded > DRAIN_BYTES_MAX:
             self.transport.close()
+        elif size == READ_BYTES:
+            self._paused = True
+            self.transport.pause_reading()
+            self._queue()
 
     def _queue(self) -> None:
         if not self._queued:

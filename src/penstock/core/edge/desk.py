@@ -134,13 +134,13 @@ class Edge:
                 raise MethodNotAllowed(self.routes.methods)
             target, parameters = self.routes.find(parsed.method, parsed.path)
         except PenstockError as error:
-            refusal = error
+            refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal)
         if refusal is None:
             try:
                 self._check(head)
             except PenstockError as error:
-                head.refusal = error
+                head.refusal = _kept(error)
         return head
 
     def _check(self, head: Head) -> None:
@@ -192,9 +192,7 @@ class Edge:
             try:
                 outcome = self.judge(head, peer, body)
             except PenstockError as error:
-                # Its traceback leads to the body, in a circle that would keep it for minutes.
-                error.__context__ = None
-                outcome = error.with_traceback(None)
+                outcome = _kept(error)
             except Exception as defect:  # noqa: BLE001 - it is answered where the request came from
                 outcome = defect
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -314,3 +312,11 @@ class Edge:
         told = PenstockError() if error.status == PenstockError.status else error
         rendered = Response.json({"error": told.code, "message": str(told)}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
+
+
+def _kept(error: PenstockError) -> PenstockError:
+    """Without what leads from it to where it was raised. That is a circle once the error is kept,
+    and holds heads and bodies until the collector comes by, who holds the loop then.
+    """
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -23,7 +23,7 @@ READ_BYTES = 32_768
 """At most so much is read at once. What arrives behind a request in hand waits as bytes, so few."""
 
 _SWEPT_AT_ONCE = 100
-_WORK_SECONDS = 0.002
+_WORK_SECONDS = 0.001
 """How long the loop may be at work for what its sockets told, and again for turns, before it looks
 at them again.
 """
@@ -81,7 +81,7 @@ class Guest(Protocol):
 class Floor:
     def __init__(self, settings: Settings) -> None:
         self.present: dict[Guest, None] = {}
-        self.until = 0.0
+        self._until = 0.0
         """When the time is up that the loop may take for what has arrived; 0 before it began."""
         self.held = 0
         """Bytes of requests that are not complete, or not begun."""
@@ -168,19 +168,17 @@ class Floor:
 
     # -- turns ----------------------------------------------------------------------------------
 
-    def has_time(self, now: float) -> bool:
-        """Whether what has just arrived may be done at once, and need not wait for a turn.
-
-        Ask where `now`, of `perf_counter`, is not before `until`.
-        """
-        if self.until:
-            return now < self.until
-        self.until = now + _WORK_SECONDS
+    def has_time(self) -> bool:
+        """Whether what has just arrived may be done at once, and need not wait for a turn."""
+        now = perf_counter()
+        if self._until:
+            return now < self._until
+        self._until = now + _WORK_SECONDS
         self._loop.call_soon(self._look_again)
         return True
 
     def _look_again(self) -> None:
-        self.until = 0.0
+        self._until = 0.0
 
     def queue(self, guest: Guest) -> None:
         """It has more to do than it may in one go."""
