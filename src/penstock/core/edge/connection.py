@@ -264,6 +264,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
     def _read_on(self) -> None:
         if self._paused and len(self._rest) < READ_BYTES:
             self._paused = False
+            self._floor.charge_read()
             self.transport.resume_reading()
 
     # -- ending ---------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ _WORK_SECONDS = 0.001
 """How long the loop may be at work for what its sockets told, and again for turns, before it looks
 at them again.
 """
+_READ_SECONDS = 0.00005
+"""What a read of so many bytes costs the loop, all in all."""
 _SAMPLE = 16
 """Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
 _LOOKED_AT_MAX = 256
@@ -99,6 +101,7 @@ class Floor:
         """In the order in which they began to hold anything."""
         self._turns: deque[Guest] = deque()
         self._taking_turns = False
+        self._turns_until = 0.0
         self._tick()
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -180,6 +183,10 @@ class Floor:
     def _look_again(self) -> None:
         self._until = 0.0
 
+    def charge_read(self) -> None:
+        """A guest reads on, which is paid for in the turn that lets it."""
+        self._turns_until -= _READ_SECONDS
+
     def queue(self, guest: Guest) -> None:
         """It has more to do than it may in one go."""
         self._turns.append(guest)
@@ -188,8 +195,9 @@ class Floor:
             self._loop.call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
-        turns, until = self._turns, perf_counter() + _WORK_SECONDS
-        while turns and perf_counter() < until:
+        turns = self._turns
+        self._turns_until = perf_counter() + _WORK_SECONDS
+        while turns and perf_counter() < self._turns_until:
             turns.popleft().take_turn()
         self._taking_turns = bool(turns)
         if turns:
