@@ -1,6 +1,7 @@
 """An edge over a socket: limits, durability before the reply, faults."""
 
 import asyncio
+import json
 from uuid import UUID
 
 import pytest
@@ -189,7 +190,7 @@ def test_clients_are_told_no_path_and_no_engines_words_and_the_line_is(
 
     monkeypatch.setattr(rig.log, "submit", refuse)
     answer = ask(hosted, rig, Request())
-    assert answer.json["message"] == "writing the log: IOError"
+    assert json.loads(answer.body)["message"] == "writing the log: IOError"
     (line,) = rig.lines.named("request.refused")
     assert line["message"] == "writing the log: IOError: /a/folder/log.db"
 

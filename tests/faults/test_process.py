@@ -212,7 +212,7 @@ def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, star
         assert b"disk" in problems
         assert str(data.parent).encode() not in problems
         assert connection.ask("GET", "/healthz")[0] == 200
-        with history.load(process.url, f"away {turn}"):
+        with history.load(process.url, f"away {turn}", queries=""):
             time.sleep(1.5)  # longer than good news of the disk hold
         status, answer = connection.ask("POST", "/user_tags", b"{}")
         assert (status, str(data.parent).encode() in answer) == (400, False)
@@ -220,8 +220,9 @@ def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, star
         until(lambda: ready(connection))
         history.send(process.url, f"after {turn}", 60)
     check = {f"{when} {turn}" for when in ("before", "away", "after") for turn in range(2)}
+    pipeline = caught_up(process.url)
     stored = len(history.check(process.url, check))
-    check_pipeline(caught_up(process.url), stored)
+    check_pipeline(pipeline, stored)
     connection.close()
     assert process.stop() == 0
     again = start(data)
@@ -248,10 +249,12 @@ def test_a_thread_that_dies_is_a_process_that_ends(
     owner, _, name = place.partition(".")
     kind = "async def" if event == "task.died" else "def"
     code = f"""
-import sys
+import sys, threading, time
 from penstock.cli import main
 from penstock.{module} import {owner}
 {kind} die(*_):
+    while threading.excepthook is threading.__excepthook__:
+        time.sleep(0.01)  # until it serves
     raise RuntimeError("nobody foresaw it")
 {owner}.{name} = die
 sys.argv = sys.argv[1:]

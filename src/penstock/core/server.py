@@ -111,7 +111,9 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     door = control.open(address) if control is not None else None
     work = [*(task(address) for task in beside), _watch(platform, signals.stop)]
     work += [heap.give_back(), *(listener.sweep() for listener in listeners)]
-    helpers = [asyncio.create_task(task, name=getattr(task, "__qualname__", "beside")) for task in work]
+    helpers = [
+        asyncio.create_task(task, name=getattr(task, "__qualname__", "beside")) for task in work
+    ]
     for helper in helpers:
         helper.add_done_callback(partial(_task_ended, platform))
     ready(address.url)

@@ -7,6 +7,7 @@ import apsw
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
+from penstock.core.folder import identity_of
 
 FATAL = "fatal"
 """So begins a failure that only a new process gets over."""
@@ -19,7 +20,7 @@ class Space:
 
     def __init__(self, file: Path, free_bytes_min: int, clock: Clock) -> None:
         self._file = file
-        self._known = _identity(file)
+        self._known = identity_of(file)
         self._free_bytes_min = free_bytes_min
         self._clock = clock
         self._good_until = float("-inf")
@@ -40,17 +41,12 @@ class Space:
 
     def _absence(self) -> str:
         try:
-            there = _identity(self._file)
+            there = identity_of(self._file)
         except OSError as error:
             return f"{self._file.name} cannot be reached: {error.strerror}; put its folder back"
         if there != self._known:
             return f"another file is in the place of {self._file.name}; put it back, or restart"
         return ""
-
-
-def _identity(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_dev, found.st_ino
 
 
 def shortage(folder: Path, free_bytes_min: int) -> str:
