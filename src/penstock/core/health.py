@@ -175,7 +175,6 @@ class Readiness:
             clock=platform.clock,
         )
         self._platform = platform
-        self._logger = platform.logger
         self._failing: set[str] = set()
         """Checks that raised when they were made last: a line tells of it when it begins."""
         self._in_hand = "start", platform.clock.monotonic()
@@ -201,7 +200,7 @@ class Readiness:
                 problem = told(error)
                 if name not in self._failing:
                     said = f"{type(error).__name__}: {error}"
-                    self._logger.warning("ready.failed", check=name, error=said)
+                    self._platform.logger.warning("ready.failed", check=name, error=said)
                 self._failing.add(name)
             else:
                 self._failing.discard(name)
