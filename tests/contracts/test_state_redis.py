@@ -306,7 +306,7 @@ def test_a_server_that_is_killed_and_started_again_goes_on_where_it_was(
         move(state, plain(b"a", b"1"))
         server.kill()
         for _ in range(2):
-            with pytest.raises(NotReady, match=f"the state {server.url}: "):
+            with pytest.raises(NotReady, match=f"asking the state: {server.url}: "):
                 move(state, plain(b"a", b"2"))
         with pytest.raises(NotReady):
             state.drop(SPACE)

@@ -81,6 +81,26 @@ def test_a_thread_that_dies_is_a_line_and_one_that_exits_is_none(lines: Lines) -
     assert isinstance(line["exc_info"][1], KeyError)
 
 
+def test_a_thread_of_ours_that_died_is_told_and_no_other(lines: Lines) -> None:
+    def work(error: BaseException) -> None:
+        raise error
+
+    dead: list[str] = []
+    undo = adopt(lines.logger, dead.append)
+    try:
+        for name, error in (
+            ("penstock-one", KeyError("lost")),
+            ("of-a-library", KeyError("lost")),
+            ("penstock-two", SystemExit(1)),
+        ):
+            thread = threading.Thread(target=work, args=[error], name=name)
+            thread.start()
+            thread.join()
+    finally:
+        undo()
+    assert dead == ["penstock-one"]
+
+
 def test_what_a_finalizer_raises_is_a_line(lines: Lines) -> None:
     class Broken:
         def __del__(self) -> None:

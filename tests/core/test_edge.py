@@ -1,11 +1,12 @@
 """An edge over a socket: limits, durability before the reply, faults."""
 
 import asyncio
+import json
 from uuid import UUID
 
 import pytest
 
-from penstock.core.errors import Overloaded
+from penstock.core.errors import NotReady, Overloaded
 from penstock.core.log import Append, Done
 from penstock.core.settings import Settings
 from support.asking import Hosted, ask, on, until
@@ -179,6 +180,19 @@ def test_while_the_log_takes_nothing_events_are_answered_503(hosted: Hosted, rig
     rig.log.failing = ""
     assert ask(hosted, rig, Request()).status == NOTED
     assert account(rig.log)[1:] == (2, 1, 0, 1)
+
+
+def test_clients_are_told_no_path_and_no_engines_words_and_the_line_is(
+    hosted: Hosted, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(appends: list[Append], done: Done) -> None:
+        done(NotReady("writing the log: IOError", detail="/a/folder/log.db"))
+
+    monkeypatch.setattr(rig.log, "submit", refuse)
+    answer = ask(hosted, rig, Request())
+    assert json.loads(answer.body)["message"] == "writing the log: IOError"
+    (line,) = rig.lines.named("request.refused")
+    assert line["message"] == "writing the log: IOError: /a/folder/log.db"
 
 
 def test_a_log_that_has_too_much_waiting_is_answered_503(

@@ -3,7 +3,14 @@
 import pytest
 
 from penstock.core import errors
-from penstock.core.errors import MethodNotAllowed, NotReady, Overloaded, PenstockError, Rejected
+from penstock.core.errors import (
+    MethodNotAllowed,
+    NotReady,
+    Overloaded,
+    PenstockError,
+    Rejected,
+    told,
+)
 
 ANSWERED = [
     kind
@@ -45,3 +52,11 @@ def test_a_wrong_method_names_the_right_ones() -> None:
 
 def test_what_fails_inside_says_nothing_of_itself() -> None:
     assert (PenstockError().status, PenstockError().code) == (500, "internal")
+
+
+def test_a_detail_is_for_those_who_read_lines_and_for_nobody_else() -> None:
+    error = NotReady("writing the state", detail="/a/folder: IO error")
+    assert str(error) == "writing the state: /a/folder: IO error"
+    assert told(error) == error.message == "writing the state"
+    assert str(NotReady(detail="why")) == f"{NotReady()}: why"
+    assert told(OSError(2, "No such file", "/a/folder")) == "FileNotFoundError"

@@ -131,7 +131,7 @@ def test_below_its_minimum_of_free_space_the_log_refuses_and_names_the_setting(
             add(log, b"a")
         assert "are free" in log.failure()
         assert contents(log) == []
-        log._space = Space(tmp_path, 0, clock)  # space returns
+        log._space = Space(tmp_path / "log.db", 0, clock)  # space returns
         assert add(log, b"a").first == 0
         assert log.failure() == ""
         assert account(log)[1:] == (2, 1, 0, 1)

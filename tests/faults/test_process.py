@@ -1,8 +1,11 @@
 """The real process, ended at any moment: what it acknowledged is there, once, in every answer."""
 
+import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 import pytest
 
 from support.history import History
-from support.process import Connection, Process, caught_up
+from support.process import COMMAND, PATIENCE_SECONDS, Connection, Process, caught_up, clean
 
 KILL_ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 _FULL_CHECKS = {10 << n for n in range(10)} | {KILL_ROUNDS}
@@ -182,3 +185,93 @@ def test_a_log_that_was_rolled_back_is_noticed(data: Path, tmp_path: Path, start
     assert status == 503
     assert b"restored from an older copy" in problems
     connection.close()
+
+
+def ready(connection: Connection) -> bool:
+    return connection.ask("GET", "/readyz")[0] == 200
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, start: Start) -> None:
+    history = History()
+    process = start(data)
+    connection = Connection(process.url)
+    for turn in range(2):
+        history.send(process.url, f"before {turn}", 60)
+        caught_up(process.url)
+        elsewhere = data.with_name("elsewhere")
+        data.rename(elsewhere)
+        until(lambda: not ready(connection))
+        _, problems = connection.ask("GET", "/readyz")
+        assert b"disk" in problems
+        assert str(data.parent).encode() not in problems
+        assert connection.ask("GET", "/healthz")[0] == 200
+        with history.load(process.url, f"away {turn}", queries=""):
+            time.sleep(1.5)  # longer than good news of the disk hold
+        status, answer = connection.ask("POST", "/user_tags", b"{}")
+        assert (status, str(data.parent).encode() in answer) == (400, False)
+        elsewhere.rename(data)
+        until(lambda: ready(connection))
+        history.send(process.url, f"after {turn}", 60)
+    check = {f"{when} {turn}" for when in ("before", "away", "after") for turn in range(2)}
+    pipeline = caught_up(process.url)
+    stored = len(history.check(process.url, check))
+    check_pipeline(pipeline, stored)
+    connection.close()
+    assert process.stop() == 0
+    again = start(data)
+    caught_up(again.url)
+    assert len(history.check(again.url, check)) == stored
+
+
+@pytest.mark.parametrize(
+    ("dies", "event", "reason"),
+    [
+        ("core.log.sqlite:SqliteLog._turn", "log.failed", "fatal: the log's thread failed"),
+        ("core.log.checkpoint:Checkpoints._run", "thread.died", "penstock-checkpoint has died"),
+        ("core.projection.runner:Consumer._run", "thread.died", "penstock-audiences"),
+        ("core.projection.schedule:Schedule._run", "thread.died", "penstock-retention has died"),
+        ("core.lookout:Lookout._run", "thread.died", "has died; restart"),
+        ("core.edge.listener:Listener.sweep", "task.died", "has died; restart"),
+    ],
+)
+def test_a_thread_that_dies_is_a_process_that_ends(
+    data: Path, dies: str, event: str, reason: str
+) -> None:
+    """The real command, in which one function raises."""
+    module, _, place = dies.partition(":")
+    owner, _, name = place.partition(".")
+    kind = "async def" if event == "task.died" else "def"
+    code = f"""
+import sys, threading, time
+from penstock.cli import main
+from penstock.{module} import {owner}
+{kind} die(*_):
+    while threading.excepthook is threading.__excepthook__:
+        time.sleep(0.01)  # until it serves
+    raise RuntimeError("nobody foresaw it")
+{owner}.{name} = die
+sys.argv = sys.argv[1:]
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code, COMMAND, "serve", "--port", "0", "--data", str(data)],
+        env={**clean(), "PENSTOCK_LOG_FORMAT": "json", "PENSTOCK_DISK_FREE_BYTES_MIN": "0"},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
+    (doomed,) = [line for line in lines if line["event"] == "process.doomed"]
+    assert reason in doomed["reason"]
+    assert "nobody foresaw it" in next(
+        line["exception"] for line in lines if line["event"] == event
+    )

@@ -66,6 +66,9 @@ class Apart:
     def failure(self) -> str:
         return self.log.failure()
 
+    def remembers(self) -> str:
+        return self.log.remembers()
+
     def identity(self, topic: str) -> str:
         return self.log.identity(self._prefix + topic)
 

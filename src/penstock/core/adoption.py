@@ -15,22 +15,27 @@ from typing import Any, TextIO
 
 from penstock.core.telemetry import Logger
 
+OURS = "penstock-"
+"""So begin the names of our threads."""
 
-def adopt(logger: Logger) -> Callable[[], None]:
+
+def adopt(logger: Logger, died: Callable[[str], None] = lambda _: None) -> Callable[[], None]:
     """From now on, in the whole process; returns what puts everything back. For who serves: a
     command line says what it has to say itself.
+
+    `died` gets the name of each of our own threads that an exception has ended.
     """
     handler, warn = _Library(logger), warnings.showwarning
-    died, ignored = threading.excepthook, sys.unraisablehook
+    excepthook, ignored = threading.excepthook, sys.unraisablehook
     logging.getLogger().addHandler(handler)
     warnings.showwarning = partial(_warned, logger, warn)
-    threading.excepthook = partial(_died, logger)
+    threading.excepthook = partial(_died, logger, died)
     sys.unraisablehook = partial(_ignored, logger)
 
     def undo() -> None:
         logging.getLogger().removeHandler(handler)
         warnings.showwarning = warn
-        threading.excepthook, sys.unraisablehook = died, ignored
+        threading.excepthook, sys.unraisablehook = excepthook, ignored
 
     return undo
 
@@ -96,11 +101,13 @@ def _warned(  # noqa: PLR0917 - Python calls it so
     logger.warning("library.warned", kind=category.__name__, message=str(message), place=place)
 
 
-def _died(logger: Logger, args: threading.ExceptHookArgs) -> None:
+def _died(logger: Logger, died: Callable[[str], None], args: threading.ExceptHookArgs) -> None:
     if args.exc_type is SystemExit:
         return  # as Python has it: a thread may end this way
     name = args.thread.name if args.thread is not None else ""
     logger.error("thread.died", thread=name, exc_info=_raised(args))
+    if name.startswith(OURS):
+        died(name)
 
 
 def _ignored(logger: Logger, args: "sys.UnraisableHookArgs") -> None:

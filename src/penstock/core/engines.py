@@ -17,6 +17,7 @@ from penstock.core.projection import Topic
 from penstock.core.settings import Settings, redacted
 from penstock.core.state import State
 from penstock.core.state.lease import AloneLeases, Leases
+from penstock.core.telemetry import logger
 from penstock.core.warehouse import Warehouse, sql
 
 E = TypeVar("E", bound=Event)
@@ -53,7 +54,8 @@ def open_log(settings: Settings, clock: Clock, topics: Sequence[str]) -> Log:
 
         return KafkaLog(settings, clock, topics)
     path = _path(settings.log_url, "LOG", "sqlite")
-    return SqliteLog(path, clock, Limits.of(settings))
+    lines = logger(settings.log_level, settings.log_format)
+    return SqliteLog(path, clock, Limits.of(settings), lines=lines)
 
 
 def follow_log(settings: Settings, topics: Sequence[str]) -> Follow:

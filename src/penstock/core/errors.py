@@ -1,6 +1,8 @@
 """Every error a client can be answered with: one class per status, one `code` per cause.
 
-A message says what is wrong and, where it is not plain, what to do about it.
+A message says what is wrong and, where it is not plain, what to do about it. Paths, and the words
+of an engine, are its *detail*: whoever reads our lines is told both, whoever asks over the network
+the message alone.
 """
 
 from typing import ClassVar
@@ -12,8 +14,12 @@ class PenstockError(Exception):
     status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str = "", *, code: str = "", retry_after: int = 0) -> None:
-        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+    def __init__(
+        self, message: str = "", *, code: str = "", retry_after: int = 0, detail: str = ""
+    ) -> None:
+        self.message = message or (type(self).__doc__ or "").splitlines()[0]
+        """For anybody."""
+        super().__init__(f"{self.message}: {detail}" if detail else self.message)
         self.code = code or self.default_code
         self.retry_after = retry_after
         """Seconds after which trying again makes sense; 0 where it does not."""
@@ -130,8 +136,8 @@ class NotReady(PenstockError):
     status = 503
     default_code = "not_ready"
 
-    def __init__(self, message: str = "", *, retry_after: int = 5) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str = "", *, retry_after: int = 5, detail: str = "") -> None:
+        super().__init__(message, retry_after=retry_after, detail=detail)
 
 
 class Misconfigured(PenstockError):
@@ -143,3 +149,8 @@ class Moved(PenstockError):
 
     Another process has taken the partition over, or the store has lost its newest part.
     """
+
+
+def told(error: Exception) -> str:
+    """What anybody may hear of a failure: of one that is none of ours no more than its kind."""
+    return error.message if isinstance(error, PenstockError) else type(error).__name__

@@ -38,6 +38,12 @@ class FolderLock:
         os.close(self._file)
 
 
+def identity_of(path: Path) -> tuple[int, int]:
+    """The same as long as it is this very file or folder. Raise `OSError` when there is none."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def bytes_of(folder: Path, beginning: str = "") -> int:
     """Bytes of all files below the folder, of those in it only whose names begin like this.
 

@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.errors import NotReady, PenstockError
+from penstock.core.errors import NotReady, told
 from penstock.core.log.disk import shortage
 from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
@@ -100,61 +100,67 @@ class Health:
             for topic in manifest.topics
         ]
         projections = [
-            told for consumer in platform.consumers.values() for told in self._projection(consumer)
+            line for consumer in platform.consumers.values() for line in self._projection(consumer)
         ]
         log = platform.log
-        told = {
+        about = {
             "last_error": platform.follow.failure(),
             "spooled": 0 if log is None else log.spooled,
         }
-        return {"log": told, "topics": topics, "projections": projections}
+        return {"log": about, "topics": topics, "projections": projections}
 
     def _projection(self, consumer: Consumer) -> list[dict[str, Any]]:
         """What is known of each partition, though the log or the state may be away."""
-        parking = self._platform.require_stores().parking
+        platform = self._platform
+        parking = platform.require_stores().parking
         quarantined: Mapping[int, int] | None = None
         with suppress(NotReady):
             quarantined = parking.by_partition(consumer.projection.name)
         projections = []
         for cursor in consumer.cursors.values():
-            told: dict[str, Any] = {
+            line: dict[str, Any] = {
                 "projection": consumer.projection.name,
                 "partition": cursor.partition,
                 "state": cursor.state,
                 "position": cursor.position,
                 "quarantined": None,
+                "remembered": platform.follow.remembers(),
             }
             if quarantined is not None:
-                told["quarantined"] = quarantined.get(cursor.partition, 0)
+                line["quarantined"] = quarantined.get(cursor.partition, 0)
             try:
-                told |= asdict(cursor.status())
+                line |= asdict(cursor.status())
             except NotReady as error:
-                told["last_error"] = str(error)
-            projections.append(told)
+                line["last_error"] = told(error)
+            projections.append(line)
         return projections
 
     def _topic(self, topic: str, since: int) -> dict[str, Any]:
+        """`remembered` says why start and end are what was known last, where they are."""
         follow = self._platform.follow
-        minutes = [
-            {**m._asdict(), "balanced": m.received == m.stored + m.duplicate + m.rejected}
-            for m in follow.ledger(topic, since)
-        ]
-        told: dict[str, Any] = {
+        line: dict[str, Any] = {
             "topic": topic,
             "start": None,
             "end": None,
+            "remembered": "",
             "last_error": "",
-            "balanced": all(minute["balanced"] for minute in minutes),
-            "minutes": minutes,
+            "balanced": True,
+            "minutes": [],
         }
         try:
+            line["minutes"] = [
+                {**m._asdict(), "balanced": m.received == m.stored + m.duplicate + m.rejected}
+                for m in follow.ledger(topic, since)
+            ]
+            line["balanced"] = all(minute["balanced"] for minute in line["minutes"])
             partitions = range(follow.partitions(topic))
-            told["partitions"] = len(partitions)
-            told["start"] = sum(follow.start(topic, p) for p in partitions)
-            told["end"] = sum(follow.end(topic, p) for p in partitions)
+            line["partitions"] = len(partitions)
+            line["start"] = sum(follow.start(topic, p) for p in partitions)
+            line["end"] = sum(follow.end(topic, p) for p in partitions)
+            line["remembered"] = follow.remembers()
         except NotReady as error:
-            told["last_error"] = str(error)
-        return told
+            line["last_error"] = told(error)
+        return line
 
 
 class Readiness:
@@ -169,6 +175,8 @@ class Readiness:
             clock=platform.clock,
         )
         self._platform = platform
+        self._failing: set[str] = set()
+        """Checks that raised when they were made last: a line tells of it when it begins."""
         self._in_hand = "start", platform.clock.monotonic()
         """The check that was begun last, and when."""
 
@@ -188,16 +196,21 @@ class Readiness:
             self._in_hand = name, self._platform.clock.monotonic()
             try:
                 problem = check()
-            except PenstockError as error:
-                problem = str(error)
             except Exception as error:  # noqa: BLE001 - the store's own kind, whatever it is
-                problem = f"{type(error).__name__}: {error}"
+                problem = told(error)
+                if name not in self._failing:
+                    said = f"{type(error).__name__}: {error}"
+                    self._platform.logger.warning("ready.failed", check=name, error=said)
+                self._failing.add(name)
+            else:
+                self._failing.discard(name)
             if problem:
                 problems[name] = problem
         return problems
 
     def _checks(self) -> Iterator[tuple[str, Check]]:
         platform = self._platform
+        yield "process", lambda: platform.dead
         if platform.roles & {"edge", "work"}:
             yield "log", platform.follow.failure  # who only answers can do so without
         if platform.log is not None:

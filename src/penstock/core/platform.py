@@ -27,6 +27,7 @@ from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.ids import Ids
 from penstock.core.log import Follow, Log
+from penstock.core.log.disk import FATAL
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.lookout import Lookout
 from penstock.core.manifest import Ingest, Manifest, Route
@@ -100,6 +101,8 @@ class Platform:
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
         self.lookouts: list[Lookout[Any]] = [meters.sizes]
         """They look while the platform runs."""
+        self.dead = ""
+        """What of this process has ended that was to go on, since the first did."""
         self._jobs: list[threading.Thread] = []
         self._users = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
         self._operators = ThreadPoolExecutor(_OPERATOR_THREADS, thread_name_prefix="penstock-ops")
@@ -220,6 +223,15 @@ class Platform:
             schedule.start()
         for lookout in self.lookouts:
             lookout.start()
+
+    def bury(self, name: str) -> None:
+        """A thread or a task is dead that nobody restarts; on any thread."""
+        self.dead = self.dead or f"{name} has died; restart"
+
+    def doom(self) -> str:
+        """Why only a new process can do what this one is for, or nothing."""
+        failure = "" if self.log is None else self.log.failure()
+        return failure if failure.startswith(FATAL) else self.dead
 
     @property
     def carried(self) -> list[Consumer]:

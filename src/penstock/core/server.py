@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 
 import uvloop
 
@@ -44,14 +45,14 @@ def serve(platform: Platform, ready: Ready, beside: Sequence[Beside] = ()) -> in
     gc.freeze()
     gc.set_threshold(_GC_ALLOCATIONS, 20, 50)
     _raise_open_files()
-    undo = adopt(platform.logger)
+    undo = adopt(platform.logger, platform.bury)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(platform, ready, beside))
     finally:
         platform.close()
         undo()
-    return 1 if platform.log is not None and platform.log.failure().startswith("fatal") else 0
+    return 1 if platform.doom() else 0
 
 
 class _Signals:
@@ -68,10 +69,19 @@ class _Signals:
 
 
 async def _watch(platform: Platform, stop: asyncio.Event) -> None:
-    """End a process that can make nothing durable any more; a new one recovers."""
-    while platform.log is None or not platform.log.failure().startswith("fatal"):  # noqa: ASYNC110 - it fails on a thread of its own
+    """End a process that cannot go on as a whole; a new one recovers."""
+    while not (reason := platform.doom()):  # noqa: ASYNC110 - it fails on a thread of its own
         await asyncio.sleep(_WATCH_SECONDS)
+    platform.logger.error("process.doomed", reason=reason)
     stop.set()
+
+
+def _task_ended(platform: Platform, task: asyncio.Task[None]) -> None:
+    """What runs beside the requests is to run until it is cancelled, as threads are."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        platform.logger.error("task.died", task=task.get_name(), exc_info=error)
+        platform.bury(task.get_name())
 
 
 async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> None:
@@ -101,7 +111,11 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     door = control.open(address) if control is not None else None
     work = [*(task(address) for task in beside), _watch(platform, signals.stop)]
     work += [heap.give_back(), *(listener.sweep() for listener in listeners)]
-    helpers = [asyncio.create_task(task) for task in work]
+    helpers = [
+        asyncio.create_task(task, name=getattr(task, "__qualname__", "beside")) for task in work
+    ]
+    for helper in helpers:
+        helper.add_done_callback(partial(_task_ended, platform))
     ready(address.url)
     try:
         await signals.stop.wait()

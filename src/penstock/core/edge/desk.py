@@ -310,7 +310,7 @@ class Edge:
         if isinstance(error, UnsupportedType) and error.accepts:
             extra.append((b"accept-encoding", error.accepts.encode()))
         told = PenstockError() if error.status == PenstockError.status else error
-        rendered = Response.json({"error": told.code, "message": str(told)}, error.status)
+        rendered = Response.json({"error": told.code, "message": told.message}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
 
 

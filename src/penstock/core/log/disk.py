@@ -6,48 +6,76 @@ from pathlib import Path
 import apsw
 
 from penstock.core.clock import Clock
+from penstock.core.errors import NotReady
+from penstock.core.folder import identity_of
 
+FATAL = "fatal"
+"""So begins a failure that only a new process gets over."""
 _LOOK_SECONDS = 0.5
 _TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
 
 
 class Space:
-    """Room on the disk of a folder; for one thread at a time."""
+    """Room for a file that is open, where it was opened; for one thread at a time."""
 
-    def __init__(self, folder: Path, free_bytes_min: int, clock: Clock) -> None:
-        self._folder = folder
+    def __init__(self, file: Path, free_bytes_min: int, clock: Clock) -> None:
+        self._file = file
+        self._known = identity_of(file)
         self._free_bytes_min = free_bytes_min
         self._clock = clock
         self._good_until = float("-inf")
 
     def problem(self) -> str:
-        """Why nothing should be written now, or nothing; good news holds for half a second."""
+        """Why nothing should be written now, or nothing; good news holds for half a second.
+
+        A file that was moved away could be written to all the same, and nobody would find there
+        what was acknowledged.
+        """
         now = self._clock.monotonic()
         if now < self._good_until:
             return ""
-        found = shortage(self._folder, self._free_bytes_min)
+        found = self._absence() or shortage(self._file.parent, self._free_bytes_min)
         if not found:
             self._good_until = now + _LOOK_SECONDS
         return found
 
+    def _absence(self) -> str:
+        try:
+            there = identity_of(self._file)
+        except OSError as error:
+            return f"{self._file.name} cannot be reached: {error.strerror}; put its folder back"
+        if there != self._known:
+            return f"another file is in the place of {self._file.name}; put it back, or restart"
+        return ""
+
 
 def shortage(folder: Path, free_bytes_min: int) -> str:
-    """Why nothing should be written to a folder, or nothing."""
-    free = shutil.disk_usage(folder).free
+    """Why nothing should be written to the data folder, or nothing."""
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        return f"the data folder cannot be reached: {error.strerror}; put it back"
     if free >= free_bytes_min:
         return ""
     return (
-        f"only {free} bytes are free in {folder}; free some, or lower PENSTOCK_DISK_FREE_BYTES_MIN"
+        f"only {free} bytes are free in the data folder; free some, or lower "
+        "PENSTOCK_DISK_FREE_BYTES_MIN"
     )
 
 
-def failed_write(what: str, error: Exception) -> str:
-    """How a write failed. Starts with `fatal` if only a new process may acknowledge again.
+def failed_write(what: str, error: Exception) -> NotReady:
+    """How a write failed: its message starts with `fatal` if only a new process may acknowledge
+    again.
 
     A full disk may come back. After a failed sync the pages are anybody's guess, until somebody
-    recovers the file and syncs it anew.
+    recovers the file and syncs it anew; and after a failure that nobody foresaw so is the rest.
     """
-    detail = f"{type(error).__name__}: {error}"
-    if isinstance(error, _TRANSIENT):
-        return f"writing the {what}: {detail}"
-    return f"fatal: {detail}; restart"
+    message = f"writing the {what}: {type(error).__name__}"
+    if not isinstance(error, _TRANSIENT):
+        message = f"{FATAL}: {message}; restart"
+    return NotReady(message, detail=str(error))
+
+
+def defect(where: str, error: Exception) -> NotReady:
+    """What nobody foresaw, where the thread that met it has to live on to answer."""
+    return NotReady(f"{FATAL}: {where} failed; restart", detail=f"{type(error).__name__}: {error}")

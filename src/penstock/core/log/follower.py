@@ -7,12 +7,13 @@ from pathlib import Path
 
 import apsw
 
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Misconfigured, told
 from penstock.core.folder import bytes_of
 from penstock.core.log import Minute, Share, Whole
 from penstock.core.log.sqlite_file import SqliteReader
 
 _POLL_SECONDS = 0.01
+_RETRY_SECONDS = 0.5
 
 
 class SqliteFollower:
@@ -28,6 +29,7 @@ class SqliteFollower:
         self._reader = SqliteReader(path)
         self._identity = self._reader.identity()
         self._ends: dict[str, int] = {}
+        self._trouble = ""
         self._listeners: dict[str, list[Callable[[], None]]] = {}
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="penstock-follow", daemon=True)
@@ -71,7 +73,10 @@ class SqliteFollower:
             return reader.totals(topic)
 
     def failure(self) -> str:
-        return ""
+        return self._trouble
+
+    def remembers(self) -> str:
+        return self._trouble
 
     def bytes_on_disk(self) -> int:
         return bytes_of(self._path.parent, self._path.name)
@@ -82,13 +87,20 @@ class SqliteFollower:
         self._reader.close()
 
     def _poll(self) -> None:
-        while not self._closing.wait(_POLL_SECONDS):
-            for topic, listeners in list(self._listeners.items()):
-                try:
-                    end = self._reader.end(topic)
-                except apsw.BusyError:
-                    continue
-                if end > self._ends.get(topic, 0):
-                    self._ends[topic] = end
-                    for wake in listeners:
-                        wake()
+        while not self._closing.wait(_RETRY_SECONDS if self._trouble else _POLL_SECONDS):
+            try:
+                self._look()
+            except apsw.BusyError:
+                continue
+            except apsw.Error as error:
+                self._trouble = f"reading the log: {told(error)}"
+            else:
+                self._trouble = ""
+
+    def _look(self) -> None:
+        for topic, listeners in list(self._listeners.items()):
+            end = self._reader.end(topic)
+            if end > self._ends.get(topic, 0):
+                self._ends[topic] = end
+                for wake in listeners:
+                    wake()

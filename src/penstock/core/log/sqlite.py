@@ -17,9 +17,10 @@ from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
 from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
-from penstock.core.log.disk import Space, failed_write
+from penstock.core.log.disk import FATAL, Space, defect, failed_write
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 from penstock.core.settings import Settings
+from penstock.core.telemetry import Logger, logger
 
 
 class Limits(NamedTuple):
@@ -51,20 +52,29 @@ class SqliteLog:
     keyed = False
     spooled = 0
 
-    def __init__(self, path: Path, clock: Clock, limits: Limits, *, vfs: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        limits: Limits,
+        *,
+        vfs: str = "",
+        lines: Logger | None = None,
+    ) -> None:
         """Raise `Misconfigured` when the folder or the file cannot be used."""
         self._path = path
         self._clock = clock
         self._limits = limits
-        self._space = Space(path.parent, limits.disk_free_bytes_min, clock)
+        self._logger = lines or logger()
         self._file = SqliteFile(path, vfs=vfs, writable=True)
+        self._space = Space(path, limits.disk_free_bytes_min, clock)
         self.commits = 0
         self._queue: queue.SimpleQueue[_Submission | threading.Event | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._queued_records = 0
         self._queued_bytes = 0
         self._rejected: dict[str, int] = {}
-        self._failed = ""
+        self._failed: NotReady | None = None
         self._listeners: dict[str, list[Callable[[], None]]] = {}
         self._thread = threading.Thread(target=self._run, name="penstock-log", daemon=True)
         self._thread.start()
@@ -97,7 +107,7 @@ class SqliteLog:
         cleared.wait()
 
     def failure(self) -> str:
-        return self._failed
+        return "" if self._failed is None else self._failed.message
 
     def close(self) -> None:
         """Commit what is waiting, fold the write-ahead log into the file, release both."""
@@ -106,33 +116,44 @@ class SqliteLog:
         self._file.close()
 
     def _run(self) -> None:
+        """Lives as long as the process does, whatever it meets: somebody waits for an answer."""
         open_for_more = True
         while open_for_more:
-            group: list[_Submission] = []
+            taken = self._take()
+            open_for_more = None not in taken
             try:
-                first = self._queue.get(timeout=1.0)
-            except queue.Empty:
-                self._commit_tallies()
-                continue
-            while True:
-                if first is None:
-                    open_for_more = False
-                elif isinstance(first, threading.Event):
-                    self._forget()
-                    first.set()
-                else:
-                    group.append(first)
-                if self._queue.empty():
-                    break
-                first = self._queue.get_nowait()
-            if group:
-                self._settle(group)
+                self._turn(taken)
+            except Exception as error:  # noqa: BLE001 - a defect, whatever it is
+                self._fail(defect("the log's thread", error), error)
         self._commit_tallies()
 
-    def _forget(self) -> None:
+    def _take(self) -> "list[_Submission | threading.Event | None]":
+        """All that is waiting, or what comes within a second."""
+        try:
+            taken = [self._queue.get(timeout=1.0)]
+        except queue.Empty:
+            return []
+        while not self._queue.empty():
+            taken.append(self._queue.get_nowait())
+        return taken
+
+    def _turn(self, taken: "Sequence[_Submission | threading.Event | None]") -> None:
+        for item in taken:
+            if isinstance(item, threading.Event):
+                self._forget(item)
+        group = [item for item in taken if isinstance(item, _Submission)]
+        if group:
+            self._settle(group)
+        elif not taken:
+            self._commit_tallies()
+
+    def _forget(self, cleared: threading.Event) -> None:
         with self._lock:
             self._rejected = {}
-        self._file.clear()
+        try:
+            self._file.clear()
+        finally:
+            cleared.set()
 
     def _settle(self, group: list[_Submission]) -> None:
         outcome = self._commit(group)
@@ -150,35 +171,44 @@ class SqliteLog:
 
     def _commit(self, group: list[_Submission]) -> list[list[Receipt]] | PenstockError:
         """One transaction for the whole group; on any failure none of it is stored."""
-        if self._failed.startswith("fatal"):
-            return NotReady(self._failed)
-        if problem := self._space.problem():
-            self._failed = problem
-            return NotReady(problem)
-        transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+        if self._failed is not None and self._failed.message.startswith(FATAL):
+            return self._failed
         with self._lock:
             rejected, self._rejected = self._rejected, {}
         try:
+            if problem := self._space.problem():
+                self._restore_tallies(rejected)
+                return self._fail(NotReady(problem))
+            transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
             receipts = self._file.write(
                 transaction, [submission.appends for submission in group], rejected
             )
         except Exception as error:  # noqa: BLE001 - the thread lives on to answer, and to say why
             self._restore_tallies(rejected)
-            self._failed = failed_write("log", error)
-            return NotReady(self._failed)
-        self._failed = ""
+            return self._fail(failed_write("log", error), error)
+        if self._failed is not None:
+            self._failed = None
+            self._logger.info("log.recovered")
         self.commits += 1
         for topic in transaction.topics:
             for wake in self._listeners.get(topic, ()):
                 self._tell(wake)
         return receipts
 
+    def _fail(self, trouble: NotReady, cause: Exception | None = None) -> NotReady:
+        """Remember it; a line when it begins, and when it is one that does not pass."""
+        fatal = trouble.message.startswith(FATAL)
+        if fatal or self._failed is None:
+            self._logger.error("log.failed", error=str(trouble), exc_info=cause if fatal else None)
+        self._failed = trouble
+        return trouble
+
     def _tell(self, call: Callable[[], None]) -> None:
         """Whoever is told must not end the one thread that writes; a defect there is not hidden."""
         try:
             call()
         except Exception as error:  # noqa: BLE001 - whatever they raise
-            self._failed = f"fatal: telling of a commit: {type(error).__name__}: {error}; restart"
+            self._fail(defect("telling of a commit", error), error)
 
     def _commit_tallies(self) -> None:
         if self._rejected:
@@ -223,6 +253,9 @@ class SqliteLog:
     def totals(self, topic: str) -> Minute:
         with closing(self.reader()) as reader:
             return reader.totals(topic)
+
+    def remembers(self) -> str:
+        return ""
 
     def bytes_on_disk(self) -> int:
         return bytes_of(self._path.parent, self._path.name)

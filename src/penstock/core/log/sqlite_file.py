@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import apsw
 
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import DUPLICATE, Append, Batch, Damage, Minute, Receipt, blocks
 from penstock.core.log.checkpoint import Checkpoints
 
@@ -263,7 +263,11 @@ class SqliteReader:
     """A read-only connection, for one thread at a time."""
 
     def __init__(self, path: Path, *, vfs: str = "") -> None:
-        self._connection = _connect(path, vfs=vfs, writable=False)
+        """Raise `NotReady` while the file cannot be opened."""
+        try:
+            self._connection = _connect(path, vfs=vfs, writable=False)
+        except Misconfigured as error:
+            raise NotReady("the log cannot be opened", detail=str(error)) from error
         self._topics: dict[str, int] = {}
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:

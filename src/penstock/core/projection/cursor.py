@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Misconfigured, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.flush import Backlog
@@ -71,6 +71,8 @@ class Cursor:
         self._clock = clock
         self._logger = logger.bind(projection=projection.name, partition=partition)
         self._resumed = False
+        self._failed_at = 0
+        """The furthest that it had come when it failed, since it last succeeded."""
         self._retry_at = 0.0
         self._waiting_since: float | None = None
         self._oldest_ms = 0
@@ -88,19 +90,26 @@ class Cursor:
     # -- work -----------------------------------------------------------------------------------
 
     def advance(self, reader: Reader) -> None:
-        """Resume if that is due, else carry one block over; whatever fails is noted and told."""
+        """Resume if that is due, else carry one block over; whatever fails is noted and told.
+
+        It has recovered when it got further than it was: to resume mostly takes no more than a
+        look, and would succeed time and again before the same block that fails.
+        """
         try:
             if self._resumed:
                 self.step(reader, self.projection.flush.block_records)
+                further = True
             else:
                 self.resume(reader)
+                further = self.position > self._failed_at
         except (Stopped, Misconfigured) as error:
             self._fail(error, "stopped")
             self.release()
         except Exception as error:  # noqa: BLE001 - whatever it is, the log keeps the events
             self.fail(error)
         else:
-            self._recover()
+            if further:
+                self._recover()
 
     def resume(self, reader: Reader) -> None:
         """Go to where the store says; apply again what may not have gone in."""
@@ -184,10 +193,10 @@ class Cursor:
         """
         if self.state == "stopped":
             return IDLE_SECONDS
-        if self.failures:
+        if self.failed:
             return max(0.0, self._retry_at - self._clock.monotonic())
-        if not self._resumed:
-            return 0.0
+        if self.failures or not self._resumed:
+            return 0.0  # what was resumed after a failure is to show that it gets further
         backlog, now = self.behind(), self._clock.monotonic()
         if backlog <= 0:
             self._waiting_since, self._even_at = None, now
@@ -203,18 +212,25 @@ class Cursor:
             )
         )
 
+    @property
+    def failed(self) -> bool:
+        """Just now: it is to resume before anything else."""
+        return self.failures > 0 and not self._resumed
+
     def behind(self) -> int:
         return self._log.end(self._topic, self.partition) - self.position
 
     def begin(self) -> None:
         """From now on `advance` is called whenever it is due."""
         self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
+        self._failed_at = 0
         self._in_a_row = 0
 
     def _recover(self) -> None:
         if self.failures:
             self._logger.info("projection.recovered", attempts=self.failures)
             self.failures, self.state, self.last_error = 0, "running", ""
+        self._failed_at = 0
 
     def fail(self, error: Exception) -> None:
         """Try again, later and later, from where the store says."""
@@ -226,10 +242,15 @@ class Cursor:
     def _fail(self, error: Exception, state: str) -> None:
         self.state = state
         self._resumed = False
+        self._failed_at = max(self._failed_at, self.position)
         self.retries += state == "retrying"
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = f"{type(error).__name__}: {told(error)}"
         self._logger.error(
-            "projection.failed", state=state, error=self.last_error, position=self.position
+            "projection.failed",
+            state=state,
+            error=f"{type(error).__name__}: {error}",
+            position=self.position,
+            attempts=self.failures,
         )
 
     # -- being asked, by any thread -------------------------------------------------------------

@@ -118,9 +118,11 @@ class Consumer:
                     with closing(self._log.reader()) as reader:
                         self._follow(reader)
                 except Exception as error:  # noqa: BLE001 - the log itself; it may come back
-                    for cursor in self.cursors.values():
+                    cursors = list(self.cursors.values())
+                    for cursor in cursors:
                         cursor.fail(error)
-                    self._stopping.wait(IDLE_SECONDS)
+                    waits = (cursor.due(0.0) for cursor in cursors if cursor.failures)
+                    self._stopping.wait(min(waits, default=IDLE_SECONDS))
         finally:
             for cursor in self.cursors.values():
                 cursor.release()
@@ -138,7 +140,7 @@ class Consumer:
                 with self._pause:
                     if self.cursors.get(cursor.partition) is cursor:
                         self._advance(cursor, reader)
-            if any(cursor.failures for cursor in due):
+            if any(cursor.failed for cursor in due):
                 return
 
     def _advance(self, cursor: Cursor, reader: Reader) -> None:
@@ -149,7 +151,9 @@ class Consumer:
 
     def _rest(self, cursors: list[Cursor], cost: float) -> None:
         """Sleep until a cursor is due, or until there may be something for one that idles."""
-        self._idle = self.projection.flush.gathers or any(c.behind() <= 0 for c in cursors)
+        self._idle = self.projection.flush.gathers or any(
+            c.state == "running" and c.behind() <= 0 for c in cursors
+        )
         # Looked at again after `_idle` was set: what came in between would stir nobody.
         wait = min((cursor.due(cost) for cursor in cursors), default=IDLE_SECONDS)
         if wait > 0:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 
-from penstock.core.errors import PenstockError
 from penstock.core.state.lease import Leases
 from penstock.core.telemetry import Logger
 
@@ -60,7 +59,7 @@ class Schedule:
         if self._token is not None:
             try:
                 self._leases.release(self._name, self._owner, self._token)
-            except PenstockError as error:
+            except Exception as error:  # noqa: BLE001 - it ends by itself
                 self._logger.warning("schedule.not_released", error=str(error))
 
     def turn(self) -> bool:

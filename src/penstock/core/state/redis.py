@@ -297,7 +297,7 @@ class RedisState:
         except redis.RedisError as error:
             # The library quotes the command, with somebody's data in it.
             reason = str(error).rpartition(" of pipeline caused error: ")[2]
-            raise NotReady(f"the state {self._place}: {reason}") from error
+            raise NotReady("asking the state", detail=f"{self._place}: {reason}") from error
 
 
 def _check(pipe: Any, space: str, keys: bytes, step: _Step) -> None:

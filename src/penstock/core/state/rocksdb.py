@@ -4,6 +4,7 @@ Folds append entries of random groups. In a B-tree each is a page of its own to 
 write back; in a log-structured tree it is a sequential write (docs/decisions/0004 has the figures).
 """
 
+import logging
 import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ _LEVEL_BASE_BYTES = 512 << 20
 """Fewer levels are fewer places to look: two up to ten times this, a third beyond."""
 _BLOCK_BYTES = 16 << 10
 _LENGTH = struct.Struct(">H")
+_log = logging.getLogger(__name__)
 
 _decode_position = msgspec.msgpack.Decoder(Position).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -213,8 +215,12 @@ class RocksState:
         options = CompactOptions()
         options.set_exclusive_manual_compaction(v=False)
         options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.skip())
-        family.compact_range(None, None, options)
-        family.close()
+        try:
+            family.compact_range(None, None, options)
+        except Exception:  # noqa: BLE001 - plain `Exception`; nobody looks at what is submitted
+            _log.warning("compacting %s: look-ups stay slower until it is", space, exc_info=True)
+        finally:
+            family.close()
 
     def _trim(self, family: Rdict | None, trim: Trim) -> None:
         if family is None:
@@ -230,7 +236,7 @@ class RocksState:
         try:
             self._db.write(batch, options)
         except Exception as error:  # the binding raises plain Exception
-            raise NotReady(f"writing the state {self._path}: {error}") from error
+            raise NotReady("writing the state", detail=f"{self._path}: {error}") from error
 
     def _options(self) -> Options:
         options = Options(raw_mode=True)

@@ -53,7 +53,7 @@ class ClickHouse:
             summary = self._send(table, rows, settings)
         except FAILURES as error:
             kind = BadRows if getattr(error, "code", None) in _DATA_ERRORS else Unavailable
-            raise kind(f"inserting into {table}: {server.reason(error)}") from error
+            raise kind(f"inserting into {table}", detail=server.reason(error)) from error
         counted = _counted(summary)
         if counted != count and not self._counts_otherwise(token, short=counted < count):
             raise Unavailable(f"inserting into {table}: {counted} of {count} rows were written")
@@ -121,7 +121,7 @@ class ClickHouse:
             with self._clients.one() as client:
                 result = client.query(sql, parameters=dict(parameters), settings=settings)
         except FAILURES as error:
-            raise Unavailable(f"querying the warehouse: {server.reason(error)}") from error
+            raise Unavailable("querying the warehouse", detail=server.reason(error)) from error
         return [tuple(row) for row in result.result_rows]
 
     def _ask_hosts(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
@@ -135,7 +135,7 @@ class ClickHouse:
             with self._clients.one() as client:
                 client.command(sql, settings=settings)
         except FAILURES as error:
-            raise Unavailable(f"changing the warehouse: {server.reason(error)}") from error
+            raise Unavailable("changing the warehouse", detail=server.reason(error)) from error
 
     def _create(self, statements: Sequence[str]) -> None:
         for statement in statements:

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from penstock.core.errors import Misconfigured
+from penstock.core.folder import identity_of
 from penstock.core.settings import Settings, redacted
 from penstock.core.warehouse.cluster import DATABASE, Layout
 
@@ -39,15 +40,28 @@ class Clients:
     that asked at once.
     """
 
-    def __init__(self, first: Client, another: Callable[[], Client] | None = None) -> None:
-        """Without `another`, all share the first."""
+    def __init__(
+        self,
+        first: Client,
+        another: Callable[[], Client] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Without `another`, all share the first. `folder` is where an embedded engine lives."""
         self._another = another
+        self._folder = folder
+        self._known = None if folder is None else identity_of(folder)
         self._all = [first]
         self._free = [first]
 
     @contextmanager
     def one(self) -> Iterator[Client]:
-        """One that nobody else has meanwhile, unless it is one that all share."""
+        """One that nobody else has meanwhile, unless it is one that all share.
+
+        Raise `OSError` while the folder is away: the engine would make one anew, and miss what it
+        wrote there once its own is back.
+        """
+        if self._folder is not None and identity_of(self._folder) != self._known:
+            raise FileNotFoundError(f"another folder is in the place of {self._folder}")
         if self._another is None:
             yield self._all[0]
             return
@@ -110,7 +124,7 @@ def embedded(settings: Settings) -> Engine:
             "damaged, remove it: it is rebuilt from the log"
         ) from error
     return Engine(
-        Clients(client, partial(clickhouse_connect.get_client, dsn=url, database=DATABASE)),
+        Clients(client, partial(clickhouse_connect.get_client, dsn=url, database=DATABASE), folder),
         Layout(DATABASE),
         asking=limits(settings) | _STEADY,
         inserting=INSERTING,

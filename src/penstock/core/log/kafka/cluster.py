@@ -82,10 +82,13 @@ class Cluster:
             {TopicPartition(topic, partition): which for topic, partition in places},
             request_timeout=_OFFSETS_SECONDS,
         )
-        return {
-            (place.topic, place.partition): int(self._answer(admin, future).offset)
-            for place, future in asked.items()
-        }
+        found = {}
+        for place, future in asked.items():
+            offset = int(self._answer(admin, future).offset)
+            if offset < 0:  # librdkafka's -1001: an answer was there, and this was not in it
+                raise self._away(f"no offset for {place.topic}/{place.partition}")
+            found[place.topic, place.partition] = offset
+        return found
 
     def create(self, topics: Sequence[NewTopic]) -> None:
         """Those that exist by now are left as they are."""
@@ -112,7 +115,7 @@ class Cluster:
                 return None
             if code in _OUTDATED:
                 self._admin = client(AdminClient, self._properties)
-            raise NotReady(self._explained(reason(error))) from error
+            raise self._away(reason(error)) from error
 
     def _wait(self, admin: AdminClient, future: "Future[Any]") -> Any:
         """Not for long when they refuse us: their minds will not change."""
@@ -123,15 +126,15 @@ class Cluster:
             except TimeoutError:
                 admin.poll(0)
                 if self._refused:
-                    raise NotReady(self._explained("they refuse us")) from None
+                    raise self._away("they refuse us") from None
                 if time.monotonic() > deadline:
-                    raise NotReady(self._explained("the client is silent")) from None
+                    raise self._away("the client is silent") from None
 
-    def _explained(self, what: str) -> str:
+    def _away(self, what: str) -> NotReady:
         """A wrong password, say, is told beside the question that then has no answer."""
         self._admin.poll(0)
         trouble = f" ({self._trouble})" if self._trouble else ""
-        return f"the brokers do not answer: {what}{trouble}"
+        return NotReady("the brokers do not answer", detail=f"{what}{trouble}")
 
     def _note(self, error: KafkaError) -> None:
         self._trouble = reason(error)

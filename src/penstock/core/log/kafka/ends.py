@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 
-from penstock.core.errors import NotReady
+from penstock.core.errors import NotReady, told
 from penstock.core.log.kafka.cluster import Cluster, Place
+from penstock.core.telemetry import Logger
 
 _POLL_SECONDS = 0.1
 """As often as brokers answer a reader that waits for more."""
@@ -26,6 +27,7 @@ class Ends:
         cluster: Cluster,
         partitions: Callable[[str], int],
         shrunk: Callable[[str], None],
+        logger: Logger,
     ) -> None:
         """`shrunk` is told of a topic that ends earlier than it did."""
         self.trouble = ""
@@ -33,6 +35,7 @@ class Ends:
         self._cluster = cluster
         self._partitions = partitions
         self._shrunk = shrunk
+        self._logger = logger
         self._lock = threading.Lock()
         self._asking = threading.Lock()
         self._known: dict[Place, int] = {}
@@ -94,7 +97,8 @@ class Ends:
                 try:
                     self._ask(topics)
                     time.sleep(_POLL_SECONDS)
-                except NotReady:
+                except Exception as error:  # noqa: BLE001 - all who wait for new records need it
+                    self._note(error)
                     time.sleep(_RETRY_SECONDS)
 
     def _ask(self, topics: Collection[str]) -> None:
@@ -108,11 +112,17 @@ class Ends:
             try:
                 ends = self._cluster.ends(places)
             except NotReady as error:
-                self._failed_at, self.trouble = time.monotonic(), str(error)
+                self._note(error)
                 raise
             self.trouble = ""
             self._learn(ends)
             self._asked_at.update(dict.fromkeys(topics, now))
+
+    def _note(self, error: Exception) -> None:
+        """A line when they fall silent; `/readyz` says it as long as they are."""
+        if not self.trouble:
+            self._logger.warning("kafka.ends_unknown", error=f"{type(error).__name__}: {error}")
+        self._failed_at, self.trouble = time.monotonic(), told(error)
 
     def _learn(self, ends: dict[Place, int]) -> None:
         grown, shrunk = set(), set()

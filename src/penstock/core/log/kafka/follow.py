@@ -28,7 +28,7 @@ class KafkaFollow:
         self._starts: dict[Place, int] = {}
         self._starts_asked_at: dict[str, float] = {}
         self._logger = logger(settings.log_level, settings.log_format)
-        self._ends = Ends(cluster, self.partitions, self._forget)
+        self._ends = Ends(cluster, self.partitions, self._forget, self._logger)
 
     def identity(self, topic: str) -> str:
         """Of the cluster and of the topic: one that was made anew under the same name differs."""
@@ -71,6 +71,9 @@ class KafkaFollow:
         self._ends.listen(topic, wake)
 
     def failure(self) -> str:
+        return self._ends.trouble
+
+    def remembers(self) -> str:
         return self._ends.trouble
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from penstock.core.errors import NotReady
 from penstock.core.log import DUPLICATE, SPOOLED, Append, Receipt
+from penstock.core.log.disk import defect
 from penstock.core.log.kafka.account import Account, Lines
 from penstock.core.log.kafka.cluster import Place
 from penstock.core.log.kafka.drain import Drain
@@ -92,7 +93,7 @@ class Keeper:
                 self._turn(group)
             except Exception as error:
                 self._logger.exception("kafka.keeper_failed")
-                self._traffic.failure = f"fatal: {type(error).__name__}: {error}; restart"
+                self._traffic.failure = defect("the spool's keeper", error).message
             self._traffic.settled(len(group))
         self._finish()
 

@@ -113,7 +113,8 @@ class KafkaReader:
             if limit > 0 and tail.lost is None:
                 self._fill(place, tail, limit)
         except KafkaException as error:
-            raise NotReady(f"reading {topic}/{partition} at {offset}: {reason(error)}") from error
+            place_read = f"reading {topic}/{partition} at {offset}"
+            raise NotReady(place_read, detail=reason(error)) from error
         return tail.take(limit)
 
     def close(self) -> None:
@@ -158,8 +159,8 @@ class KafkaReader:
             if tail.ended or not (heard or patience):
                 break
         if not tail.records and not tail.ended:
-            trouble = f": {self._trouble}" if self._trouble else ""
-            raise NotReady(f"the brokers of {place[0]}/{place[1]} are silent{trouble}")
+            silent = f"the brokers of {place[0]}/{place[1]} are silent"
+            raise NotReady(silent, detail=self._trouble)
 
     def _hear(self, asked: _Tail, patience: float) -> bool:
         """Take what has come, of all partitions; whether there was anything."""
@@ -192,7 +193,7 @@ class KafkaReader:
         if tail.heard and tail.fetched > high:
             raise NotReady(f"{place[0]}/{place[1]} ends at {high}, and was read to {tail.fetched}")
         if tail.fetched <= high:
-            raise NotReady(f"reading {place[0]}/{place[1]}: {error}")
+            raise NotReady(f"reading {place[0]}/{place[1]}", detail=str(error))
 
     def _note_trouble(self, error: KafkaError) -> None:
         self._trouble = reason(error)

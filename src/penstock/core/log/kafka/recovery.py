@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from penstock.core.errors import NotReady
 from penstock.core.log.kafka.address import client, reason
@@ -67,8 +67,9 @@ class Recovery:
                     settled = not self._closing.wait(self._settle_seconds)
                     continue
                 ids = self._look(ends)
-            except (NotReady, KafkaException) as error:
-                self._logger.warning("kafka.recovery_waits", error=reason(error))
+            except Exception as error:  # noqa: BLE001 - nothing of the spool is sent before this ends
+                told = f"{type(error).__name__}: {reason(error)}"
+                self._logger.warning("kafka.recovery_waits", error=told)
                 self._closing.wait(_RETRY_SECONDS)
                 continue
             if not self._closing.is_set():
@@ -102,7 +103,7 @@ def _name(message: Message) -> bytes | None:
     error = message.error()
     if error is not None:
         if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's name for it
-            raise NotReady(reason(error))
+            raise NotReady("the brokers cannot be read", detail=reason(error))
         return None
     headers: Any = message.headers() or ()
     return next((value for key, value in headers if key == HEADER), None)

@@ -46,9 +46,12 @@ class Registry:
         except HTTPError as error:
             if error.code == 404:
                 raise LookupError(number) from error
-            raise NotReady(f"the schema registry {self._told}: {error}") from error
+            raise self._away(error) from error
         except (URLError, OSError, ValueError) as error:
-            raise NotReady(f"the schema registry {self._told}: {error}") from error
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> NotReady:
+        return NotReady("the schema registry does not answer", detail=f"{self._told}: {error}")
 
     def _register(self, schema: str) -> int:
         path = f"/subjects/{quote(self._subject, safe='')}/versions"

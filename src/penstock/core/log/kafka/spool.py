@@ -15,7 +15,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
 from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Minute, Receipt
-from penstock.core.log.disk import Space, failed_write
+from penstock.core.log.disk import FATAL, Space, failed_write
 from penstock.core.log.sqlite import Limits
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 
@@ -54,8 +54,8 @@ class Spool(SqliteFile):
         self._path = path
         self._clock = clock
         self._limits = limits
-        self._space = Space(path.parent, limits.disk_free_bytes_min, clock)
         super().__init__(path, vfs="", writable=True)
+        self._space = Space(path, limits.disk_free_bytes_min, clock)
         for topic, mark in self._connection.execute("SELECT topic, mark FROM drained"):
             lows = self._connection.execute(
                 "SELECT low FROM lows WHERE topic = ? ORDER BY partition", (topic,)
@@ -105,7 +105,7 @@ class Spool(SqliteFile):
 
     def store(self, group: Sequence[Sequence[Append]]) -> list[list[Receipt]]:
         """Synced, all of it. Raise `NotReady` with nothing stored."""
-        if self.failure.startswith("fatal"):
+        if self.failure.startswith(FATAL):
             raise NotReady(self.failure)
         if problem := self._space.problem():
             self.failure = problem
@@ -171,8 +171,9 @@ class Spool(SqliteFile):
             self._checkpoints.after(self._connection, _VACUUM_PAGES << 12)
 
     def _refused(self, error: Exception) -> NotReady:
-        self.failure = failed_write("spool", error)
-        return NotReady(self.failure)
+        refused = failed_write("spool", error)
+        self.failure = refused.message
+        return refused
 
     # -- by any thread ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from penstock.core.clock import Clock
 from penstock.core.errors import Overloaded, PenstockError
 from penstock.core.log import Append, Done, Receipt
+from penstock.core.log.disk import defect
 from penstock.core.log.kafka.account import Account
 from penstock.core.log.kafka.producer import KafkaSession
 from penstock.core.log.kafka.sending import Part, Submission, divide
@@ -172,4 +173,4 @@ class Traffic:
         try:
             submission.done(outcome)
         except Exception as error:  # noqa: BLE001 - whoever is told must not end the one thread
-            self.failure = f"fatal: telling of a commit: {type(error).__name__}: {error}; restart"
+            self.failure = defect("telling of a commit", error).message
