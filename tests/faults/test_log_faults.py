@@ -345,7 +345,7 @@ def test_a_folder_that_cannot_be_written_is_refused_with_the_remedy(tmp_path: Pa
 
 
 def test_a_log_that_cannot_be_opened_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="exists and is writable"):
+    with pytest.raises(Misconfigured, match="check that the folder exists"):
         SqliteLog(tmp_path / "none" / "log.db", MovedClock(), Limits())
     (tmp_path / "log.db").write_bytes(b"this is not a database" * 1000)
     with pytest.raises(Misconfigured, match="restore it from a backup"):

@@ -6,6 +6,7 @@ import sys
 import click
 
 from penstock import __version__
+from penstock.cli.backup import backup
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
 from penstock.cli.moving import copy, migrate
@@ -60,7 +61,9 @@ def serve(
     sys.exit(run(platform, announce, [feed(platform)] if demo else []))
 
 
-for command in (migrate, copy, rebuild, dead_letters, topics, doctor, pull_sql, load):
+for command in (
+    migrate, copy, rebuild, dead_letters, topics, backup, doctor, pull_sql, load,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -38,6 +38,15 @@ class FolderLock:
         os.close(self._file)
 
 
+def synced(path: Path) -> None:
+    """What a file holds, or which names a folder has, is on the disk. Raise `OSError`."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def bytes_of(folder: Path, beginning: str = "") -> int:
     """Bytes of all files below the folder, of those in it only whose names begin like this.
 
