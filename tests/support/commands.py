@@ -13,10 +13,11 @@ class Told(NamedTuple):
     errors: str
 
 
-def penstock(*arguments: str | Path) -> Told:
-    """One that ends by itself."""
+def penstock(*arguments: str | Path, environment: bool = False) -> Told:
+    """One that ends by itself; with the settings of our own environment only if that is meant."""
     done = subprocess.run(
         [COMMAND, *map(str, arguments)],
-        env=clean(), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
+        env=None if environment else clean(),
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     return Told(done.returncode, done.stdout, done.stderr)

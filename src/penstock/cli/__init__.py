@@ -6,7 +6,7 @@ import sys
 import click
 
 from penstock import __version__
-from penstock.cli.backup import backup
+from penstock.cli.backup import backup, salvage
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
 from penstock.cli.moving import copy, migrate
@@ -62,7 +62,7 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, topics, backup, doctor, pull_sql, load,
+    migrate, copy, rebuild, dead_letters, topics, backup, salvage, doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)
 

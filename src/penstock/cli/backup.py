@@ -1,6 +1,7 @@
 """`penstock backup` and `penstock salvage`: the embedded log, kept safe and brought back."""
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,34 @@ def _show(contents: "Contents") -> None:
         if one.records < one.next:
             lost = one.next - one.records
             click.echo(f"  {lost} records could not be read in the log any more", err=True)
+
+
+@click.command()
+@click.argument("source", metavar="FROM", type=_FOLDER)
+@click.argument("target", metavar="TO", type=_FOLDER)
+def salvage(source: Path, target: Path) -> None:
+    """Copy what can be read of the damaged log in folder FROM into folder TO, which must hold
+    nothing, and list what cannot.
+
+    FROM is only read; stop its server first. Records keep their numbers. The exit status is 1 when
+    something is lost.
+    """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.core import engines  # noqa: PLC0415 - heavy
+    from penstock.core.log import salvage as salvaging  # noqa: PLC0415 - heavy
+    from penstock.main import read_settings  # noqa: PLC0415 - heavy
+
+    settings = read_settings({}, {"data": str(source)})
+    found = salvaging.salvage(engines.log_file(settings), target.absolute(), Bar)
+    for topic in found.topics:
+        click.echo(f"{topic.name}: {topic.records} records copied")
+        for lost in topic.lost:
+            count = lost.next - lost.first
+            click.echo(f"  lost: {count} records, {lost.first} to {lost.next - 1}")
+        if not topic.end_known:
+            click.echo("  how many there were cannot be read; more may be lost at the end")
+    for what in found.lacking:
+        click.echo(f"not copied: {what}")
+    click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
+    if found.lacking or any(topic.lost or not topic.end_known for topic in found.topics):
+        sys.exit(1)

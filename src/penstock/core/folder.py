@@ -38,6 +38,21 @@ class FolderLock:
         os.close(self._file)
 
 
+def is_taken(folder: Path, role: str) -> bool:
+    """Whether a process has the role there; nothing is made to find out."""
+    try:
+        handle = os.open(folder / f"{role}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def synced(path: Path) -> None:
     """What a file holds, or which names a folder has, is on the disk. Raise `OSError`."""
     handle = os.open(path, os.O_RDONLY)

@@ -40,8 +40,8 @@ CONTENTS = "backup.json"
 _FORM = 1
 _PAGES = 256
 _CHUNK_BYTES = 4 << 20
-_PARTIAL = ".partial"
-_NO_DATA = {"edge.lock", "work.lock", "lost+found", LOG + _PARTIAL}
+PARTIAL = ".partial"
+NO_DATA = {"edge.lock", "work.lock", "lost+found", LOG + PARTIAL}
 """What may lie in a folder that holds nothing."""
 
 
@@ -75,8 +75,8 @@ def create(log: Path, folder: Path, bars: Bars) -> Contents:
 
     Raise `Unproven` with no such folder made.
     """
-    _check_empty(folder, set())
-    unfinished = folder.parent / f".{folder.name}{_PARTIAL}"
+    check_empty(folder, set())
+    unfinished = folder.parent / f".{folder.name}{PARTIAL}"
     try:
         unfinished.mkdir(parents=True, exist_ok=True)
         handle = os.open(unfinished, os.O_RDONLY)
@@ -86,7 +86,7 @@ def create(log: Path, folder: Path, bars: Bars) -> Contents:
                 leftover.unlink()
             try:
                 contents = _create(log, unfinished, bars)
-                _check_empty(folder, set())
+                check_empty(folder, set())
                 unfinished.rename(folder)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
@@ -117,11 +117,11 @@ def restore(folder: Path, target: Path, bars: Bars) -> Contents:
     `Misconfigured` when the folder cannot be written, or is in use.
     """
     said = contents_of(folder)
-    _check_empty(target, _NO_DATA)
+    check_empty(target, NO_DATA)
     lock = FolderLock(target, "edge")
-    unfinished = target / (LOG + _PARTIAL)
+    unfinished = target / (LOG + PARTIAL)
     try:
-        _check_empty(target, _NO_DATA)
+        check_empty(target, NO_DATA)
         _copy_file(folder / LOG, unfinished, bars)
         with closing(connect(unfinished, writable=True)) as log:
             log.execute("UPDATE meta SET value = ? WHERE key = 'identity'", (str(uuid4()),))
@@ -240,7 +240,8 @@ def _compare(folder: Path, said: Contents, found: Contents) -> None:
     )
 
 
-def _check_empty(folder: Path, no_data: set[str]) -> None:
+def check_empty(folder: Path, no_data: set[str]) -> None:
+    """Raise `Unproven`."""
     if not folder.exists():
         return
     if not folder.is_dir() or {entry.name for entry in folder.iterdir()} - no_data:
