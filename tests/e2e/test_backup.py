@@ -80,6 +80,8 @@ def test_nothing_is_made_where_there_is_no_log(tmp_path: Path) -> None:
         ("topics",),
         ("dead-letters", "list"),
         ("rebuild", "audiences_tags"),
+        ("events", "audiences.tags"),
+        ("status",),
         ("backup", "create", tmp_path / "kept"),
         ("copy", "--from", f"sqlite://{typo}/log.db", "--to", f"sqlite://{tmp_path}/to/log.db"),
     ):

@@ -9,8 +9,10 @@ from penstock import __version__
 from penstock.cli.backup import backup, salvage
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
+from penstock.cli.events import events
 from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import rebuild, topics
+from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
 from penstock.core.errors import PenstockError
 from penstock.load.cli import load
@@ -62,7 +64,8 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, topics, backup, salvage, doctor, pull_sql, load,
+    migrate, copy, rebuild, dead_letters, topics, events, status, backup, salvage,
+    doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -56,9 +56,9 @@ def failed_write(what: str, error: Exception) -> str:
     return f"fatal: {detail}; restart"
 
 
-def failed_open(path: Path, error: Exception) -> str:
+def failed_open(path: Path, error: Exception, doing: str = "opening") -> str:
     """Why a log cannot be opened, and what to do. To give it up is said of a damaged file only."""
-    return f"opening the log {path}: {error}; {_remedy(error)}"
+    return f"{doing} the log {path}: {error}; {_remedy(error)}"
 
 
 def is_damage(error: Exception) -> bool:
