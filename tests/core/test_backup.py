@@ -211,3 +211,22 @@ def test_a_form_of_another_version_is_refused(data: Path, tmp_path: Path) -> Non
     (tmp_path / "kept" / "backup.json").write_bytes(msgspec.json.encode(other))
     with pytest.raises(Unproven, match="has the form 2"):
         contents_of(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["body = CAST(x'ff00ff' AS TEXT)", "body = 7", "count = 'many'", "at_ms = 'then', body = ''"],
+)
+def test_a_row_that_is_of_other_types_is_damage_and_nothing_worse(
+    data: Path, tmp_path: Path, change: str
+) -> None:
+    with closing(apsw.Connection(str(data / "log.db"))) as log:
+        log.execute(f"UPDATE blocks_1 SET {change} WHERE first = 7")
+    with closing(SqliteReader(data / "log.db")) as reader:
+        batch = reader.read(TOPIC, 0, 0, 300)
+        blocks = reader.blocks(TOPIC, 0)
+    assert [(damage.first, damage.next) for damage in batch.damages] == [(7, 8)]
+    assert len(batch.payloads) == 299
+    assert [d[:2] for block in blocks for d in block.damages] == [(7, 8)]
+    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    assert [(one.records, one.next) for one in made.topics] == [(1, 1), (299, 300)]

@@ -43,6 +43,11 @@ def test_doctor_tells_of_it_and_salvage_brings_the_rest_back(
         assert "Traceback" not in told.errors
         assert "penstock salvage" in told.out
         assert "open files" in told.out, "the other checks are made all the same"
+    for arguments in (("rebuild", "audiences_tags"), ("events", "audiences.tags")):
+        told = penstock(*arguments, "--data", data)
+        assert told.status == 2, told
+        assert "penstock salvage" in told.errors
+        assert "Traceback" not in told.errors
     told = penstock("backup", "create", tmp_path / "kept", "--data", data)
     assert told.status == 2
     assert "penstock salvage" in told.errors

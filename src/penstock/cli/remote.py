@@ -8,13 +8,17 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
+import apsw
 import msgspec
 
 from penstock.core.control import FILE, Door, Job
 from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
+from penstock.core.log.disk import failed_open
 from penstock.core.operations import Letter, Operations, TopicLine
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
@@ -60,6 +64,9 @@ def operations(data: str | None) -> Iterator[Operating]:
     platform = build(os.environ, overrides, roles=roles)
     try:
         yield Operations(platform)
+    except apsw.Error as error:
+        path = Path(urlsplit(settings.log_url).path)
+        raise PenstockError(failed_open(path, error, "reading")) from error
     finally:
         platform.close()
 

@@ -23,7 +23,7 @@ import msgspec
 
 from penstock.core.errors import PenstockError
 from penstock.core.folder import FolderLock, synced
-from penstock.core.log import blocks
+from penstock.core.log import blocks, tables
 from penstock.core.log.disk import is_damage
 from penstock.core.log.sqlite_file import connect
 
@@ -41,6 +41,7 @@ _FORM = 1
 _PAGES = 256
 _CHUNK_BYTES = 4 << 20
 PARTIAL = ".partial"
+_OTHERWISE = "use another backup, or copy what can be read of this one with `penstock salvage`"
 NO_DATA = {"edge.lock", "work.lock", "lost+found", LOG + PARTIAL}
 """What may lie in a folder that holds nothing."""
 
@@ -105,7 +106,7 @@ def verify(folder: Path, bars: Bars) -> Contents:
     try:
         _compare(folder, said, _contents(folder / LOG, bars))
     except (OSError, apsw.Error) as error:
-        raise Unproven(f"the backup {folder} cannot be read: {error}") from error
+        raise Unproven(f"the backup {folder} cannot be read: {error}; {_OTHERWISE}") from error
     return said
 
 
@@ -130,7 +131,8 @@ def restore(folder: Path, target: Path, bars: Bars) -> Contents:
         unfinished.rename(target / LOG)
         synced(target)
     except (OSError, apsw.Error) as error:
-        raise Unproven(f"restoring {folder} to {target}: {error}") from error
+        otherwise = f"; {_OTHERWISE}" if is_damage(error) else ""
+        raise Unproven(f"restoring {folder} to {target}: {error}{otherwise}") from error
     finally:
         unfinished.unlink(missing_ok=True)
         lock.release()
@@ -188,7 +190,7 @@ def _contents(log: Path, bars: Bars) -> Contents:
     with closing(apsw.Connection(f"{log.absolute().as_uri()}?immutable=1", flags=flags)) as opened:
         verdict = str(opened.execute("PRAGMA quick_check(1)").get)
         if verdict != "ok":
-            raise Unproven(f"{log} is damaged: {verdict}; {_cause(apsw.CorruptError())}")
+            raise apsw.CorruptError(" ".join(verdict.split()))
         identity = str(opened.execute("SELECT value FROM meta WHERE key = 'identity'").get)
         topics = list(opened.execute("SELECT id, name FROM topics ORDER BY name"))
         total = sum(_next(opened, topic_id) for topic_id, _ in topics)
@@ -218,8 +220,8 @@ def _sum(
     log: apsw.Connection, topic_id: object, topic: str, reached: Callable[[int], None]
 ) -> TopicSum:
     end, records, hashed = 0, 0, blake2b(digest_size=16)
-    rows = log.execute(f"SELECT first, count, checksum, body FROM blocks_{topic_id} ORDER BY first")
-    for first, count, checksum, body in rows:
+    rows = log.execute(f"SELECT {tables.BLOCK} FROM blocks_{topic_id} ORDER BY first")
+    for first, count, _, checksum, body in rows:
         hashed.update(b"%d:%d:" % (first, count))
         hashed.update(body)
         if blocks.checksum(first, count, body) == checksum:
@@ -236,7 +238,7 @@ def _compare(folder: Path, said: Contents, found: Contents) -> None:
     names = [one.topic for one in said.topics if there.get(one.topic) != one]
     raise Unproven(
         f"the backup {folder} is not what was written: {', '.join(names) or 'more topics'} differs "
-        f"from {CONTENTS}; use another backup"
+        f"from {CONTENTS}; {_OTHERWISE}"
     )
 
 

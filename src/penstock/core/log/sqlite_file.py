@@ -306,7 +306,7 @@ class SqliteReader:
     def _rows(self, topic_id: int, offset: int) -> Generator[tuple[int, int, int, int, bytes]]:
         table = f"blocks_{topic_id}"
         cursor = self._connection.execute(
-            f"SELECT first, count, at_ms, checksum, body FROM {table} WHERE first >= "
+            f"SELECT {tables.BLOCK} FROM {table} WHERE first >= "
             f"coalesce((SELECT max(first) FROM {table} WHERE first <= ?), 0) ORDER BY first",
             (offset,),
         )

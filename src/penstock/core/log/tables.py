@@ -17,6 +17,13 @@ CREATE TABLE IF NOT EXISTS ledger (
 ADD_UP = """ON CONFLICT DO UPDATE SET
   received = received + excluded.received, stored = stored + excluded.stored,
   duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""
+BLOCK = (
+    "first, coalesce(CAST(count AS INTEGER), 0), coalesce(CAST(at_ms AS INTEGER), 0), "
+    "coalesce(CAST(checksum AS INTEGER), -1), coalesce(CAST(body AS BLOB), x'')"
+)
+"""What is read of a block, always of these types: one bit of a damaged page makes a text of a body,
+which its checksum finds if it gets to see it.
+"""
 
 
 def of_topic(topic_id: int) -> tuple[str, ...]:
