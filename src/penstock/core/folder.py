@@ -19,8 +19,9 @@ class FolderLock:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise Misconfigured(
-                f"the data folder {folder} cannot be written: {error.strerror}; "
-                "choose another with --data or PENSTOCK_DATA"
+                f"the data folder {folder} cannot be written: {error.strerror}; see that its disk "
+                "has room and that this user may write it, or, for a new and empty log, choose "
+                "another with --data or PENSTOCK_DATA"
             ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
