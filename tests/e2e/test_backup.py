@@ -90,3 +90,19 @@ def test_nothing_is_made_where_there_is_no_log(tmp_path: Path) -> None:
         assert f"there is no log {typo}/log.db" in told.errors, arguments
         assert "Traceback" not in told.errors
         assert list(tmp_path.iterdir()) == [], arguments
+
+
+def test_nor_is_a_folder_made_beside_a_log_on_kafka(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_LOG", "kafka://127.0.0.1:1")
+    for arguments, said in (
+        (("topics",), f"there is no {tmp_path}/typo/state"),
+        (("status",), f"there is no {tmp_path}/typo/state"),
+        (("backup", "create", tmp_path / "kept"), "whose own tools do this"),
+        (("events", "audiences.tags"), "whose own tools do this"),
+    ):
+        told = penstock(*arguments, "--data", tmp_path / "typo", environment=True)
+        assert told.status == 2, told
+        assert said in told.errors, told
+        assert list(tmp_path.iterdir()) == [], arguments

@@ -45,12 +45,13 @@ def check_there(settings: Settings) -> None:
     if not _is_kafka(settings.log_url):
         log_file(settings)
         return
-    for url in (settings.state_url, settings.warehouse_url):
-        if is_embedded(url) and not (folder := Path(urlsplit(url).path)).is_dir():
-            raise Misconfigured(
-                f"there is no {folder}; name the data folder of a server with --data or "
-                "PENSTOCK_DATA"
-            )
+    urls = (settings.state_url, settings.warehouse_url)
+    folders = [Path(urlsplit(url).path) for url in urls if is_embedded(url)]
+    if folders and not any(folder.is_dir() for folder in folders):
+        raise Misconfigured(
+            f"there is no {folders[0]}; name the data folder of a server with --data or "
+            "PENSTOCK_DATA"
+        )
 
 
 def codec_of(settings: Settings, topic: Topic[E]) -> Codec[E]:
