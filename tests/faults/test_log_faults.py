@@ -345,11 +345,31 @@ def test_a_folder_that_cannot_be_written_is_refused_with_the_remedy(tmp_path: Pa
 
 
 def test_a_log_that_cannot_be_opened_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(Misconfigured, match="exists and is writable"):
+    with pytest.raises(Misconfigured, match="check that the folder exists"):
         SqliteLog(tmp_path / "none" / "log.db", MovedClock(), Limits())
     (tmp_path / "log.db").write_bytes(b"this is not a database" * 1000)
     with pytest.raises(Misconfigured, match="restore it from a backup"):
         SqliteLog(tmp_path / "log.db", MovedClock(), Limits())
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        (apsw.FullError("no space left"), "free some"),
+        (apsw.ReadOnlyError("read-only"), "this user may write it"),
+        (apsw.IOError("the cable"), "nothing says that the log is damaged"),
+    ],
+)
+def test_a_disk_that_fails_at_the_start_is_no_damaged_log(
+    tmp_path: Path, fault: apsw.Error, remedy: str
+) -> None:
+    disk = FaultyDisk()
+    disk.write_fault = fault
+    with pytest.raises(Misconfigured, match=remedy) as refused:
+        SqliteLog(tmp_path / "log.db", MovedClock(), Limits(), vfs=disk.name)
+    assert "restore" not in str(refused.value)
+    disk.heal()
+    SqliteLog(tmp_path / "log.db", MovedClock(), Limits(), vfs=disk.name).close()
 
 
 def test_answers_given_while_closing_come_before_the_end(log: SqliteLog, disk: FaultyDisk) -> None:

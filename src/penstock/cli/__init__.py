@@ -6,10 +6,13 @@ import sys
 import click
 
 from penstock import __version__
+from penstock.cli.backup import backup, salvage
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
+from penstock.cli.events import events
 from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import rebuild, topics
+from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
 from penstock.core.errors import PenstockError
 from penstock.load.cli import load
@@ -60,7 +63,10 @@ def serve(
     sys.exit(run(platform, announce, [feed(platform)] if demo else []))
 
 
-for command in (migrate, copy, rebuild, dead_letters, topics, doctor, pull_sql, load):
+for command in (
+    migrate, copy, rebuild, dead_letters, topics, events, status, backup, salvage,
+    doctor, pull_sql, load,
+):  # fmt: skip
     cli.add_command(command)
 
 

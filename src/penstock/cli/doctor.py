@@ -5,8 +5,9 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
+    from penstock.core.log.sqlite_file import SqliteReader
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
@@ -25,6 +27,11 @@ _FILES_MIN = 16_384
 _CLOCK_MIN = 1_700_000_000
 _CLOCK_SKEW_SECONDS = 2.0
 _BLOCKS_AT_ONCE = 20_000
+
+
+_CERTIFICATE_DAYS_MIN = 14
+
+Check = Callable[["Settings"], "Iterator[Finding]"]
 
 
 class Closable(Protocol):
@@ -49,15 +56,22 @@ def doctor(data: str | None, *, deep: bool) -> None:
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
-    checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _folder, _disk, _sqlite, _clock, _limits, _tls, _log, _servers,
-    ]  # fmt: skip
-    if deep:
-        checks.append(_blocks)
-    findings = [finding for check in checks for finding in check(settings)]
+    findings = examined(settings, [*CHECKS, _blocks] if deep else CHECKS)
     echo_rows(("check", "verdict", "detail"), findings)
     if any(finding.verdict == "fail" for finding in findings):
         sys.exit(1)
+
+
+def examined(settings: "Settings", checks: Sequence[Check]) -> list[Finding]:
+    """What all checks found. One that fails has found something, and ends no other."""
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings.extend(check(settings))
+        except Exception as error:  # noqa: BLE001 - whatever its engine raises
+            name = check.__name__.strip("_")
+            findings.append(Finding(name, "fail", f"{type(error).__name__}: {error}"))
+    return findings
 
 
 def _folder(settings: "Settings") -> Iterator[Finding]:
@@ -68,8 +82,10 @@ def _folder(settings: "Settings") -> Iterator[Finding]:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         yield Finding("folder", "fail", f"{folder} cannot be written; change its owner or mode")
         return
-    owner = folder / "control.json"
-    state = "a process serves it" if owner.exists() else "no process serves it"
+    from penstock.cli.remote import serving  # noqa: PLC0415 - heavy
+
+    door = serving(settings)
+    state = f"process {door.pid} serves it" if door else "no process serves it"
     yield Finding("folder", "ok", f"{folder.absolute()}; {state}")
 
 
@@ -131,18 +147,30 @@ def _limits(settings: "Settings") -> Iterator[Finding]:
 
 def _tls(settings: "Settings") -> Iterator[Finding]:
     from penstock.core.errors import Misconfigured  # noqa: PLC0415 - heavy
-    from penstock.core.tls import identity  # noqa: PLC0415 - heavy
+    from penstock.core.tls import identity, not_after  # noqa: PLC0415 - heavy
 
     try:
         found = identity(settings.tls_certificate, settings.tls_key)
     except Misconfigured as error:
         yield Finding("tls", "fail", str(error))
         return
-    yield Finding("tls", "ok", f"{settings.tls_certificate} and its key" if found else "not used")
+    if found is None:
+        yield Finding("tls", "ok", "not used")
+        return
+    left = not_after(found.certificate) - time.time()
+    detail = f"{settings.tls_certificate} is valid for another {max(left, 0) / 86_400:.0f} days"
+    if left <= 0:
+        yield Finding("tls", "fail", f"{settings.tls_certificate} has expired: renew it, restart")
+    elif left < _CERTIFICATE_DAYS_MIN * 86_400:
+        yield Finding("tls", "warn", f"{detail}: renew it, restart")
+    else:
+        yield Finding("tls", "ok", detail)
 
 
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
+
+    from penstock.core.log.disk import failed_open  # noqa: PLC0415 - heavy
 
     path = _log_file(settings)
     if not path.exists():
@@ -151,13 +179,27 @@ def _log(settings: "Settings") -> Iterator[Finding]:
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
             verdict = str(connection.execute("PRAGMA quick_check(1)").get)
+        if verdict != "ok":
+            raise apsw.CorruptError(" ".join(verdict.split()))
     except apsw.Error as error:
-        verdict = str(error)
-    if verdict == "ok":
-        size = f"{path.stat().st_size / 2**20:.1f} MiB"
-        yield Finding(path.stem, "ok", f"{size}, its tree is sound")
+        yield Finding(path.stem, "fail", failed_open(path, error))
+        return
+    yield Finding(path.stem, "ok", f"{path.stat().st_size / 2**20:.1f} MiB, its tree is sound")
+
+
+def _warehouse(settings: "Settings") -> Iterator[Finding]:
+    """What the embedded one put aside when it could not read it: rows that answers lack."""
+    from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+
+    if not is_embedded(settings.warehouse_url):
+        return
+    folder = Path(urlsplit(settings.warehouse_url).path)
+    parts = sorted(folder.glob("store/*/*/detached/*"))
+    if parts:
+        detail = f"{len(parts)} parts are out of use, such as {parts[0].relative_to(folder)}"
+        yield Finding("warehouse", "fail", f"{detail}: `penstock rebuild` its tables from the log")
     else:
-        yield Finding(path.stem, "fail", f"{verdict}; restore it from a backup")
+        yield Finding("warehouse", "ok", "all of its parts are in use")
 
 
 def _log_file(settings: "Settings") -> Path:
@@ -194,21 +236,45 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
 
 
 def _blocks(settings: "Settings") -> Iterator[Finding]:
-    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    import apsw  # noqa: PLC0415 - heavy
+
     from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
 
     path = _log_file(settings)
     if not path.exists() or path.stem == "spool":
         return
     with closing(SqliteReader(path)) as reader:
-        for topic in (topic for manifest in APPLICATIONS for topic in manifest.topics):
-            end, position, lost = reader.end(topic.name), 0, 0
-            with Bar(f"checking {topic.name}", "records") as bar:
-                while position < end:
-                    batch = reader.read(topic.name, 0, position, _BLOCKS_AT_ONCE)
-                    lost += sum(damage.next - damage.first for damage in batch.damages)
-                    position = batch.next
-                    bar.move(position, end)
-            verdict = "fail" if lost else "ok"
-            yield Finding("blocks", verdict, f"{topic.name}: {end} records, {lost} unreadable")
+        for topic in reader.topics():
+            reached = Reached()
+            try:
+                _read(reader, topic, reached)
+            except (apsw.Error, MemoryError, TypeError, UnicodeError) as error:  # as rows may claim
+                where = f"{topic}: unreadable from record {reached.next} on: {error}"
+                yield Finding("blocks", "fail", f"{where}; `penstock salvage` copies the rest")
+                continue
+            verdict = "fail" if reached.lost else "ok"
+            detail = f"{topic}: {reached.next} records, {reached.lost} unreadable"
+            yield Finding("blocks", verdict, detail)
+
+
+@dataclass
+class Reached:
+    next: int = 0
+    lost: int = 0
+
+
+def _read(reader: "SqliteReader", topic: str, reached: Reached) -> None:
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+
+    end = reader.end(topic)
+    with Bar(f"checking {topic}", "records") as bar:
+        while reached.next < end:
+            batch = reader.read(topic, 0, reached.next, _BLOCKS_AT_ONCE)
+            reached.lost += sum(damage.next - damage.first for damage in batch.damages)
+            reached.next = batch.next
+            bar.move(reached.next, end)
+
+
+CHECKS: Sequence[Check] = (
+    _folder, _disk, _sqlite, _clock, _limits, _tls, _log, _warehouse, _servers,
+)  # fmt: skip

@@ -47,6 +47,8 @@ def copy(source: str, target: str, data: str | None) -> None:
     reading = read_settings(os.environ, {**overrides, "log": source})
     writing = read_settings(os.environ, {**overrides, "log": target})
     topics = [topic for application in APPLICATIONS for topic in application.topics]
+    if _folder(source):
+        engines.log_file(reading)
     with ExitStack() as opened:
         for folder in {_folder(source) or reading.folder, _folder(target) or writing.folder}:
             opened.callback(FolderLock(folder, "edge").release)

@@ -8,16 +8,21 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
+import apsw
 import msgspec
 
 from penstock.core.control import FILE, Door, Job
-from penstock.core.engines import is_embedded
+from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
+from penstock.core.log.disk import failed_open
 from penstock.core.operations import Letter, Operations, TopicLine
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.core.settings import Settings
 from penstock.core.tls import Address
 from penstock.main import build, read_settings
 
@@ -44,23 +49,35 @@ class Operating(Protocol):
 
 @contextmanager
 def operations(data: str | None) -> Iterator[Operating]:
-    """Those of the process that serves the data folder, or our own if none does."""
+    """Those of the process that serves the data folder, or our own if none does.
+
+    Raise `Misconfigured` where there is no data, with nothing made.
+    """
     overrides: dict[str, object] = {} if data is None else {"data": data}
     settings = read_settings(os.environ, overrides)
-    try:
-        door = msgspec.json.decode((settings.folder / FILE).read_bytes(), type=Door)
-    except (OSError, msgspec.MsgspecError):
-        door = None
-    if door is not None and _alive(door):
+    if (door := serving(settings)) is not None:
         yield Remote(door)
         return
+    check_there(settings)
     # An edge on shared engines has nothing that the tools need; the embedded one is the log.
     roles = ROLES if is_embedded(settings.log_url) else ("api", "work")
     platform = build(os.environ, overrides, roles=roles)
     try:
         yield Operations(platform)
+    except apsw.Error as error:
+        path = Path(urlsplit(settings.log_url).path)
+        raise PenstockError(failed_open(path, error, "reading")) from error
     finally:
         platform.close()
+
+
+def serving(settings: Settings) -> Door | None:
+    """The way to the process that serves the data folder, if one does."""
+    try:
+        door = msgspec.json.decode((settings.folder / FILE).read_bytes(), type=Door)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return door if _alive(door) else None
 
 
 class Remote:

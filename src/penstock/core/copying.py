@@ -73,7 +73,7 @@ class Copy:
             if held := _extent(target, topic.name):
                 raise Misconfigured(
                     f"the topic {topic.name} of the target holds {held} records already; a copy "
-                    "goes into an empty log: name another one with --to, or empty this one"
+                    "goes into an empty log: name another one with --to"
                 )
 
     def run(self, show: Progress) -> list[Copied]:

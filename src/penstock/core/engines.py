@@ -29,6 +29,32 @@ def is_embedded(url: str) -> bool:
     return urlsplit(url).scheme in EMBEDDED
 
 
+def log_file(settings: Settings) -> Path:
+    """Of the embedded log, which must be there: who reads makes nothing. Raise `Misconfigured`."""
+    if _is_kafka(settings.log_url):
+        raise Misconfigured("the log is on Kafka, whose own tools do this; it is for embedded logs")
+    path = _path(settings.log_url, "LOG", "sqlite")
+    if not path.is_file():
+        raise Misconfigured(
+            f"there is no log {path}; name the data folder of a server with --data or PENSTOCK_DATA"
+        )
+    return path
+
+
+def check_there(settings: Settings) -> None:
+    """Before a tool opens what a server made. Raise `Misconfigured` where there is nothing."""
+    if not _is_kafka(settings.log_url):
+        log_file(settings)
+        return
+    urls = (settings.state_url, settings.warehouse_url)
+    folders = [Path(urlsplit(url).path) for url in urls if is_embedded(url)]
+    if folders and not any(folder.is_dir() for folder in folders):
+        raise Misconfigured(
+            f"there is no {folders[0]}; name the data folder of a server with --data or "
+            "PENSTOCK_DATA"
+        )
+
+
 def codec_of(settings: Settings, topic: Topic[E]) -> Codec[E]:
     """What the records of a topic are made with on the log of the settings."""
     if _is_kafka(settings.log_url):

@@ -19,8 +19,9 @@ class FolderLock:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise Misconfigured(
-                f"the data folder {folder} cannot be written: {error.strerror}; "
-                "choose another with --data or PENSTOCK_DATA"
+                f"the data folder {folder} cannot be written: {error.strerror}; see that its disk "
+                "has room and that this user may write it, or, for a new and empty log, choose "
+                "another with --data or PENSTOCK_DATA"
             ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -42,6 +43,30 @@ def identity_of(path: Path) -> tuple[int, int]:
     """The same as long as it is this very file or folder. Raise `OSError` when there is none."""
     found = path.stat()
     return found.st_dev, found.st_ino
+
+
+def is_taken(folder: Path, role: str) -> bool:
+    """Whether a process has the role there; nothing is made to find out."""
+    try:
+        handle = os.open(folder / f"{role}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def synced(path: Path) -> None:
+    """What a file holds, or which names a folder has, is on the disk. Raise `OSError`."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def bytes_of(folder: Path, beginning: str = "") -> int:

@@ -1,6 +1,7 @@
 """TLS: what the edge shows to its clients, and what our own clients know it by."""
 
 import ssl
+from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from penstock.core.errors import Misconfigured
 
 _NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which the standard library does not name."""
+_VERSION, _UTC_TIME = 0xA0, 0x17
+"""Tags of DER."""
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
@@ -113,3 +116,30 @@ def _leaf(path: str) -> str:
     if begin < 0:
         raise Misconfigured(_no_certificate(path))
     return chain[begin : chain.index(_END, begin) + len(_END)] + "\n"
+
+
+def not_after(certificate: str) -> float:
+    """Seconds since the epoch until which a certificate (PEM) is valid.
+
+    The standard library tells it of authorities only. Raise `ValueError` for no certificate.
+    """
+    _, body, _ = _element(ssl.PEM_cert_to_DER_cert(certificate))
+    _, rest, _ = _element(body)
+    kinds = []
+    while rest:  # [version], serial number, algorithm, issuer, validity: a version may be missing
+        kind, value, rest = _element(rest)
+        kinds.append((kind, value))
+    validity = kinds[4 if kinds[0][0] == _VERSION else 3][1]
+    _, _, second = _element(validity)
+    kind, spelled, _ = _element(second)
+    form = "%y%m%d%H%M%SZ" if kind == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(spelled.decode(), form).replace(tzinfo=UTC).timestamp()
+
+
+def _element(der: bytes) -> tuple[int, bytes, bytes]:
+    """The first element of DER: its tag, its value, and what follows it."""
+    length, start = der[1], 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(der[2:start])
+    return der[0], der[start : start + length], der[start + length :]

@@ -12,6 +12,9 @@ from penstock.core.folder import identity_of
 FATAL = "fatal"
 """So begins a failure that only a new process gets over."""
 _LOOK_SECONDS = 0.5
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
+_NOT_OURS = (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.AuthError)
+_TAKEN = (apsw.BusyError, apsw.LockedError)
 _TRANSIENT = (apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.BusyError)
 
 
@@ -79,3 +82,28 @@ def failed_write(what: str, error: Exception) -> NotReady:
 def defect(where: str, error: Exception) -> NotReady:
     """What nobody foresaw, where the thread that met it has to live on to answer."""
     return NotReady(f"{FATAL}: {where} failed; restart", detail=f"{type(error).__name__}: {error}")
+
+
+def failed_open(path: Path, error: Exception, doing: str = "opening") -> str:
+    """Why a log cannot be opened, and what to do. To give it up is said of a damaged file only."""
+    return f"{doing} the log {path}: {error}; {_remedy(error)}"
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether a failure proves that the file is not what was written."""
+    return isinstance(error, _DAMAGED)
+
+
+def _remedy(error: Exception) -> str:
+    if is_damage(error):
+        return (
+            "it is damaged: restore it from a backup, or copy what can be read with `penstock "
+            "salvage`, and keep it until then"
+        )
+    if isinstance(error, apsw.FullError):
+        return "the disk is full: free some of it, and start again"
+    if isinstance(error, _TAKEN):
+        return "another process holds it: stop that one"
+    if isinstance(error, _NOT_OURS):
+        return "check that the folder exists, and that this user may write it and what is in it"
+    return "look at the disk and the system's log; nothing says that the log is damaged"

@@ -10,6 +10,7 @@ import apsw
 from penstock.core.errors import Misconfigured, told
 from penstock.core.folder import bytes_of
 from penstock.core.log import Minute, Share, Whole
+from penstock.core.log.disk import failed_open
 from penstock.core.log.sqlite_file import SqliteReader
 
 _POLL_SECONDS = 0.01
@@ -27,7 +28,11 @@ class SqliteFollower:
             )
         self._path = path
         self._reader = SqliteReader(path)
-        self._identity = self._reader.identity()
+        try:
+            self._identity = self._reader.identity()
+        except apsw.Error as error:
+            self._reader.close()
+            raise Misconfigured(failed_open(path, error)) from error
         self._ends: dict[str, int] = {}
         self._trouble = ""
         self._listeners: dict[str, list[Callable[[], None]]] = {}

@@ -1,6 +1,6 @@
 """The file of the embedded log: its tables, one write transaction, one reader."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -8,35 +8,20 @@ from uuid import uuid4
 import apsw
 
 from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.log import DUPLICATE, Append, Batch, Damage, Minute, Receipt, blocks
+from penstock.core.log import DUPLICATE, Append, Batch, Damage, Minute, Receipt, blocks, tables
 from penstock.core.log.checkpoint import Checkpoints
+from penstock.core.log.disk import failed_open
 
-_SCHEMA_VERSION = "1"
 _BUSY_MS = 5_000
 _LEDGER_DAYS = 7
 _MISSING = "missing from the log"
+_BATCH_RECORDS = 1_000
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS idempotency (
-  topic INTEGER NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (topic, key)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS idempotency_at ON idempotency (at_ms);
-CREATE TABLE IF NOT EXISTS ledger (
-  minute INTEGER NOT NULL, topic INTEGER NOT NULL, received INTEGER NOT NULL,
-  stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, rejected INTEGER NOT NULL,
-  PRIMARY KEY (minute, topic)
-) WITHOUT ROWID;
-"""
-_ADD_UP = """ON CONFLICT DO UPDATE SET
-  received = received + excluded.received, stored = stored + excluded.stored,
-  duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""
 _FOLD_OLD_MINUTES = """INSERT INTO ledger
 SELECT 0, topic, sum(received), sum(stored), sum(duplicate), sum(rejected) FROM ledger
 WHERE minute > 0 AND minute < ? GROUP BY topic"""
 """Minute 0 holds the sums of what is too old for minutes of its own, so that totals only grow."""
-_LEDGER = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) " + _ADD_UP
+_LEDGER = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) " + tables.ADD_UP
 
 
 class _TopicWrite:
@@ -69,22 +54,20 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, vfs: str, writable: bool) -> None:
         self.vfs = vfs
-        self._connection = _connect(path, vfs=vfs, writable=writable)
-        try:
-            self._prepare()
-        except apsw.Error as error:
-            self._connection.close()
-            raise Misconfigured(
-                f"opening the log {path}: {error}; restore it from a backup, or move it away"
-            ) from error
+        self._connection = connect(path, vfs=vfs, writable=writable)
         self._topics: dict[str, int] = {}
         self.ends: dict[str, int] = {}
         self._swept_minute = 0
-        self._checkpoints = Checkpoints(_connect(path, vfs=vfs, writable=writable))
-        for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
-            self._topics[str(name)] = int(str(topic_id))
-        for name, topic_id in self._topics.items():
-            self.ends[name] = _end(self._connection, topic_id)
+        try:
+            self._prepare()
+            for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
+                self._topics[str(name)] = int(str(topic_id))
+            for name, topic_id in self._topics.items():
+                self.ends[name] = _end(self._connection, topic_id)
+        except apsw.Error as error:
+            self._connection.close()
+            raise Misconfigured(failed_open(path, error)) from error
+        self._checkpoints = Checkpoints(connect(path, vfs=vfs, writable=writable))
 
     def _prepare(self) -> None:
         run = self._connection.execute
@@ -94,9 +77,9 @@ class SqliteFile:
         # What a crash left in the write-ahead log is synced into the file before anything is added.
         run("PRAGMA wal_checkpoint(TRUNCATE)").get  # noqa: B018 - as above
         with self._connection:
-            for statement in _SCHEMA.split(";\n"):
+            for statement in tables.SCHEMA.split(";\n"):
                 run(statement)
-            run("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (_SCHEMA_VERSION,))
+            run("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (tables.SCHEMA_VERSION,))
             run("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (str(uuid4()),))
         self.identity = str(run("SELECT value FROM meta WHERE key = 'identity'").get)
 
@@ -203,16 +186,8 @@ class SqliteFile:
         run = self._connection.execute
         run("INSERT INTO topics (name) VALUES (?)", (name,))
         topic_id = self._connection.last_insert_rowid()
-        run(
-            f"CREATE TABLE blocks_{topic_id} (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, "
-            "at_ms INTEGER NOT NULL, received INTEGER NOT NULL, duplicate INTEGER NOT NULL, "
-            "rejected INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL)"
-        )
-        run(
-            f"CREATE TRIGGER account_{topic_id} AFTER INSERT ON blocks_{topic_id} BEGIN "
-            f"INSERT INTO ledger VALUES (NEW.at_ms / 60000, {topic_id}, NEW.received, NEW.count, "
-            f"NEW.duplicate, NEW.rejected) {_ADD_UP}; END"
-        )
+        for statement in tables.of_topic(topic_id):
+            run(statement)
         self._topics[name] = topic_id
 
     def _sweep(self, transaction: Transaction) -> None:
@@ -228,7 +203,7 @@ class SqliteFile:
             (transaction.keys_from_ms,),
         )
         old = (minute - _LEDGER_DAYS * 1440,)
-        run(f"{_FOLD_OLD_MINUTES} {_ADD_UP}", old)
+        run(f"{_FOLD_OLD_MINUTES} {tables.ADD_UP}", old)
         run("DELETE FROM ledger WHERE minute > 0 AND minute < ?", old)
 
     def account(self, topic: str, line: Minute) -> None:
@@ -265,7 +240,7 @@ class SqliteReader:
     def __init__(self, path: Path, *, vfs: str = "") -> None:
         """Raise `NotReady` while the file cannot be opened."""
         try:
-            self._connection = _connect(path, vfs=vfs, writable=False)
+            self._connection = connect(path, vfs=vfs, writable=False)
         except Misconfigured as error:
             raise NotReady("the log cannot be opened", detail=str(error)) from error
         self._topics: dict[str, int] = {}
@@ -275,6 +250,27 @@ class SqliteReader:
         topic_id = self._topic(topic)
         nothing = Batch(offset, offset, (), (), 0)
         return nothing if topic_id is None else _gather(self._rows(topic_id, offset), offset, limit)
+
+    def topics(self) -> list[str]:
+        return [str(name) for (name,) in self._connection.execute("SELECT name FROM topics")]
+
+    def blocks(self, topic: str, offset: int) -> list[Batch]:
+        """From `offset` on, each block a batch of its own, with its own time: a thousand records
+        or somewhat more, so that no reader, however slow, keeps the write-ahead log from folding.
+        """
+        topic_id = self._topic(topic)
+        found: list[Batch] = []
+        if topic_id is None:
+            return found
+        position = offset
+        with closing(self._rows(topic_id, offset)) as rows:
+            for row in rows:
+                if (following := row[0] + row[1]) > position:
+                    found.append(_gather(iter([row]), position, following - position))
+                    position = found[-1].next
+                if position - offset >= _BATCH_RECORDS:
+                    break
+        return found
 
     def end(self, topic: str) -> int:
         topic_id = self._topic(topic)
@@ -311,10 +307,10 @@ class SqliteReader:
             self._topics[name] = int(str(found))
         return self._topics[name]
 
-    def _rows(self, topic_id: int, offset: int) -> Iterator[tuple[int, int, int, int, bytes]]:
+    def _rows(self, topic_id: int, offset: int) -> Generator[tuple[int, int, int, int, bytes]]:
         table = f"blocks_{topic_id}"
         cursor = self._connection.execute(
-            f"SELECT first, count, at_ms, checksum, body FROM {table} WHERE first >= "
+            f"SELECT {tables.BLOCK} FROM {table} WHERE first >= "
             f"coalesce((SELECT max(first) FROM {table} WHERE first <= ?), 0) ORDER BY first",
             (offset,),
         )
@@ -361,7 +357,8 @@ def _end(connection: apsw.Connection, topic_id: int) -> int:
     return int(str(found or 0))
 
 
-def _connect(path: Path, *, vfs: str, writable: bool) -> apsw.Connection:
+def connect(path: Path, *, vfs: str = "", writable: bool) -> apsw.Connection:
+    """Raise `Misconfigured`. Only one that is writable makes a file that is not there."""
     flags = apsw.SQLITE_OPEN_READONLY
     if writable:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -369,7 +366,5 @@ def _connect(path: Path, *, vfs: str, writable: bool) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=flags, vfs=vfs or None)
         connection.set_busy_timeout(_BUSY_MS)
     except (apsw.Error, OSError) as error:
-        raise Misconfigured(
-            f"opening the log {path}: {error}; check that the folder exists and is writable"
-        ) from error
+        raise Misconfigured(failed_open(path, error)) from error
     return connection

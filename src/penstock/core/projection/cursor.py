@@ -130,7 +130,8 @@ class Cursor:
         if known and reader.read(self._topic, self.partition, known - 1, 1).next < known:
             raise Misconfigured(
                 f"{name} has the records before offset {known}, and the log ends earlier: it was "
-                f"restored from an older copy; run `penstock rebuild {name} --from-scratch`"
+                "restored from an older copy. Put a newer one back if there is one; otherwise run "
+                f"`penstock rebuild {name} --from-scratch`"
             )
 
     def step(self, reader: Reader, limit: int) -> int:

@@ -50,10 +50,7 @@ class RocksState:
             families = {name: self._options() for name in names}
             self._db = Rdict(str(path), options, families or None)
         except Exception as error:  # the binding raises plain Exception
-            raise Misconfigured(
-                f"opening the state {path}: {error}; if it is damaged, remove the folder: "
-                "it is rebuilt from the log"
-            ) from error
+            raise Misconfigured(f"opening the state {path}: {error}; {_remedy(error)}") from error
         self._families = {
             name: self._db.get_column_family(name) for name in names if name != "default"
         }
@@ -289,3 +286,13 @@ def _position_key(family: str, partition: int) -> bytes:
 
 def _active_key(space: str) -> bytes:
     return b"active/" + space.encode()
+
+
+def _remedy(error: Exception) -> str:
+    """To give the folder up is said only where its damage is proved."""
+    if str(error).startswith("Corruption"):
+        return "it is damaged: move the folder away, and the next start rebuilds it from the log"
+    return (
+        "check that no other process has it, that this user may write it and what is in it, and "
+        "that the disk is not full"
+    )

@@ -120,8 +120,10 @@ def embedded(settings: Settings) -> Engine:
         client.database = DATABASE
     except FAILURES as error:
         raise Misconfigured(
-            f"opening the warehouse {redacted(url)}: {first_line(error)}; if its folder is "
-            "damaged, remove it: it is rebuilt from the log"
+            # It says the same of a lock, a mode and a damage; the cause it prints by itself.
+            f"opening the warehouse {redacted(url)}: {first_line(error)}; read what the engine "
+            "printed above, and check that no other process has it, that this user may write it "
+            "and what is in it, and that the disk is not full"
         ) from error
     return Engine(
         Clients(client, partial(clickhouse_connect.get_client, dsn=url, database=DATABASE), folder),

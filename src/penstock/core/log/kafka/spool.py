@@ -12,10 +12,10 @@ from typing import NamedTuple
 import apsw
 
 from penstock.core.clock import Clock
-from penstock.core.errors import NotReady
+from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Minute, Receipt
-from penstock.core.log.disk import FATAL, Space, failed_write
+from penstock.core.log.disk import FATAL, Space, failed_open, failed_write
 from penstock.core.log.sqlite import Limits
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 
@@ -56,6 +56,13 @@ class Spool(SqliteFile):
         self._limits = limits
         super().__init__(path, vfs="", writable=True)
         self._space = Space(path, limits.disk_free_bytes_min, clock)
+        try:
+            self._load()
+        except apsw.Error as error:
+            self.close()
+            raise Misconfigured(failed_open(path, error)) from error
+
+    def _load(self) -> None:
         for topic, mark in self._connection.execute("SELECT topic, mark FROM drained"):
             lows = self._connection.execute(
                 "SELECT low FROM lows WHERE topic = ? ORDER BY partition", (topic,)

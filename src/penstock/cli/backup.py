@@ -1,0 +1,104 @@
+"""`penstock backup` and `penstock salvage`: the embedded log, kept safe and brought back."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from penstock.cli.operator import data_option
+
+if TYPE_CHECKING:
+    from penstock.core.log.backup import Contents
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def backup() -> None:
+    """Back up the embedded log, prove a backup, restore one."""
+
+
+@backup.command()
+@click.argument("folder", type=_FOLDER)
+@data_option
+def create(folder: Path, data: str | None) -> None:
+    """Back the log up to FOLDER, which must not exist yet, or be empty.
+
+    A server may go on serving meanwhile: every event that was acknowledged before is in it. FOLDER
+    gets its name when all of it is on the disk, and checked.
+    """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.core import engines  # noqa: PLC0415 - heavy
+    from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
+    from penstock.main import read_settings  # noqa: PLC0415 - heavy
+
+    settings = read_settings(os.environ, {} if data is None else {"data": data})
+    log = engines.log_file(settings)
+    _show(backups.create(log, folder.absolute(), Bar))
+
+
+@backup.command()
+@click.argument("folder", type=_FOLDER)
+def verify(folder: Path) -> None:
+    """Read the whole backup and prove that it is what was written.
+
+    The exit status is 2 when it is not.
+    """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
+
+    _show(backups.verify(folder, Bar))
+
+
+@backup.command()
+@click.argument("folder", type=_FOLDER)
+@click.argument("target", type=_FOLDER)
+def restore(folder: Path, target: Path) -> None:
+    """Make TARGET, which must hold nothing, a data folder with the log of the backup FOLDER."""
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
+
+    _show(backups.restore(folder, target.absolute(), Bar))
+    click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
+
+
+def _show(contents: "Contents") -> None:
+    click.echo(f"made {contents.made_at}, {contents.bytes} bytes")
+    for one in contents.topics:
+        click.echo(f"{one.topic}: {one.records} records, checksum {one.checksum}")
+        if one.records < one.next:
+            lost = one.next - one.records
+            click.echo(f"  {lost} records could not be read in the log any more", err=True)
+
+
+@click.command()
+@click.argument("source", metavar="FROM", type=_FOLDER)
+@click.argument("target", metavar="TO", type=_FOLDER)
+def salvage(source: Path, target: Path) -> None:
+    """Copy what can be read of the damaged log in folder FROM into folder TO, which must hold
+    nothing, and list what cannot.
+
+    FROM is only read; stop its server first. Records keep their numbers. The exit status is 1 when
+    something is lost.
+    """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.core import engines  # noqa: PLC0415 - heavy
+    from penstock.core.log import salvage as salvaging  # noqa: PLC0415 - heavy
+    from penstock.main import read_settings  # noqa: PLC0415 - heavy
+
+    settings = read_settings({}, {"data": str(source)})
+    found = salvaging.salvage(engines.log_file(settings), target.absolute(), Bar)
+    for topic in found.topics:
+        click.echo(f"{topic.name}: {topic.records} records copied")
+        for lost in topic.lost:
+            count = lost.next - lost.first
+            click.echo(f"  lost: {count} records, {lost.first} to {lost.next - 1}")
+        if not topic.end_known:
+            click.echo("  how many there were cannot be read; more may be lost at the end")
+    for what in found.lacking:
+        click.echo(f"not copied: {what}")
+    click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
+    if found.lacking or any(topic.lost or not topic.end_known for topic in found.topics):
+        sys.exit(1)

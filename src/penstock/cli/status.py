@@ -1,0 +1,107 @@
+"""`penstock status`: what `/readyz`, `topics` and `doctor` say apart, in one look."""
+
+import http.client
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from penstock.cli.doctor import CHECKS, Finding, examined
+from penstock.cli.listing import echo_rows
+from penstock.cli.operator import data_option
+
+if TYPE_CHECKING:
+    from penstock.core.control import Door
+    from penstock.core.settings import Settings
+
+_STOPPED = 3
+_TIMEOUT_SECONDS = 10.0
+
+
+@click.command()
+@data_option
+def status(data: str | None) -> None:
+    """Sum up how the process of a data folder is, what its log holds, and what doctor objects to.
+
+    The exit status is 0 when it serves and all is well, 1 when something is wrong, and 3 when
+    nothing is wrong but nobody serves. It only reads, beside a serving process and without one.
+    """
+    from penstock.cli.remote import serving  # noqa: PLC0415 - heavy
+    from penstock.core.engines import check_there  # noqa: PLC0415 - heavy
+    from penstock.main import read_settings  # noqa: PLC0415 - heavy
+
+    settings = read_settings(os.environ, {} if data is None else {"data": data})
+    door = serving(settings)
+    if door is None:
+        check_there(settings)
+        findings = [*_roles(settings), *examined(settings, [_held])]
+    else:
+        findings = [Finding("process", "ok", f"process {door.pid} serves {door.url}")]
+        findings += [*_ready(door), *_topics(door)]
+    findings += [one for one in examined(settings, CHECKS) if one.verdict != "ok"]
+    echo_rows(("what", "verdict", "detail"), findings)
+    if any(finding.verdict == "fail" for finding in findings):
+        sys.exit(1)
+    if findings[0].verdict == "stopped":
+        sys.exit(_STOPPED)
+
+
+def _ready(door: "Door") -> Iterator[Finding]:
+    from penstock.core.tls import Address  # noqa: PLC0415 - heavy
+
+    connection = Address(door.url, door.certificate).connect(_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        yield Finding("ready", "fail", f"/readyz does not answer: {error}")
+        return
+    finally:
+        connection.close()
+    if response.status == http.client.OK:
+        yield Finding("ready", "ok", "events are made durable, and every view answers")
+        return
+    told = msgspec.json.decode(body, type=dict[str, object])
+    problems = told.get("problems")
+    if not isinstance(problems, dict):
+        yield Finding("ready", "fail", str(told.get("message", f"/readyz says {response.status}")))
+        return
+    for name, problem in problems.items():
+        yield Finding(name, "fail", str(problem))
+
+
+def _topics(door: "Door") -> Iterator[Finding]:
+    from penstock.cli.remote import Remote  # noqa: PLC0415 - heavy
+
+    for line in Remote(door).topics():
+        behind = [f"{name} {line.end - at} behind" for name, at in line.projections.items()]
+        detail = ", ".join([f"{line.end - line.start} records", *behind])
+        yield Finding(f"{line.topic}/{line.partition}", "ok", detail)
+
+
+def _roles(settings: "Settings") -> Iterator[Finding]:
+    from penstock.core.folder import is_taken  # noqa: PLC0415 - heavy
+
+    taken = [role for role in ("edge", "work") if is_taken(settings.folder, role)]
+    if taken:
+        detail = f"the role {' and '.join(taken)} is taken by a process that these tools cannot ask"
+        yield Finding("process", "warn", detail)
+    else:
+        yield Finding("process", "stopped", "nobody serves")
+
+
+def _held(settings: "Settings") -> Iterator[Finding]:
+    """What the log holds; how far views are is known to who serves them."""
+    from penstock.core.engines import is_embedded, log_file  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
+
+    if not is_embedded(settings.log_url):
+        return
+    with closing(SqliteReader(log_file(settings))) as reader:
+        for topic in reader.topics():
+            yield Finding(topic, "ok", f"{reader.end(topic)} records")

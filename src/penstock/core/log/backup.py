@@ -1,0 +1,276 @@
+"""Backups of the embedded log: a folder with the log as it was at one moment, and what is in it.
+
+A backup is made beside whoever writes. It reads one snapshot, and asks nothing of the writer but to
+keep what it has written meanwhile in the write-ahead log until the copy is done. The folder gets
+its name last, when everything in it is on the disk: an interrupted backup never looks like one.
+The counts and checksums are those of the copy, read back from the disk that holds it.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import apsw
+import msgspec
+
+from penstock.core.errors import PenstockError
+from penstock.core.folder import FolderLock, synced
+from penstock.core.log import blocks, tables
+from penstock.core.log.disk import is_damage
+from penstock.core.log.sqlite_file import connect
+
+
+class Bar(Protocol):
+    def move(self, done: int, total: int) -> None: ...
+
+
+Bars = Callable[[str, str], AbstractContextManager[Bar]]
+"""Shows one piece of long work: its title, and its unit."""
+
+LOG = "log.db"
+CONTENTS = "backup.json"
+_FORM = 1
+_PAGES = 256
+_CHUNK_BYTES = 4 << 20
+PARTIAL = ".partial"
+_OTHERWISE = "use another backup, or copy what can be read of this one with `penstock salvage`"
+NO_DATA = {"edge.lock", "work.lock", "lost+found", LOG + PARTIAL}
+"""What may lie in a folder that holds nothing."""
+
+
+class Unproven(PenstockError):
+    """There is no backup here, it is not what was written, or it could not be made."""
+
+
+class TopicSum(msgspec.Struct, frozen=True):
+    topic: str
+    next: int
+    """Number that the next record gets."""
+    records: int
+    """Those that can be read; any others before `next` were unreadable in the log already."""
+    checksum: str
+    """Of all blocks as they are stored, in hex."""
+
+
+class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`backup.json`."""
+
+    form: int
+    made_at: str
+    identity: str
+    """Of the log it was made from."""
+    bytes: int
+    topics: list[TopicSum]
+
+
+def create(log: Path, folder: Path, bars: Bars) -> Contents:
+    """Back the log up to a folder that is not there yet, or is empty.
+
+    Raise `Unproven` with no such folder made.
+    """
+    check_empty(folder, set())
+    unfinished = folder.parent / f".{folder.name}{PARTIAL}"
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        handle = os.open(unfinished, os.O_RDONLY)
+        try:
+            _alone(handle, unfinished)
+            for leftover in unfinished.iterdir():
+                leftover.unlink()
+            try:
+                contents = _create(log, unfinished, bars)
+                check_empty(folder, set())
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+        finally:
+            os.close(handle)
+        synced(folder.parent)
+    except (OSError, apsw.Error) as error:
+        raise Unproven(f"backing up {log} to {folder}: {error}; {_cause(error)}") from error
+    return contents
+
+
+def verify(folder: Path, bars: Bars) -> Contents:
+    """Read the whole backup, and hold it against what it says of itself. Raise `Unproven`."""
+    said = contents_of(folder)
+    try:
+        _compare(folder, said, _contents(folder / LOG, bars))
+    except (OSError, apsw.Error) as error:
+        raise Unproven(f"the backup {folder} cannot be read: {error}; {_OTHERWISE}") from error
+    return said
+
+
+def restore(folder: Path, target: Path, bars: Bars) -> Contents:
+    """Make `target`, which must hold nothing, a data folder with the log of the backup.
+
+    The log gets an identity of its own: what a store elsewhere knows of the old one, which may have
+    gone on after the backup, does not hold for it. Raise `Unproven` with no log made, and
+    `Misconfigured` when the folder cannot be written, or is in use.
+    """
+    said = contents_of(folder)
+    check_empty(target, NO_DATA)
+    lock = FolderLock(target, "edge")
+    unfinished = target / (LOG + PARTIAL)
+    try:
+        check_empty(target, NO_DATA)
+        _copy_file(folder / LOG, unfinished, bars)
+        with closing(connect(unfinished, writable=True)) as log:
+            log.execute("UPDATE meta SET value = ? WHERE key = 'identity'", (str(uuid4()),))
+        _compare(folder, said, _contents(unfinished, bars))
+        synced(unfinished)
+        unfinished.rename(target / LOG)
+        synced(target)
+    except (OSError, apsw.Error) as error:
+        otherwise = f"; {_OTHERWISE}" if is_damage(error) else ""
+        raise Unproven(f"restoring {folder} to {target}: {error}{otherwise}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+        lock.release()
+    return said
+
+
+def contents_of(folder: Path) -> Contents:
+    """What the backup says of itself. Raise `Unproven`."""
+    path = folder / CONTENTS
+    try:
+        said = msgspec.json.decode(path.read_bytes(), type=Contents)
+    except OSError as error:
+        raise Unproven(f"{folder} is no backup: {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise Unproven(f"{folder} is no backup that can be read: {path}: {error}") from error
+    if said.form != _FORM:
+        raise Unproven(f"{folder} has the form {said.form}; this version reads {_FORM}")
+    return said
+
+
+def _create(log: Path, unfinished: Path, bars: Bars) -> Contents:
+    copy = unfinished / LOG
+    _copy_log(log, copy, bars)
+    contents = _contents(copy, bars)
+    (unfinished / CONTENTS).write_bytes(msgspec.json.format(msgspec.json.encode(contents)) + b"\n")
+    for path in (copy, unfinished / CONTENTS, unfinished):
+        synced(path)
+    return contents
+
+
+def _copy_log(log: Path, copy: Path, bars: Bars) -> None:
+    """One snapshot, a few pages at a time. The transaction holds it: else each commit of another
+    process would make the copy begin anew.
+    """
+    with (
+        closing(connect(log, writable=False)) as source,
+        closing(connect(copy, writable=True)) as target,
+    ):
+        target.execute("PRAGMA synchronous = OFF")
+        target.execute("PRAGMA journal_mode = OFF").get  # noqa: B018 - runs the statement
+        size = int(str(source.execute("PRAGMA page_size").get))
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM meta").get  # noqa: B018 - begins the snapshot
+        with target.backup("main", source, "main") as work, bars("copying", "bytes") as bar:
+            while not work.done:
+                work.step(_PAGES)
+                bar.move((work.page_count - work.remaining) * size, work.page_count * size)
+        source.execute("ROLLBACK")
+        target.execute("PRAGMA journal_mode = DELETE").get  # noqa: B018 - one file, and no other
+
+
+def _contents(log: Path, bars: Bars) -> Contents:
+    """Of a file that nobody writes to, and beside which nothing is made."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with closing(apsw.Connection(f"{log.absolute().as_uri()}?immutable=1", flags=flags)) as opened:
+        verdict = str(opened.execute("PRAGMA quick_check(1)").get)
+        if verdict != "ok":
+            raise apsw.CorruptError(" ".join(verdict.split()))
+        identity = str(opened.execute("SELECT value FROM meta WHERE key = 'identity'").get)
+        topics = list(opened.execute("SELECT id, name FROM topics ORDER BY name"))
+        total = sum(_next(opened, topic_id) for topic_id, _ in topics)
+        sums: list[TopicSum] = []
+        with bars("checking", "records") as bar:
+            for topic_id, name in topics:
+                before = sum(one.next for one in sums)
+                sums.append(
+                    _sum(opened, topic_id, str(name), partial(_reached, bar, before, total))
+                )
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Contents(_FORM, now, identity, log.stat().st_size, sums)
+
+
+def _next(log: apsw.Connection, topic_id: object) -> int:
+    row = log.execute(
+        f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
+    ).get
+    return int(str(row or 0))
+
+
+def _reached(bar: Bar, before: int, total: int, number: int) -> None:
+    bar.move(before + number, total)
+
+
+def _sum(
+    log: apsw.Connection, topic_id: object, topic: str, reached: Callable[[int], None]
+) -> TopicSum:
+    end, records, hashed = 0, 0, blake2b(digest_size=16)
+    rows = log.execute(f"SELECT {tables.BLOCK} FROM blocks_{topic_id} ORDER BY first")
+    for first, count, _, checksum, body in rows:
+        hashed.update(b"%d:%d:" % (first, count))
+        hashed.update(body)
+        if blocks.checksum(first, count, body) == checksum:
+            records += count
+        end = first + count
+        reached(end)
+    return TopicSum(topic, end, records, hashed.hexdigest())
+
+
+def _compare(folder: Path, said: Contents, found: Contents) -> None:
+    if said.topics == found.topics:
+        return
+    there = {one.topic: one for one in found.topics}
+    names = [one.topic for one in said.topics if there.get(one.topic) != one]
+    raise Unproven(
+        f"the backup {folder} is not what was written: {', '.join(names) or 'more topics'} differs "
+        f"from {CONTENTS}; {_OTHERWISE}"
+    )
+
+
+def check_empty(folder: Path, no_data: set[str]) -> None:
+    """Raise `Unproven`."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or {entry.name for entry in folder.iterdir()} - no_data:
+        raise Unproven(f"{folder} holds something already; name a folder that does not exist yet")
+
+
+def _alone(handle: int, unfinished: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Unproven(f"another backup writes {unfinished}; wait for it to end") from error
+
+
+def _copy_file(source: Path, target: Path, bars: Bars) -> None:
+    size, done = source.stat().st_size, 0
+    with (
+        source.open("rb") as reading,
+        target.open("wb") as writing,
+        bars("copying", "bytes") as bar,
+    ):
+        while chunk := reading.read(_CHUNK_BYTES):
+            writing.write(chunk)
+            done += len(chunk)
+            bar.move(done, size)
+
+
+def _cause(error: Exception) -> str:
+    if is_damage(error):
+        return "copy what can be read of the log with `penstock salvage`, then back that up"
+    return "no backup was made"

@@ -1,0 +1,41 @@
+"""The tables of the embedded log. A topic has its own, `blocks_ID`, whose row is a block."""
+
+SCHEMA_VERSION = "1"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS idempotency (
+  topic INTEGER NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (topic, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS idempotency_at ON idempotency (at_ms);
+CREATE TABLE IF NOT EXISTS ledger (
+  minute INTEGER NOT NULL, topic INTEGER NOT NULL, received INTEGER NOT NULL,
+  stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, rejected INTEGER NOT NULL,
+  PRIMARY KEY (minute, topic)
+) WITHOUT ROWID;
+"""
+ADD_UP = """ON CONFLICT DO UPDATE SET
+  received = received + excluded.received, stored = stored + excluded.stored,
+  duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""
+BLOCK = (
+    "first, coalesce(CAST(count AS INTEGER), 0), coalesce(CAST(at_ms AS INTEGER), 0), "
+    "coalesce(CAST(checksum AS INTEGER), -1), coalesce(CAST(body AS BLOB), x'')"
+)
+"""What is read of a block, always of these types: one bit of a damaged page makes a text of a body,
+which its checksum finds if it gets to see it.
+"""
+
+
+def of_topic(topic_id: int) -> tuple[str, ...]:
+    """What makes a topic's table, and the trigger that accounts for each block."""
+    table = (
+        f"CREATE TABLE blocks_{topic_id} (first INTEGER PRIMARY KEY, count INTEGER NOT NULL, "
+        "at_ms INTEGER NOT NULL, received INTEGER NOT NULL, duplicate INTEGER NOT NULL, "
+        "rejected INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL)"
+    )
+    trigger = (
+        f"CREATE TRIGGER account_{topic_id} AFTER INSERT ON blocks_{topic_id} BEGIN "
+        f"INSERT INTO ledger VALUES (NEW.at_ms / 60000, {topic_id}, NEW.received, NEW.count, "
+        f"NEW.duplicate, NEW.rejected) {ADD_UP}; END"
+    )
+    return table, trigger

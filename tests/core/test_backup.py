@@ -1,0 +1,232 @@
+"""A backup is whole, and proves it, or there is none."""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import apsw
+import msgspec
+import pytest
+
+from penstock.core.clock import SystemClock
+from penstock.core.errors import Misconfigured, PenstockError
+from penstock.core.folder import FolderLock
+from penstock.core.log import Append, Receipt
+from penstock.core.log.backup import Unproven, contents_of, create, restore, verify
+from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log.sqlite_file import SqliteReader
+from support.disks import flip
+
+TOPIC = "tests.things"
+
+
+class Quiet:
+    """A bar that shows nothing."""
+
+    def __init__(self, title: str, unit: str) -> None:
+        del unit
+        self.title = title
+
+    def move(self, done: int, total: int) -> None:
+        assert 0 <= done <= total
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class Interrupted(Quiet):
+    def move(self, done: int, total: int) -> None:
+        del done, total
+        raise KeyboardInterrupt
+
+
+def add(log: SqliteLog, payloads: Sequence[bytes], topic: str = TOPIC) -> None:
+    answer: Future[None] = Future()
+
+    def done(outcome: Sequence[Receipt] | PenstockError) -> None:
+        assert not isinstance(outcome, PenstockError), outcome
+        answer.set_result(None)
+
+    log.submit([Append(topic, payloads)], done)
+    answer.result(20)
+
+
+def opened(folder: Path) -> SqliteLog:
+    folder.mkdir(exist_ok=True)
+    return SqliteLog(folder / "log.db", SystemClock(), Limits())
+
+
+def records(folder: Path, topic: str = TOPIC) -> list[bytes]:
+    with closing(SqliteReader(folder / "log.db")) as reader:
+        return list(reader.read(topic, 0, 0, 100_000).payloads)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    with closing(opened(tmp_path / "data")) as log:
+        for number in range(300):
+            add(log, [b"%d" % number + b"." * 200])
+        add(log, [b"other"], "tests.others")
+    return tmp_path / "data"
+
+
+def test_it_is_one_moment_of_the_log_however_much_is_written_meanwhile(
+    data: Path, tmp_path: Path
+) -> None:
+    before = records(data)
+    with closing(opened(data)) as log:
+        moves = []
+
+        class Busy(Quiet):
+            def move(self, done: int, total: int) -> None:
+                super().move(done, total)
+                if self.title == "copying":
+                    moves.append(done)
+                    add(log, [b"meanwhile"])
+
+        made = create(data / "log.db", tmp_path / "kept", Busy)
+    assert moves
+    assert [(one.topic, one.records, one.next) for one in made.topics] == [
+        ("tests.others", 1, 1),
+        (TOPIC, 300, 300),
+    ]
+    assert verify(tmp_path / "kept", Quiet) == made
+    restore(tmp_path / "kept", tmp_path / "again", Quiet)
+    assert records(tmp_path / "again") == before
+    assert records(tmp_path / "again", "tests.others") == [b"other"]
+
+
+def test_a_restored_log_is_another_one_and_goes_on(data: Path, tmp_path: Path) -> None:
+    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    restore(tmp_path / "kept", tmp_path / "again", Quiet)
+    with closing(opened(tmp_path / "again")) as log:
+        assert log.identity(TOPIC) != made.identity
+        assert log.end(TOPIC, 0) == 300
+        add(log, [b"next"])
+    assert records(tmp_path / "again")[-1] == b"next"
+
+
+def test_an_interrupted_one_is_none_and_the_next_takes_its_place(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        create(data / "log.db", tmp_path / "kept", Interrupted)
+    assert list(tmp_path.iterdir()) == [data]
+    killed = tmp_path / ".kept.partial"  # what kill -9 leaves
+    killed.mkdir()
+    (killed / "log.db").write_bytes(b"half")
+    with pytest.raises(Unproven, match="is no backup"):
+        verify(killed, Quiet)
+    create(data / "log.db", tmp_path / "kept", Quiet)
+    assert not killed.exists()
+    verify(tmp_path / "kept", Quiet)
+
+
+def test_two_do_not_write_one_folder(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / ".kept.partial"
+    other.mkdir()
+    handle = os.open(other, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(Unproven, match="another backup writes"):
+        create(data / "log.db", tmp_path / "kept", Quiet)
+    os.close(handle)
+    assert other.exists()
+
+
+@pytest.mark.parametrize("what", ["byte", "row", "page", "contents", "file"])
+def test_what_is_not_as_it_was_written_is_found_and_not_restored(
+    data: Path, tmp_path: Path, what: str
+) -> None:
+    kept = tmp_path / "kept"
+    create(data / "log.db", kept, Quiet)
+    match what:
+        case "byte":
+            flip(kept / "log.db", b"123....")
+        case "row":
+            with closing(apsw.Connection(str(kept / "log.db"))) as log:
+                log.execute("DELETE FROM blocks_1 WHERE first = 7")
+        case "page":
+            content = bytearray((kept / "log.db").read_bytes())
+            content[40_960:45_056] = bytes(4_096)
+            (kept / "log.db").write_bytes(content)
+        case "contents":
+            (kept / "backup.json").write_bytes((kept / "backup.json").read_bytes()[:50])
+        case "file":
+            (kept / "log.db").unlink()
+    with pytest.raises(Unproven):
+        verify(kept, Quiet)
+    with pytest.raises(Unproven):
+        restore(kept, tmp_path / "again", Quiet)
+    assert not (tmp_path / "again" / "log.db").exists()
+
+
+def test_records_that_the_log_had_lost_already_are_counted(data: Path, tmp_path: Path) -> None:
+    flip(data / "log.db", b"123....")
+    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    assert [(one.records, one.next) for one in made.topics] == [(1, 1), (299, 300)]
+    assert verify(tmp_path / "kept", Quiet) == made
+
+
+def test_a_log_whose_pages_are_damaged_gives_no_backup(data: Path, tmp_path: Path) -> None:
+    content = bytearray((data / "log.db").read_bytes())
+    content[40_960:45_056] = bytes(4_096)
+    (data / "log.db").write_bytes(content)
+    with pytest.raises(Unproven, match="penstock salvage"):
+        create(data / "log.db", tmp_path / "kept", Quiet)
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
+    create(data / "log.db", tmp_path / "kept", Quiet)
+    for target in (data, tmp_path / "kept"):
+        with pytest.raises(Unproven, match="holds something already"):
+            create(data / "log.db", target, Quiet)
+        with pytest.raises(Unproven, match="holds something already"):
+            restore(tmp_path / "kept", target, Quiet)
+    empty = tmp_path / "empty"
+    owner = FolderLock(empty, "edge")
+    with pytest.raises(Misconfigured, match="in use by process"):
+        restore(tmp_path / "kept", empty, Quiet)
+    owner.release()
+    restore(tmp_path / "kept", empty, Quiet)
+    assert len(records(empty)) == 300
+
+
+def test_a_form_of_another_version_is_refused(data: Path, tmp_path: Path) -> None:
+    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    other = msgspec.structs.replace(made, form=2)
+    (tmp_path / "kept" / "backup.json").write_bytes(msgspec.json.encode(other))
+    with pytest.raises(Unproven, match="has the form 2"):
+        contents_of(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["body = CAST(x'ff00ff' AS TEXT)", "body = 7", "count = 'many'", "at_ms = 'then', body = ''"],
+)
+def test_a_row_that_is_of_other_types_is_damage_and_nothing_worse(
+    data: Path, tmp_path: Path, change: str
+) -> None:
+    with closing(apsw.Connection(str(data / "log.db"))) as log:
+        log.execute(f"UPDATE blocks_1 SET {change} WHERE first = 7")
+    with closing(SqliteReader(data / "log.db")) as reader:
+        batch = reader.read(TOPIC, 0, 0, 300)
+        blocks = reader.blocks(TOPIC, 0)
+    assert [(damage.first, damage.next) for damage in batch.damages] == [(7, 8)]
+    assert len(batch.payloads) == 299
+    assert [d[:2] for block in blocks for d in block.damages] == [(7, 8)]
+    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    assert [(one.records, one.next) for one in made.topics] == [(1, 1), (299, 300)]

@@ -1,0 +1,71 @@
+"""To give data up is said only where its damage is proved, and no check of doctor ends another."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import apsw
+import pytest
+import trustme
+
+from penstock.cli.doctor import Finding, examined
+from penstock.core.errors import Misconfigured
+from penstock.core.log.disk import failed_open
+from penstock.core.state.rocksdb import RocksState
+from penstock.core.tls import not_after
+from penstock.main import read_settings
+
+GIVING_UP = ("restore", "salvage", "remove", "away")
+PROOFS = {apsw.CorruptError, apsw.NotADBError}
+ERRORS = [
+    kind for kind in vars(apsw).values() if isinstance(kind, type) and issubclass(kind, apsw.Error)
+]
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_a_log_is_to_be_given_up_only_when_it_is_damaged(kind: type[apsw.Error]) -> None:
+    said = failed_open(Path("log.db"), kind("so it is"))
+    assert any(word in said for word in GIVING_UP) == (kind in PROOFS), said
+    assert "so it is; " in said
+
+
+def test_a_state_is_to_be_given_up_only_when_it_is_damaged(tmp_path: Path) -> None:
+    with (
+        closing(RocksState(tmp_path / "state")),
+        pytest.raises(Misconfigured, match="no other process has it") as held,
+    ):
+        RocksState(tmp_path / "state")
+    assert not any(word in str(held.value) for word in GIVING_UP)
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured) as barred:
+        RocksState(tmp_path / "file" / "state")
+    assert not any(word in str(barred.value) for word in GIVING_UP)
+    (tmp_path / "state" / "CURRENT").write_text("garbage")
+    with pytest.raises(Misconfigured, match="move the folder away"):
+        RocksState(tmp_path / "state")
+
+
+def test_a_check_that_fails_is_a_finding_and_the_others_are_made(tmp_path: Path) -> None:
+    def breaking(settings: object) -> Iterator[Finding]:
+        del settings
+        yield Finding("first", "ok", "")
+        raise apsw.IOError("the disk is gone")
+
+    def going_on(settings: object) -> Iterator[Finding]:
+        del settings
+        yield Finding("second", "ok", "")
+
+    settings = read_settings({}, {"data": str(tmp_path)})
+    assert examined(settings, [breaking, going_on]) == [
+        Finding("first", "ok", ""),
+        Finding("breaking", "fail", "IOError: the disk is gone"),
+        Finding("second", "ok", ""),
+    ]
+
+
+@pytest.mark.parametrize("year", [2031, 2049, 2050, 2150])
+def test_a_certificates_last_moment(year: int) -> None:
+    until = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)
+    issued = trustme.CA().issue_cert("127.0.0.1", not_after=until)
+    assert not_after(issued.cert_chain_pems[0].bytes().decode()) == until.timestamp()
