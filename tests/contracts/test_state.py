@@ -300,7 +300,7 @@ def test_everything_is_there_after_a_reopening(url: str) -> None:
 
 def test_an_embedded_store_that_is_open_already_is_refused_with_the_remedy(tmp_path: Path) -> None:
     url = f"rocksdb://{tmp_path}/state"
-    with closing(opening(url)), pytest.raises(Misconfigured, match="rebuilt from the log"):
+    with closing(opening(url)), pytest.raises(Misconfigured, match="no other process has it"):
         opening(url)
 
 

@@ -159,7 +159,10 @@ def test_whatever_is_accepted_another_reader_reads_alike(made: bytes) -> None:
     values: dict[bytes, list[bytes]] = {}
     for name, value in request.headers:
         values.setdefault(name, []).append(value)
-    assert {name: b", ".join(found) for name, found in values.items()} == parsed.fields
+    read = {name: b", ".join(found) for name, found in values.items()}
+    if coding := parsed.fields.get(b"transfer-encoding"):
+        parsed.fields[b"transfer-encoding"] = coding.lower()  # as it tells it
+    assert read == parsed.fields
     body = b"1\r\nx\r\n0\r\n\r\n" if parsed.length == CHUNKED else b"x" * parsed.length
     reader.receive_data(body + b"GET / HTTP/1.1")
     told = b""

@@ -56,6 +56,13 @@ class Pipe(asyncio.Transport):
         self._waiting.append(piece)
         self._deliver()
 
+    def feed_end(self) -> None:
+        """The client closes its half, once all it sent is delivered."""
+        if self._waiting or self._paused:
+            self._loop.call_soon(self.feed_end)
+        elif not self.closing and not self._protocol.eof_received():
+            self.close()
+
     def _deliver(self) -> None:
         while self._waiting and not self._paused and not self.closing:
             self._protocol.data_received(self._waiting.popleft())
@@ -173,8 +180,9 @@ class Served:
             pipe.feed(piece)
             await self._settle(rig, connection, pipe)
         closed = pipe.closing or pipe.ended
-        pipe.close()  # the client does now, if the server did not
+        pipe.feed_end()  # what is not complete by now is torn
         await self._settle(rig, connection, pipe)
+        assert pipe.closing, "all is said, and the client has gone"
         assert pipe.wronged == []
         assert connection.defects == []
         assert rig.edge.in_flight == 0
