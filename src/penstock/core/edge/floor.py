@@ -27,6 +27,8 @@ _WORK_SECONDS = 0.001
 """How long the loop may be at work for what its sockets told, and again for turns, before it looks
 at them again.
 """
+_REST_SECONDS = 0.001
+"""Between the turns of two such times, where there are too many for one."""
 _READ_SECONDS = 0.00005
 """What a read of so many bytes costs the loop, all in all."""
 _SAMPLE = 16
@@ -201,7 +203,9 @@ class Floor:
             turns.popleft().take_turn()
         self._taking_turns = bool(turns)
         if turns:
-            self._loop.call_soon(self._take_turns)
+            # A loop that never waits lets go of the interpreter so briefly between two callbacks
+            # that no other thread gets hold of it: the log's would wait for tens of milliseconds.
+            self._loop.call_later(_REST_SECONDS, self._take_turns)
 
     # -- time -----------------------------------------------------------------------------------
 
