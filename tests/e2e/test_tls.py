@@ -282,3 +282,13 @@ def test_after_a_restart_the_new_certificate_is_shown(serve: Serve, tmp_path: Pa
             shown.append(connection.getpeercert(binary_form=True))
         assert server.stop() == 0
     assert shown[0] != shown[1]
+
+
+def test_connections_that_never_shake_hands_take_nobodys_place(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = serve(**pair(tmp_path).environment, connections_max="8", head_seconds_max="30")
+    mute = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
+    assert healthy(server)
+    for connection in mute:
+        connection.close()

@@ -196,7 +196,9 @@ class Served:
     async def _settle(self, rig: Rig, connection: Connection, pipe: Pipe) -> None:
         quiet, before = 0, (0, 0, 0, 0)
         while quiet < _QUIET_TURNS:
-            # What is judged on a thread of its own comes back in its own time.
-            await asyncio.sleep(0.001 if connection.is_judged_elsewhere else 0)
+            # What is judged on a thread of its own comes back in its own time, and so do turns that
+            # had to rest.
+            busy = connection.is_judged_elsewhere or rig.edge.floor._taking_turns
+            await asyncio.sleep(0.001 if busy else 0)
             now = (len(pipe.written), connection.requests, rig.edge.in_flight, rig.log.commits)
-            quiet, before = (quiet + 1 if now == before else 0), now
+            quiet, before = (quiet + 1 if now == before and not busy else 0), now

@@ -37,17 +37,8 @@ Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 class Connection(Exchange, asyncio.BufferedProtocol):
     __slots__ = (
-        "_discarded",
-        "_encrypted",
-        "_eof",
-        "_find_head",
-        "_held",
-        "_paused",
-        "_queued",
-        "_scanned",
-        "_seen",
-        "_stuck",
-        "requests",
+        "_discarded", "_encrypted", "_eof", "_find_head", "_held", "_paused", "_queued",
+        "_scanned", "_seen", "_stuck", "requests",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
