@@ -62,7 +62,7 @@ def test_beside_one_that(kind: str, attacked: Attacked) -> None:
     sound = False
     try:
         trial = attack(server.port, server.process.pid, kind, connections, SECONDS)
-        check_answers(trial)
+        check_answers(trial, KINDS[kind].answered)
         check_memory(trial)
         check_times(trial)
         check_lines(server.said()[said:])
@@ -73,11 +73,12 @@ def test_beside_one_that(kind: str, attacked: Attacked) -> None:
             server.kill()  # the next kind finds one that has suffered nothing yet
 
 
-def check_answers(trial: Trial) -> None:
+def check_answers(trial: Trial, share: float) -> None:
     """Every request is answered, every acknowledged tag is counted once, no account is off."""
-    assert trial.statuses == {"204": trial.asked}
-    assert trial.operator_statuses == {"200"}
-    assert trial.counted == trial.asked
+    answered = trial.statuses["204"]
+    assert answered >= share * trial.asked, trial.statuses
+    assert trial.operator_statuses == {"200"} or share < 1
+    assert answered <= trial.counted <= trial.asked
     assert trial.balanced
 
 
