@@ -39,10 +39,6 @@ class Kind(NamedTuple):
     open_files: int = 0
     """The server's limit of them; 0: whatever it is."""
     connections_min: int = 0
-    answered: float = 1.0
-    """The share of a well-behaved client's requests that is answered beside it. Where more
-    newcomers come at once than there are places, one of its own may be turned away with them.
-    """
     addresses: int = 20
     """From how many addresses of the loopback it comes."""
 
@@ -140,7 +136,7 @@ KINDS: dict[str, Kind] = {
     ),
     "asleep": Kind(
         "asking once on each of many connections, from many addresses",
-        _holds(_TAGGED), open_files=512, connections_min=1_000, answered=0.9,
+        _holds(_TAGGED), open_files=512, connections_min=1_000,
     ),
     "slow": Kind(
         "sending heads and bodies slowly, and reading slowly",
