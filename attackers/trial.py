@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from attackers.beside import HELD, OPERATORS
-from attackers.requests import AGGREGATES, TAG
+from attackers.requests import AGGREGATES, BATCH, TAG
 
 GIVEN_BACK_BYTES = 50_000_000
 """Stores keep caches and the allocator keeps a reserve: less than this more is given back."""
@@ -26,7 +27,7 @@ _PROGRAMS = Path(__file__).parent.parent
 
 
 class Memory(NamedTuple):
-    """Resident bytes of the server."""
+    """Resident bytes of the server and of what it started."""
 
     before: int
     most: int
@@ -80,7 +81,8 @@ def attack(port: int, pid: int, kind: str, connections: int, seconds: float) -> 
     """Raise where the attackers themselves fail, which is no finding about the server."""
     origin = f"good-{uuid4().hex}"
     before, stored = _status(pid, "VmRSS"), _end(port)
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # VmHWM is the most from here on
+    for process in _family(pid):
+        Path(f"/proc/{process}/clear_refs").write_text("5")  # VmHWM is the most from here on
     beside = _program("beside", port, origin, seconds + 2 * _LEAD_SECONDS)
     time.sleep(_LEAD_SECONDS)
     swarm = _program("swarm", port, kind, connections, seconds)
@@ -103,6 +105,7 @@ def warm(port: int) -> None:
     """Ask for everything once or twice: what a server takes for that is no attack's doing."""
     for _ in range(20):
         _answer(port, "POST", "/user_tags", TAG)
+        _answer(port, "POST", BATCH.decode(), b" " * 65_536)
         _answer(port, "POST", f"{AGGREGATES.decode()}warm")
         for path in (*OPERATORS, "/api/pipeline"):
             _answer(port, "GET", path)
@@ -185,9 +188,17 @@ def _answer(port: int, method: str, target: str, body: bytes = b"") -> bytes:
         return b""
 
 
+def _family(pid: int) -> list[int]:
+    """A process and those that it has started."""
+    found = [pid]
+    for process in found:
+        for thread in Path(f"/proc/{process}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found
+
+
 def _status(pid: int, name: str) -> int:
-    """In bytes, as the kernel counts it."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} has no {name}")
+    """In bytes, as the kernel counts it, of the whole family."""
+    pattern = re.compile(rf"^{name}:\s+(\d+) kB$", re.MULTILINE)
+    found = [pattern.search(Path(f"/proc/{p}/status").read_text()) for p in _family(pid)]
+    return sum(int(size[1]) * 1024 for size in found if size)

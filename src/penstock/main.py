@@ -2,17 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from penstock.apps.audiences.manifest import manifest as audiences
 from penstock.core import engines
 from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.platform import ROLES, Platform
+from penstock.core.edge import judging
+from penstock.core.platform import ROLES, Platform, ingest_endpoints
 from penstock.core.telemetry import logger
+from penstock.core.worker import Handle, Worker, work
 
 APPLICATIONS = (audiences,)
 
 
 _STRUCTS = {application.name: application.settings for application in APPLICATIONS}
+_Given = tuple[configuration.Settings, dict[str, msgspec.Raw]]
 
 
 def read_settings(
@@ -45,11 +50,28 @@ def build(
 ) -> Platform:
     """Everything that the processes share, opened but not started. Raise `Misconfigured`."""
     settings, applications = configuration.load(environment, _STRUCTS, overrides)
+    lines = logger(settings.log_level, settings.log_format)
     return Platform(
         settings,
         applications,
         APPLICATIONS,
         clock=clock or SystemClock(),
-        logger=logger(settings.log_level, settings.log_format),
+        logger=lines,
         roles=roles,
+        judge=Worker("from penstock.main import judge; judge()", (settings, applications), lines),
     )
+
+
+def judge() -> None:
+    """A process that judges bodies for the one that started it, by the same settings."""
+
+    def make(given: bytes) -> Handle:
+        settings, structs = msgspec.msgpack.decode(given, type=_Given)
+        applications = {
+            name: msgspec.msgpack.decode(struct, type=_STRUCTS[name])
+            for name, struct in structs.items()
+        }
+        endpoints = ingest_endpoints(settings, applications, APPLICATIONS)
+        return judging.answer({endpoint.operation: endpoint for endpoint in endpoints})
+
+    work(make)

@@ -1,6 +1,7 @@
 """The edge over a socket, asked with raw pieces of requests."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -21,6 +22,7 @@ from penstock.core.log import Append, Done
 from penstock.core.log.memory import MemoryLog
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Registry
+from penstock.core.worker import Worker
 from support.clock import MovedClock
 from support.lines import Lines
 from support.notes import NOTES, Noted, codec
@@ -67,7 +69,7 @@ class HeldLog(MemoryLog):
 class Rig:
     """An edge with three operations: note something, ask something, fail."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, judge: Worker | None = None) -> None:
         self.clock = MovedClock()
         self.log = HeldLog(self.clock)
         self.lines = Lines()
@@ -79,20 +81,10 @@ class Rig:
             ids=Ids(self.clock),
             logger=self.lines.logger,
             registry=self.registry,
+            judge=judge,
         )
         self.registry.sources.append(self.edge)
-        self.edge.add(
-            "POST",
-            NOTE,
-            IngestEndpoint(
-                operation="tests.note",
-                body_bytes_max=BODY_BYTES_MAX,
-                topic=NOTES.name,
-                encode=codec.encode,
-                key=lambda _: b"",
-                ingest=_ingest,
-            ),
-        )
+        self.edge.add("POST", NOTE, note_endpoint)
         for method, path, answer in (("GET", ASK, _answer), ("GET", FAIL, _fail)):
             self.edge.add(
                 method,
@@ -106,10 +98,22 @@ def _ingest(received: Received) -> Reply:
         raise Rejected("not this one", code="bad_field")
     if received.body == b"fail":
         raise ValueError(SECRET)
+    if received.body == b"die":
+        os._exit(7)
     if received.body == b"nothing":
         return Reply((), Response.json({"accepted": 0}), rejected=3)
     key = received.headers.get(b"idempotency-key", b"").decode()
     return Reply((Noted(len(received.body)),), idempotency_key=key)
+
+
+note_endpoint = IngestEndpoint(
+    operation="tests.note",
+    body_bytes_max=BODY_BYTES_MAX,
+    topic=NOTES.name,
+    encode=codec.encode,
+    key=lambda _: b"",
+    ingest=_ingest,
+)
 
 
 async def _answer(received: Received) -> Response:

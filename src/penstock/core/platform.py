@@ -20,7 +20,7 @@ import msgspec
 
 from penstock.core import engines
 from penstock.core.clock import Clock
-from penstock.core.edge import Received, Response
+from penstock.core.edge import Ingesting, Received, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
 from penstock.core.errors import Misconfigured, NotReady
@@ -42,6 +42,7 @@ from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
 from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.worker import Worker
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
@@ -49,6 +50,30 @@ _OPERATOR_THREADS = 4
 _ELSEWHERE_POLL_SECONDS = 0.01
 
 T = TypeVar("T")
+
+
+def _ingesting(offer: Ingest, settings: Any) -> Ingesting:
+    handle = offer.handle
+    return lambda received: handle(received, settings)
+
+
+def ingest_endpoints(
+    settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
+) -> list[IngestEndpoint]:
+    """What events come in by, in the order of the manifests; `applications` have own settings."""
+    return [
+        IngestEndpoint(
+            operation=offer.operation,
+            body_bytes_max=offer.body_bytes_max,
+            topic=offer.topic.name,
+            encode=engines.codec_of(settings, offer.topic).encode,
+            key=offer.topic.key,
+            ingest=_ingesting(offer, applications[manifest.name]),
+            respond_first=offer.respond_first,
+        )
+        for manifest in manifests
+        for offer in manifest.ingest
+    ]
 
 
 class Platform:
@@ -61,8 +86,12 @@ class Platform:
         clock: Clock,
         logger: Logger,
         roles: Sequence[str] = ROLES,
+        judge: Worker | None = None,
     ) -> None:
-        """Raise `Misconfigured`, with nothing left open, when a store cannot be opened."""
+        """Raise `Misconfigured`, with nothing left open, when a store cannot be opened.
+
+        `judge` answers for the `ingest_endpoints` of the same settings and manifests.
+        """
         self.settings = settings
         self.manifests = tuple(manifests)
         self.roles = frozenset(roles)
@@ -81,6 +110,7 @@ class Platform:
                 ids=Ids(clock),
                 logger=logger,
                 registry=self.registry,
+                judge=judge,
             )
             self._closing = opened.pop_all()
         self.consumers: dict[str, Consumer] = {}
@@ -175,28 +205,18 @@ class Platform:
         )
 
     def _offer(self) -> None:
+        if self.log is not None:
+            paths = ((o.method, o.path) for m in self.manifests for o in m.ingest)
+            endpoints = ingest_endpoints(self.settings, self._applications, self.manifests)
+            for (method, path), endpoint in zip(paths, endpoints, strict=True):
+                self.edge.add(method, path, endpoint)
         for manifest in self.manifests:
             settings = self._applications[manifest.name]
-            if self.log is not None:
-                for offer in manifest.ingest:
-                    self.edge.add(offer.method, offer.path, self._ingest(offer, settings))
             if self.stores is not None and "api" in self.roles:
                 context = ApplicationContext(self, settings, manifest.counters)
                 self.registry.sources.append(context)
                 for route in manifest.routes:
                     self.route(route, context, reads_body=route.reads_body(settings))
-
-    def _ingest(self, offer: Ingest, settings: Any) -> IngestEndpoint:
-        handle = offer.handle
-        return IngestEndpoint(
-            operation=offer.operation,
-            body_bytes_max=offer.body_bytes_max,
-            topic=offer.topic.name,
-            encode=engines.codec_of(self.settings, offer.topic).encode,
-            key=offer.topic.key,
-            ingest=lambda received: handle(received, settings),
-            respond_first=offer.respond_first,
-        )
 
     def route(self, route: Route, context: "ApplicationContext", *, reads_body: bool) -> None:
         async def answer(received: Received) -> Response:

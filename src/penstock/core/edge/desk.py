@@ -2,20 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
-import msgspec
-
 from penstock.core.clock import Clock
-from penstock.core.edge import Received, Reply, Response, codings
+from penstock.core.edge import Received, Response, codings, judging
 from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
+from penstock.core.edge.fair import Client
 from penstock.core.edge.floor import Floor
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
+from penstock.core.edge.judges import Judges
+from penstock.core.edge.judging import Judged
 from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
@@ -31,6 +31,7 @@ from penstock.core.ids import Ids
 from penstock.core.log import Log
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle
+from penstock.core.worker import Worker, WorkerDied
 
 _LINES_PER_SECOND = 100
 _LINES_AT_ONCE = 10
@@ -40,13 +41,8 @@ _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT
 """Those that are known; whether a path answers them is another question."""
 
 
-class Records(msgspec.Struct, frozen=True, gc=False):
-    """What is to become durable of a request."""
-
-    endpoint: IngestEndpoint
-    reply: Reply
-    payloads: Sequence[bytes]
-    keys: Sequence[bytes]
+Outcome = Received | tuple[IngestEndpoint, Judged]
+"""Of other operations the request as their handler sees it; of an ingest what it leads to."""
 
 
 class Edge:
@@ -61,7 +57,9 @@ class Edge:
         ids: Ids,
         logger: Logger,
         registry: Registry,
+        judge: Worker | None = None,
     ) -> None:
+        """`judge` is asked about bodies that are dear to judge; without it a thread does it."""
         self.settings = settings
         self.floor = Floor(settings)
         self.heads = Heads(remembers=settings.fast_lane)
@@ -79,12 +77,14 @@ class Edge:
         """None where nobody's word is taken, so that asking costs a request nothing."""
         self._lost: dict[str, int] = {}
         self._log = log
+        self._keyed = log is not None and log.keyed
         self._ids = ids
         self._logger = logger
         self._registry = registry
         self._throttle = Throttle(clock, lines_per_second=_LINES_PER_SECOND, at_once=_LINES_AT_ONCE)
         self._committer: Committer | None = None
-        self._judges: ThreadPoolExecutor | None = None
+        self._judge = judge
+        self._judges: Judges[Outcome] | None = None
         about = AnswerEndpoint(operation="server", body_bytes_max=0, answer=self._about)
         self.add("OPTIONS", "*", about)
 
@@ -94,9 +94,8 @@ class Edge:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        # Where bodies are judged that are dear to judge: one at a time, off the loop.
-        self._judges = ThreadPoolExecutor(1, thread_name_prefix="penstock-judge")
         self.floor.attach(loop)
+        self._judges = Judges(lambda: self._judge and self._judge.rest())
         if self._log is not None:
             self._committer = Committer(self._log, loop, bytes_max=self.settings.queue_bytes_max)
 
@@ -106,9 +105,9 @@ class Edge:
         return Response(204, headers=((b"allow", ", ".join(self.routes.methods).encode()),))
 
     def close(self) -> None:
-        """What was judged last is committed, or nobody waits for it."""
+        """After the last answer."""
         if self._judges is not None:
-            self._judges.shutdown()
+            self._judges.close()
 
     def expect(self, clients: int) -> None:
         """So many connections have asked for something of late."""
@@ -151,55 +150,53 @@ class Edge:
         if head.length > 0:
             head.endpoint.check_size(head.length)
 
-    def judge(self, head: Head, peer: str, body: bytes) -> "Received | Records":
-        """What an ingest leads to; of other operations the request as their handler sees it.
-
-        Any thread may. Raise a `PenstockError`.
-        """
+    def judge(self, head: Head, peer: str, body: bytes) -> Outcome:
+        """Of a body without a coding. Raise a `PenstockError`."""
         endpoint = head.endpoint
-        if head.coding:
-            body = codings.inflate(head.coding, body, endpoint.body_bytes_max)
-        received = Received(
-            head.method,
-            head.parameters,
-            head.query,
-            head.headers,
-            body if endpoint.reads_body else b"",
-            peer if self.proxies is None else self.proxies.client(peer, head.headers),
-            self.now_ms(),
-        )
+        received = self._received(head, peer, body if endpoint.reads_body else b"")
         if not isinstance(endpoint, IngestEndpoint):
             return received
-        reply = endpoint.ingest(received)
-        encode = endpoint.encode
-        payloads = [encode(event) for event in reply.events]
-        keyed = self._log is not None and self._log.keyed
-        return Records(
-            endpoint, reply, payloads, [endpoint.key(e) for e in reply.events] if keyed else ()
-        )
+        return endpoint, judging.judge(endpoint, received, keyed=self._keyed)
 
     def judge_elsewhere(
-        self,
-        head: Head,
-        peer: str,
-        body: bytes,
-        done: "Callable[[Received | Records | Exception], None]",
+        self, head: Head, client: Client, body: bytes, done: Callable[[Outcome | Exception], None]
     ) -> None:
-        """The same, off the loop; `done` is called on it."""
+        """The same of any body, off the loop; `done` is called on it."""
 
-        def work() -> None:
-            outcome: Received | Records | Exception
-            try:
-                outcome = self.judge(head, peer, body)
-            except PenstockError as error:
-                outcome = _kept(error)
-            except Exception as defect:  # noqa: BLE001 - it is answered where the request came from
-                outcome = defect
+        def settle(outcome: Outcome | Exception) -> None:
+            if isinstance(outcome, PenstockError):
+                outcome = _kept(outcome)
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self.loop.call_soon_threadsafe(done, outcome)
 
         if self._judges is not None:
-            self._judges.submit(work)
+            self._judges.judge(client, partial(self._judge_dear, head, client.peer, body), settle)
+
+    def _judge_dear(self, head: Head, peer: str, body: bytes) -> Outcome:
+        endpoint, worker = head.endpoint, self._judge
+        if worker is None or not isinstance(endpoint, IngestEndpoint):
+            if head.coding:
+                body = codings.inflate(head.coding, body, endpoint.body_bytes_max)
+            return self.judge(head, peer, body)
+        received = self._received(head, peer, b"")
+        try:
+            judged = judging.ask(
+                worker.ask, endpoint, received, body, coding=head.coding, keyed=self._keyed
+            )
+        except WorkerDied:
+            raise NotReady("the process that judges such bodies has ended, try again") from None
+        return endpoint, judged
+
+    def _received(self, head: Head, peer: str, body: bytes) -> Received:
+        return Received(
+            head.method,
+            head.parameters,
+            head.query,
+            head.headers,
+            body,
+            peer if self.proxies is None else self.proxies.client(peer, head.headers),
+            self.now_ms(),
+        )
 
     def start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = self.loop.create_task(work)
@@ -211,49 +208,45 @@ class Edge:
         """Whether others come through it."""
         return self.proxies is not None and self.proxies.trusts(peer)
 
-    def commit(self, records: Records, settle: Settle) -> bool:
-        """Hand them to the log; False when there is nothing to wait for."""
-        committer, log, endpoint = self._committer, self._log, records.endpoint
+    def commit(self, endpoint: IngestEndpoint, judged: Judged, settle: Settle) -> bool:
+        """Hand it to the log; False when there is nothing to wait for."""
+        committer, log = self._committer, self._log
         if committer is None or log is None:
             raise NotReady(f"{endpoint.operation} is not served by this process")
-        reply, payloads = records.reply, records.payloads
-        if not payloads:
-            log.tally(endpoint.topic, rejected=reply.rejected)
+        if not judged.payloads:
+            log.tally(endpoint.topic, rejected=judged.rejected)
             return False
         if endpoint.respond_first is not None:
-            self._commit_behind(committer, log, records)
+            self._commit_behind(committer, log, endpoint, judged)
             return False
         committer.commit(
             endpoint.topic,
-            payloads,
+            judged.payloads,
             settle,
-            keys=records.keys,
-            idempotency_key=reply.idempotency_key,
-            rejected=reply.rejected,
+            keys=judged.keys,
+            idempotency_key=judged.idempotency_key,
+            rejected=judged.rejected,
         )
         return True
 
     def _commit_behind(
-        self,
-        committer: Committer,
-        log: Log,
-        records: Records,
+        self, committer: Committer, log: Log, endpoint: IngestEndpoint, judged: Judged
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
-        endpoint, reply, payloads = records.endpoint, records.reply, records.payloads
+        events = len(judged.payloads)
         failure = log.failure()
         if failure:
             # The log tries again, and forgets the failure, when it writes this down.
-            log.tally(endpoint.topic, rejected=len(payloads) + reply.rejected)
+            log.tally(endpoint.topic, rejected=events + judged.rejected)
         else:
             try:
                 committer.commit(
                     endpoint.topic,
-                    payloads,
-                    partial(self._settle_behind, endpoint, len(payloads)),
-                    keys=records.keys,
-                    idempotency_key=reply.idempotency_key,
-                    rejected=reply.rejected,
+                    judged.payloads,
+                    partial(self._settle_behind, endpoint, events),
+                    keys=judged.keys,
+                    idempotency_key=judged.idempotency_key,
+                    rejected=judged.rejected,
                 )
                 self.behind += 1
             except Overloaded as error:
@@ -261,7 +254,7 @@ class Edge:
         if failure and endpoint.respond_first == "fail_closed":
             raise NotReady(failure)
         if failure:
-            self._lose(endpoint, len(payloads), failure)
+            self._lose(endpoint, events, failure)
 
     def _settle_behind(
         self, endpoint: IngestEndpoint, events: int, error: PenstockError | None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from penstock.core.edge import NO_CONTENT, Received, Response
 from penstock.core.edge.bodies import Body
-from penstock.core.edge.desk import Edge, Records
+from penstock.core.edge.desk import Edge, Outcome
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
 from penstock.core.edge.heads import Head
 from penstock.core.edge.wire import render
@@ -33,7 +33,7 @@ class Exchange(ABC):
 
     __slots__ = (
         "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last", "_last_word",
-        "_response", "_rest", "idle_since", "peer", "transport",
+        "_response", "_rest", "cost", "idle_since", "peer", "served_until", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -54,6 +54,7 @@ class Exchange(ABC):
         """Nothing is answered but what has begun to arrive."""
         self._last_word: PenstockError | None = None
         """What is said after the answer in hand, and nothing after it."""
+        self.served_until = self.cost = 0.0
         self.peer = ""
         self.idle_since = perf_counter()
         """Since when it waits for the same thing: exact after an answer, else to a sweep."""
@@ -90,7 +91,7 @@ class Exchange(ABC):
             self._refuse(Overloaded())
         elif head.coding or len(body) >= _DEAR_BYTES:
             self._judging = len(body) + 1
-            edge.judge_elsewhere(head, self.peer, body, self._judged)
+            edge.judge_elsewhere(head, self, body, self._judged)
         else:
             try:
                 judged = edge.judge(head, self.peer, body)
@@ -101,7 +102,7 @@ class Exchange(ABC):
             else:
                 self._act(judged)
 
-    def _judged(self, outcome: Received | Records | Exception) -> None:
+    def _judged(self, outcome: Outcome | Exception) -> None:
         """It was, elsewhere."""
         self._judging = 0
         self._hold()
@@ -112,14 +113,15 @@ class Exchange(ABC):
         else:
             self._act(outcome)
 
-    def _act(self, judged: Received | Records) -> None:
+    def _act(self, judged: Outcome) -> None:
         if isinstance(judged, Received):
             self._edge.start(self._find(judged))
             return
         # From here on the log accounts for the events.
-        self._response = judged.reply.response
+        endpoint, events = judged
+        self._response = events.response
         try:
-            waits = self._edge.commit(judged, self._settle)
+            waits = self._edge.commit(endpoint, events, self._settle)
         except PenstockError as error:
             self._refuse(error, accountable=False)
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such

@@ -1,0 +1,127 @@
+"""Judging a body: what an ingest operation makes of it, here or in a process beside this one."""
+
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from penstock.core import errors
+from penstock.core.edge import Received, Response, codings
+from penstock.core.edge.endpoints import IngestEndpoint
+from penstock.core.errors import PenstockError, UnsupportedType
+from penstock.core.worker import Handle
+
+
+class Judged(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """What is to become durable of a request, and what is said then."""
+
+    payloads: Sequence[bytes]
+    keys: Sequence[bytes]
+    response: Response
+    idempotency_key: str
+    rejected: int
+
+
+class _Refused(msgspec.Struct, frozen=True, tag=True):
+    kind: str
+    message: str
+    code: str
+    retry_after: int
+    accepts: str
+
+
+class _Failed(msgspec.Struct, frozen=True, tag=True):
+    defect: str
+
+
+class _Case(msgspec.Struct, frozen=True, gc=False):
+    operation: str
+    coding: bytes
+    keyed: bool
+    received: Received
+    """Without its body, which goes beside it."""
+
+
+class Defect(Exception):
+    """An operation of ours has failed elsewhere; its traceback is the message."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_case = msgspec.msgpack.Decoder(_Case).decode
+_decode_outcome = msgspec.msgpack.Decoder(Judged | _Refused | _Failed).decode
+_KINDS = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, PenstockError)
+}
+
+
+def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judged:
+    """`keyed`: the log wants to know what belongs together. Raise a `PenstockError`."""
+    reply = endpoint.ingest(received)
+    encode, key = endpoint.encode, endpoint.key
+    return Judged(
+        [encode(event) for event in reply.events],
+        [key(event) for event in reply.events] if keyed else (),
+        reply.response,
+        reply.idempotency_key,
+        reply.rejected,
+    )
+
+
+def ask(
+    worker: Callable[[bytes, bytes], bytes],
+    endpoint: IngestEndpoint,
+    received: Received,
+    body: bytes,
+    *,
+    coding: bytes,
+    keyed: bool,
+) -> Judged:
+    """The same elsewhere, of a body as it came. Raise a `PenstockError` or `Defect`."""
+    outcome: Judged | _Refused | _Failed = _decode_outcome(
+        worker(_encode(_Case(endpoint.operation, coding, keyed, received)), body)
+    )
+    if isinstance(outcome, _Failed):
+        raise Defect(outcome.defect)
+    if isinstance(outcome, _Refused):
+        raise _raised(outcome)
+    return outcome
+
+
+def answer(endpoints: Mapping[str, IngestEndpoint]) -> Handle:
+    """What that process does with what it is asked, for the operations by name."""
+
+    def handle(question: bytes, body: bytes) -> bytes:
+        try:
+            case = _decode_case(question)
+            endpoint = endpoints[case.operation]
+            if case.coding:
+                body = codings.inflate(case.coding, body, endpoint.body_bytes_max)
+            received = msgspec.structs.replace(case.received, body=body)
+            return _encode(judge(endpoint, received, keyed=case.keyed))
+        except PenstockError as error:
+            return _encode(_refused(error))
+        except Exception:  # noqa: BLE001 - a defect of ours is answered where the request came from
+            return _encode(_Failed(traceback.format_exc()))
+
+    return handle
+
+
+def _refused(error: PenstockError) -> _Refused:
+    """An application's own kind is told as the one of the core's that it is."""
+    kind = next(k.__name__ for k in type(error).__mro__ if _KINDS.get(k.__name__) is k)
+    accepts = error.accepts if isinstance(error, UnsupportedType) else ""
+    return _Refused(kind, error.message, error.code, error.retry_after, accepts)
+
+
+def _raised(refused: _Refused) -> PenstockError:
+    kind = _KINDS[refused.kind]
+    error = kind.__new__(kind)
+    # Their own constructors take other things, and say what is said already.
+    PenstockError.__init__(
+        error, refused.message, code=refused.code, retry_after=refused.retry_after
+    )
+    if isinstance(error, UnsupportedType):
+        error.accepts = refused.accepts
+    return error

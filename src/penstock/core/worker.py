@@ -1,0 +1,125 @@
+"""A process beside this one, for work that would hold the interpreter: the two ends of its socket.
+
+It is started by the first question and may be put to rest after any. It ends when its socket does,
+so it outlives nobody, and signals are for the process that started it.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from penstock.core.telemetry import Logger
+
+_LENGTH_BYTES = 8
+_START_SECONDS_MAX = 60
+_ANSWER_SECONDS_MAX = 10
+_END_SECONDS_MAX = 1
+_encode = msgspec.msgpack.Encoder().encode
+_READY = b"ready"
+
+Handle = Callable[[bytes, bytes], bytes]
+"""A question's two halves → its answer."""
+
+
+class WorkerDied(Exception):
+    """It ended, or did not answer in time, and nobody will hear of this question."""
+
+
+class Worker:
+    """One question at a time, for one thread."""
+
+    def __init__(self, code: str, given: object, logger: Logger) -> None:
+        """`code` ends in `work(...)`; `given` is handed to its `make`."""
+        self._code = code
+        self._given = _encode(given)
+        self._logger = logger
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    @property
+    def pid(self) -> int:
+        """0 while there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def ask(self, question: bytes, more: bytes = b"") -> bytes:
+        """Blocks, without the interpreter's lock. Raise `WorkerDied`; the next starts another."""
+        if self._process is not None and self._process.poll() is not None:
+            self._bury("it had ended before it was asked")
+        try:
+            sock = self._socket or self._start()
+            _send(sock, question, more)
+            return _receive(sock)
+        except (OSError, EOFError) as error:
+            self._bury(str(error))
+            raise WorkerDied from error
+
+    def _bury(self, error: str) -> None:
+        self._logger.error("worker.died", error=error, status=self.rest())
+
+    def rest(self) -> int | None:
+        """End it; its exit status, None where there was none."""
+        process, self._process = self._process, None
+        sock, self._socket = self._socket, None
+        if sock is not None:
+            sock.close()
+        if process is None:
+            return None
+        try:
+            return process.wait(_END_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._socket = ours
+            self._process = subprocess.Popen(  # noqa: S603 - our own code
+                [sys.executable, "-c", self._code], stdin=theirs.fileno()
+            )
+        ours.settimeout(_START_SECONDS_MAX)
+        _send(ours, self._given)
+        if _receive(ours) != _READY:
+            raise EOFError("it did not start")
+        ours.settimeout(_ANSWER_SECONDS_MAX)
+        return ours
+
+
+def work(make: Callable[[bytes], Handle]) -> None:
+    """The other end: answer questions until nobody is there to ask."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=sys.stdin.fileno()) as sock:
+        try:
+            handle = make(_receive(sock))
+            _send(sock, _READY)
+            while True:
+                _send(sock, handle(_receive(sock), _receive(sock)))
+        except (EOFError, ConnectionError):
+            pass
+
+
+def _send(sock: socket.socket, *parts: bytes) -> None:
+    for part in parts:
+        sock.sendall(len(part).to_bytes(_LENGTH_BYTES, "big"))
+        sock.sendall(part)
+
+
+def _receive(sock: socket.socket) -> bytes:
+    """Raise `EOFError` at the end."""
+    return _exactly(sock, int.from_bytes(_exactly(sock, _LENGTH_BYTES), "big"))
+
+
+def _exactly(sock: socket.socket, length: int) -> bytes:
+    taken = bytearray(length)
+    rest = memoryview(taken)
+    while rest:
+        count = sock.recv_into(rest)
+        if not count:
+            raise EOFError("it has ended")
+        rest = rest[count:]
+    return bytes(taken)

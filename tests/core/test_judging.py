@@ -1,0 +1,149 @@
+"""Bodies that are dear to judge: the same is decided elsewhere, in a process of its own."""
+
+import asyncio
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NoReturn
+
+import msgspec
+import pytest
+
+from penstock.core.edge import Received, codings, judging
+from penstock.core.edge.judging import Defect, Judged
+from penstock.core.errors import (
+    MethodNotAllowed,
+    NotReady,
+    PenstockError,
+    Rejected,
+    UnsupportedType,
+)
+from penstock.core.worker import Worker
+from support.asking import Hosted, ask
+from support.hosts import BODY_BYTES_MAX, SECRET, Request, Rig, note_endpoint
+from support.lines import Lines
+from support.logs import account, contents
+from support.notes import codec
+from support.workers import PATHS
+
+JUDGES = "from support.workers import judges; judges()"
+KEYED = {b"idempotency-key": b"k1"}
+BODIES = {
+    "one event": (b"", b"a note"),
+    "coded": (b"gzip", gzip.compress(b"a note")),
+    "no event, some refused": (b"", b"nothing"),
+    "refused": (b"", b"reject"),
+    "not what its coding says": (b"deflate", b"a note"),
+    "too large once inflated": (b"deflate", zlib.compress(bytes(BODY_BYTES_MAX + 1))),
+}
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PATHS)
+        worker = Worker(JUDGES, None, Lines().logger)
+        yield worker
+        worker.rest()
+
+
+def outcome(coding: bytes, body: bytes, worker: Worker | None = None) -> object:
+    """What it is judged to be, elsewhere if there is a worker."""
+    received = Received("POST", ("x",), b"q=1", KEYED, b"", "192.0.2.1", 1_000)
+    try:
+        if worker is not None:
+            return judging.ask(worker.ask, note_endpoint, received, body, coding=coding, keyed=True)
+        if coding:
+            body = codings.inflate(coding, body, BODY_BYTES_MAX)
+        received = msgspec.structs.replace(received, body=body)
+        return judging.judge(note_endpoint, received, keyed=True)
+    except PenstockError as error:
+        return type(error), error.message, error.code, error.retry_after
+
+
+@pytest.mark.parametrize(("coding", "body"), BODIES.values(), ids=BODIES)
+def test_elsewhere_the_same_is_decided(worker: Worker, coding: bytes, body: bytes) -> None:
+    here, there = outcome(coding, body), outcome(coding, body, worker)
+    if isinstance(here, Judged):
+        assert isinstance(there, Judged)
+        assert msgspec.structs.asdict(there) == msgspec.structs.asdict(here) | {
+            "payloads": list(here.payloads),
+            "keys": list(here.keys),
+        }
+    else:
+        assert there == here
+
+
+def test_a_defect_comes_back_with_its_traceback(worker: Worker) -> None:
+    with pytest.raises(Defect, match=f"(?s)_ingest.*{SECRET}"):
+        outcome(b"", b"fail", worker)
+
+
+class OfAnApplication(Rejected):
+    """An application's own kind."""
+
+    default_code = "own"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OfAnApplication("no"),
+        UnsupportedType("no", accepts="gzip"),
+        NotReady("no", retry_after=7, detail="a folder"),
+        MethodNotAllowed(("GET",)),
+        PenstockError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_refusal_is_told_as_it_was(error: PenstockError) -> None:
+    def refuse(received: Received) -> NoReturn:
+        raise error
+
+    endpoint = replace(note_endpoint, ingest=refuse)
+    received = Received("POST", (), b"", {}, b"", "", 0)
+    handle = judging.answer({endpoint.operation: endpoint})
+    with pytest.raises(PenstockError) as told:
+        judging.ask(handle, endpoint, received, b"", coding=b"", keyed=False)
+    assert isinstance(error, type(told.value))
+    assert (told.value.status, told.value.message, told.value.code, told.value.retry_after) == (
+        error.status, error.message, error.code, error.retry_after,
+    )  # fmt: skip
+    assert getattr(told.value, "accepts", "") == getattr(error, "accepts", "")
+    assert str(told.value) == error.message  # its detail is for lines of the process that has it
+
+
+def test_through_the_edge_coded_notes_are_stored_and_defects_told_as_such(
+    hosted: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    rig = Rig(judge=Worker(JUDGES, None, Lines().logger))
+
+    async def asked() -> None:
+        headers = (("Content-Encoding", "gzip"),)
+        async with hosted(rig) as host:
+            told = []
+            for body in (b"a note", b"reject", b"fail", b"die", b"another note"):
+                answer = await host.ask(Request(pieces=(gzip.compress(body),), headers=headers))
+                assert answer is not None
+                told.append((answer.status, msgspec.json.decode(answer.body or b"{}").get("error")))
+            assert told == [
+                (204, None), (400, "bad_field"), (500, "internal"), (503, "not_ready"), (204, None),
+            ]  # fmt: skip
+
+    asyncio.run(asked())
+    assert [codec.decode(record).number for record in contents(rig.log)] == [6, 12]
+    assert account(rig.log)[1:] == (5, 2, 0, 3)
+    assert "_ingest" in str(rig.lines.named("request.failed")[0]["exc_info"])
+
+
+def test_who_is_not_judged_in_time_is_told_so(
+    hosted: Hosted, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.core.edge.judges._WAIT_SECONDS_MAX", -1)
+    headers = (("Content-Encoding", "gzip"),)
+    answer = ask(hosted, rig, Request(pieces=(gzip.compress(b"a note"),), headers=headers))
+    assert answer.error == (503, "overloaded")
+    assert answer.headers["retry-after"] == "1"
+    assert account(rig.log)[1:] == (1, 0, 0, 1)

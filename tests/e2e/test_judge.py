@@ -1,0 +1,45 @@
+"""The process that judges what is dear to judge, beside a server."""
+
+import gzip
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from apps.audiences.tags import a_tag, encoded
+from e2e.process import PATIENCE_SECONDS, Server
+
+Serve = Callable[..., Server]
+BATCH = gzip.compress(b"\n".join(encoded(a_tag(cookie=f"c{n}")) for n in range(100)))
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_reliability_42_it_is_started_when_needed_replaced_when_killed_and_ends_with_the_server(
+    serve: Serve,
+) -> None:
+    server = serve()
+    client = server.client()
+    assert children(server.process.pid) == []
+
+    def accepted() -> int:
+        answer = client.post("/user_tags/batch", BATCH, Content_Encoding="gzip")
+        assert answer.status == 200
+        return int(answer.json["accepted"])
+
+    assert accepted() == 100
+    (judge,) = children(server.process.pid)
+    os.kill(judge, signal.SIGKILL)
+    assert accepted() == 100
+    (other,) = children(server.process.pid)
+    assert other != judge
+    assert "worker.died" in server.errors.read_text()
+    os.kill(server.process.pid, signal.SIGKILL)
+    until = time.monotonic() + PATIENCE_SECONDS
+    while Path(f"/proc/{other}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
