@@ -9,7 +9,8 @@ from penstock.core import engines
 from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.edge import judging
-from penstock.core.platform import ROLES, Platform, ingest_endpoints
+from penstock.core.ingesting import ingest_endpoints
+from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import logger
 from penstock.core.worker import Handle, Worker, work
 

@@ -20,17 +20,18 @@ import msgspec
 
 from penstock.core import engines
 from penstock.core.clock import Clock
-from penstock.core.edge import Ingesting, Received, Response
+from penstock.core.edge import Received, Response
 from penstock.core.edge.desk import Edge
-from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.ids import Ids
+from penstock.core.ingesting import ingest_endpoints
 from penstock.core.log import Follow, Log
 from penstock.core.log.disk import FATAL
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.lookout import Lookout
-from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.manifest import Manifest, Route
 from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
@@ -50,30 +51,6 @@ _OPERATOR_THREADS = 4
 _ELSEWHERE_POLL_SECONDS = 0.01
 
 T = TypeVar("T")
-
-
-def _ingesting(offer: Ingest, settings: Any) -> Ingesting:
-    handle = offer.handle
-    return lambda received: handle(received, settings)
-
-
-def ingest_endpoints(
-    settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
-) -> list[IngestEndpoint]:
-    """What events come in by, in the order of the manifests; `applications` have own settings."""
-    return [
-        IngestEndpoint(
-            operation=offer.operation,
-            body_bytes_max=offer.body_bytes_max,
-            topic=offer.topic.name,
-            encode=engines.codec_of(settings, offer.topic).encode,
-            key=offer.topic.key,
-            ingest=_ingesting(offer, applications[manifest.name]),
-            respond_first=offer.respond_first,
-        )
-        for manifest in manifests
-        for offer in manifest.ingest
-    ]
 
 
 class Platform:
