@@ -20,7 +20,7 @@ from attackers.requests import get, post, tag
 EVERY_SECONDS = 0.02
 OPERATOR_EVERY_SECONDS = 0.25
 OPERATORS = ("/healthz", "/readyz", "/metrics")
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 30.0
 _NEW_EVERY = 25
 """Of so many tags, one comes on a connection of its own."""
 _CLIENT, _OPERATOR = "127.0.0.2", "127.0.0.3"

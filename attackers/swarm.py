@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 
 import uvloop
@@ -18,6 +19,7 @@ from attackers.kinds import KINDS, Kind
 _AGAIN_SECONDS = 0.02
 """A connection that ends is followed by another no sooner than this."""
 _CONNECTING_MAX = 50
+_PATIENCE_SECONDS = 20.0
 
 
 class Swarm:
@@ -30,12 +32,18 @@ class Swarm:
         self._over = False
         self._number = 0
         self._gate = asyncio.Semaphore(_CONNECTING_MAX)
+        self._came = asyncio.Semaphore(0)
         self._present: set[Attacker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, connections: int, seconds: float) -> dict[str, int]:
+        """So many seconds from when all have come."""
         for _ in range(connections):
             self._start(0.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                for _ in range(connections):
+                    await self._came.acquire()
         await asyncio.sleep(seconds)
         self._over = True
         for task in self._tasks:
@@ -51,6 +59,7 @@ class Swarm:
 
     def began(self, attacker: Attacker) -> None:
         self._opened += 1
+        self._came.release()
         self._present.add(attacker)
 
     def ended(self, attacker: Attacker) -> None:

@@ -51,15 +51,12 @@ def test_a_small_body_that_would_become_a_huge_one_is_refused_at_the_limit(
 ) -> None:
     body = bomb()
     tracemalloc.start()
-    began = time.perf_counter()
     with pytest.raises(TooLarge) as refusal:
         inflate(coding, body, LIMIT)
-    seconds = time.perf_counter() - began
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert refusal.value.status == 413
     assert peak < 4 * LIMIT + MIB
-    assert seconds < 1
 
 
 @pytest.mark.parametrize(

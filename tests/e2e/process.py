@@ -12,8 +12,10 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.asking import PATIENT
+
 PENSTOCK = Path(sys.executable).parent / "penstock"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 45.0
 """Longest wait for anything; what is promised is not asserted by it."""
 _SERVES = re.compile(r"serves (https?://127\.0\.0\.1:(\d+))")
 
@@ -112,7 +114,7 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")
     }
-    return {**inherited, **environment}
+    return {**inherited, **PATIENT, **environment}
 
 
 def failing(data: Path, *options: str, environment: Mapping[str, str] = {}) -> tuple[int, str]:

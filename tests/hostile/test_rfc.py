@@ -1,4 +1,4 @@
-"""Bytes and what has to come of them, by the RFC that says so, on both hosts.
+"""Bytes and what has to come of them, by the RFC that says so.
 
 After a refusal nothing that stands behind it is executed unless the connection goes on, and each
 204 is one event in the log, no more and no fewer.

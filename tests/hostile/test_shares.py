@@ -11,7 +11,6 @@ from contextlib import ExitStack
 import pytest
 
 from e2e.process import Client, Server
-from hostile.conftest import HOSTS
 from hostile.exchange import WAIT_SECONDS, one
 from hostile.table import post
 
@@ -22,16 +21,14 @@ TURNS = 40
 """Enough for every idle connection to come and go while the others work."""
 
 
-@pytest.fixture(scope="module", params=HOSTS)
-def bounded(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     environment = {
         "PENSTOCK_LOG_FORMAT": "json",
         "PENSTOCK_CONNECTIONS_MAX": str(CONNECTIONS_MAX),
     }
     folder = tmp_path_factory.mktemp("bounded") / "data"
-    running = Server(folder, "--role", "edge", *HOSTS[request.param], environment=environment)
+    running = Server(folder, "--role", "edge", environment=environment)
     yield running
     running.kill()
 

@@ -11,6 +11,8 @@ from support.hosts import Answer, Host, Request, Rig
 T = TypeVar("T")
 Hosted = Callable[[Rig], AbstractAsyncContextManager[Host]]
 PATIENCE_SECONDS = 20.0
+PATIENT = {"PENSTOCK_AUDIENCES_READ_YOUR_WRITE_SECONDS": "10"}
+"""A profile shows what was acknowledged before, however busy the machine of the test is."""
 
 
 def on(hosted: Hosted, rig: Rig, work: Callable[[Host], Awaitable[T]]) -> T:

@@ -17,12 +17,11 @@ from penstock.core.health import Health
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import Bounded
 from penstock.main import APPLICATIONS
+from support.asking import PATIENT
 from support.pipes import asked
 
 T = TypeVar("T")
 _SETTLED_SECONDS = 60.0
-PATIENT = {"PENSTOCK_AUDIENCES_READ_YOUR_WRITE_SECONDS": "30"}
-"""Tests share their machine: what is promised is asserted, not how fast."""
 
 
 class Answer(NamedTuple):

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from apps.audiences.served import PATIENT, Answer, Served
+from apps.audiences.served import Answer, Served
 from apps.audiences.tags import a_tag, encoded
+from support.asking import PATIENT
 
 RANGE = "time_range=2022-03-01T00:00:00_2022-03-01T00:01:00"
 AGGREGATES = f"{RANGE}&action=VIEW&aggregates=COUNT&aggregates=SUM_PRICE"

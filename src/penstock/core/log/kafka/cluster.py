@@ -25,6 +25,11 @@ _OUTDATED = {
 
 _REFUSALS = {KafkaError._AUTHENTICATION, KafkaError._SSL}  # noqa: SLF001 - the client's names
 
+_RENEW_SECONDS = 5.0
+"""A client that is asked in vain for so long is replaced, and the next one after as long. One was
+seen to answer nothing for 90 seconds after all brokers had been away and were back, while the
+producer beside it had all its answers.
+"""
 _ASK_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 _OFFSETS_SECONDS = 2.0
@@ -46,11 +51,10 @@ class Cluster:
     """Every question raises `NotReady` when the brokers do not answer it in time."""
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._trouble = ""
-        self._refused = False
         self._properties = {**properties, "error_cb": self._note}
-        self._admin = client(AdminClient, self._properties)
+        self._admin: AdminClient
         self._id = ""
+        self._begin()
 
     def describe(self, topics: Iterable[str]) -> dict[str, Described]:
         """Those of the topics that there are."""
@@ -66,6 +70,7 @@ class Cluster:
                 led = all(partition.leader is not None for partition in topic.partitions)
                 identity = f"{self._id}/{topic.topic_id}"
                 found[name] = Described(identity, len(topic.partitions), led)
+        self._vain_since = float("inf")
         return found
 
     def starts(self, places: Iterable[Place]) -> dict[Place, int]:
@@ -88,6 +93,7 @@ class Cluster:
             if offset < 0:  # librdkafka's -1001: an answer was there, and this was not in it
                 raise self._away(f"no offset for {place.topic}/{place.partition}")
             found[place.topic, place.partition] = offset
+        self._vain_since = float("inf")
         return found
 
     def create(self, topics: Sequence[NewTopic]) -> None:
@@ -114,7 +120,7 @@ class Cluster:
             if code == missing:
                 return None
             if code in _OUTDATED:
-                self._admin = client(AdminClient, self._properties)
+                self._begin()
             raise self._away(reason(error)) from error
 
     def _wait(self, admin: AdminClient, future: "Future[Any]") -> Any:
@@ -134,7 +140,15 @@ class Cluster:
         """A wrong password, say, is told beside the question that then has no answer."""
         self._admin.poll(0)
         trouble = f" ({self._trouble})" if self._trouble else ""
+        self._vain_since = min(self._vain_since, time.monotonic())
+        if time.monotonic() > self._vain_since + _RENEW_SECONDS:
+            self._begin()
         return NotReady("the brokers do not answer", detail=f"{what}{trouble}")
+
+    def _begin(self) -> None:
+        """With a client that knows nothing yet."""
+        self._trouble, self._refused, self._vain_since = "", False, float("inf")
+        self._admin = client(AdminClient, self._properties)
 
     def _note(self, error: KafkaError) -> None:
         self._trouble = reason(error)

@@ -22,6 +22,8 @@ _MORE_SECONDS = 0.05
 """How long one waits at the end of a partition for what is said to have been added just now."""
 _SILENCE_SECONDS = 5.0
 """Brokers that neither send records nor say that there are none are away."""
+_SILENCES_MAX = 2
+"""After so many in a row the client is replaced, as a `Cluster` replaces its own."""
 _FORGET_SECONDS = 30.0
 
 _PROPERTIES = {
@@ -99,10 +101,11 @@ class KafkaReader:
     """Reads several partitions in turn, for one thread at a time."""
 
     def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._properties = {**properties, **_PROPERTIES, "error_cb": self._note_trouble}
         self._trouble = ""
-        self._consumer = client(
-            Consumer, {**properties, **_PROPERTIES, "error_cb": self._note_trouble}
-        )
+        self._silences = 0
+        """How often in a row nothing at all was heard."""
+        self._consumer = client(Consumer, self._properties)
         self._tails: dict[Place, _Tail] = {}
 
     def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
@@ -159,6 +162,9 @@ class KafkaReader:
             if tail.ended or not (heard or patience):
                 break
         if not tail.records and not tail.ended:
+            self._silences += 1
+            if self._silences >= _SILENCES_MAX:
+                self._renew()
             silent = f"the brokers of {place[0]}/{place[1]} are silent"
             raise NotReady(silent, detail=self._trouble)
 
@@ -167,6 +173,7 @@ class KafkaReader:
         message = self._consumer.poll(patience)
         if message is None:
             return False
+        self._silences = 0
         for heard in (message, *self._consumer.consume(_AT_ONCE, 0)):
             place = (heard.topic() or "", heard.partition() or 0)
             tail = self._tails.get(place)
@@ -194,6 +201,13 @@ class KafkaReader:
             raise NotReady(f"{place[0]}/{place[1]} ends at {high}, and was read to {tail.fetched}")
         if tail.fetched <= high:
             raise NotReady(f"reading {place[0]}/{place[1]}", detail=str(error))
+
+    def _renew(self) -> None:
+        """What was fetched and not yet read is fetched again."""
+        self._silences = 0
+        self._tails.clear()
+        self._consumer.close()
+        self._consumer = client(Consumer, self._properties)
 
     def _note_trouble(self, error: KafkaError) -> None:
         self._trouble = reason(error)
