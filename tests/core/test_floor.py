@@ -20,6 +20,7 @@ class Someone:
         self.idle_since = idle_since
         self.works = False
         self.requests = 0
+        self.sent = False
         self.evicted = False
         self.held = 0
         self.turns = 0
@@ -33,6 +34,9 @@ class Someone:
         self.evicted = True
         self.hold(0)
         self.floor.leave(self)
+
+    def has_sent(self) -> bool:
+        return self.sent
 
     def take_turn(self) -> None:
         self.turns += 1
