@@ -34,7 +34,7 @@ _READ_SECONDS = 0.00005
 _SAMPLE = 16
 """Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
 _LOOKED_AT_MAX = 256
-_NOBODY_SECONDS = 0.002
+NOBODY_SECONDS = 0.002
 """Where nobody was found who could go, it is not looked for again so soon: it takes 0.3 ms."""
 _FILES_KEPT_MAX = 4_096
 _FILES_MAX = 1_048_576
@@ -135,7 +135,7 @@ class Floor:
         if now > self._nobody_until:
             if self._evict_one(self.present, _NEW_SECONDS):
                 return True
-            self._nobody_until = now + _NOBODY_SECONDS
+            self._nobody_until = now + NOBODY_SECONDS
         # When all are at work, a few more are let in: they will not be for long.
         return len(self.present) < self.connections_max + self.connections_max // _FEW
 
