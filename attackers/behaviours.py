@@ -118,26 +118,10 @@ class Holds(Attacker):
             self.transport.write_eof()
 
 
-class Drips(Attacker):
-    """Says this much, and then a byte every so many seconds."""
+class Returns(Attacker):
+    """Says this much, and then `acts` a while later, again and again if it says so."""
 
-    def __init__(self, swarm: Swarm, opening: bytes, byte: bytes, seconds: float) -> None:
-        super().__init__(swarm)
-        self._opening = opening
-        self._byte = byte
-        self._seconds = seconds
-
-    def begin(self) -> None:
-        self.transport.write(self._opening)
-        self._drip()
-
-    def _drip(self) -> None:
-        self.transport.write(self._byte)
-        self.later(self._seconds, self._drip)
-
-
-class Sips(Attacker):
-    """Asks for a lot and reads a little of it, now and then."""
+    reads = True
 
     def __init__(self, swarm: Swarm, opening: bytes, seconds: float) -> None:
         super().__init__(swarm)
@@ -145,33 +129,50 @@ class Sips(Attacker):
         self._seconds = seconds
 
     def begin(self) -> None:
-        self.transport.pause_reading()
+        if not self.reads:
+            self.transport.pause_reading()
         self.transport.write(self._opening)
-        self.later(self._seconds, self._sip)
+        self.again()
 
-    def _sip(self) -> None:
+    def again(self) -> None:
+        self.later(self._seconds, self.act)
+
+    def act(self) -> None:
+        raise NotImplementedError
+
+
+class Drips(Returns):
+    """Says this much, and then a byte every so many seconds."""
+
+    def __init__(self, swarm: Swarm, opening: bytes, byte: bytes, seconds: float) -> None:
+        super().__init__(swarm, opening, seconds)
+        self._byte = byte
+
+    def act(self) -> None:
+        self.transport.write(self._byte)
+        self.again()
+
+
+class Sips(Returns):
+    """Asks for a lot and reads a little of it, now and then."""
+
+    reads = False
+
+    def act(self) -> None:
         self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self.transport.pause_reading()
-        self.later(self._seconds, self._sip)
+        self.again()
 
 
-class Leaves(Attacker):
+class Leaves(Returns):
     """Says this much, reads nothing, and is gone without a farewell; then comes again."""
 
-    def __init__(self, swarm: Swarm, opening: bytes, seconds: float) -> None:
-        super().__init__(swarm)
-        self._opening = opening
-        self._seconds = seconds
+    reads = False
 
-    def begin(self) -> None:
-        self.transport.pause_reading()
-        self.transport.write(self._opening)
-        self.later(self._seconds, self._leave)
-
-    def _leave(self) -> None:
+    def act(self) -> None:
         found: Any = self.transport.get_extra_info("socket")
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.transport.abort()

@@ -27,6 +27,7 @@ _CLIENT, _OPERATOR = "127.0.0.2", "127.0.0.3"
 """Neither shares an address with an attacker."""
 HELD = re.compile(rb"^penstock_loop_held_seconds (\S+)$", re.MULTILINE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+_CLOSES = b"\r\nconnection: close\r\n"
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -73,17 +74,27 @@ class Beside:
         request = post(b"/user_tags", body, *([b"Connection: close"] if alone else []))
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                stream = await self._open(_CLIENT) if alone or not self._kept else self._kept.pop()
-                status, _ = await _ask(stream, request)
+                stream = None if alone else self._idle()
+                stream = stream or await self._open(_CLIENT)
+                status, _, closes = await _ask(stream, request)
         except (OSError, EOFError, TimeoutError) as error:
             self._statuses[type(error).__name__] += 1
             return
         self._latencies.append(perf_counter() - due)
         self._statuses[status] += 1
-        if alone:
+        if alone or closes:
             stream[1].close()
         else:
             self._kept.append(stream)
+
+    def _idle(self) -> Stream | None:
+        """A connection to ask on again. One that was hung up in the meantime is none."""
+        while self._kept:
+            reader, writer = self._kept.pop()
+            if not reader.at_eof() and reader.exception() is None:
+                return reader, writer
+            writer.close()
+        return None
 
     async def _look(self, began: float, seconds: float) -> None:
         for number in range(int(seconds / OPERATOR_EVERY_SECONDS)):
@@ -96,7 +107,7 @@ class Beside:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 stream = await self._open(_OPERATOR)
-                status, answer = await _ask(stream, get(path.encode(), b"Connection: close"))
+                status, answer, _ = await _ask(stream, get(path.encode(), b"Connection: close"))
                 stream[1].close()
         except (OSError, EOFError, TimeoutError) as error:
             status, answer = type(error).__name__, b""
@@ -108,13 +119,14 @@ class Beside:
         return await asyncio.open_connection("127.0.0.1", self._port, local_addr=(address, 0))
 
 
-async def _ask(stream: Stream, request: bytes) -> tuple[str, bytes]:
-    """The status and the body of the answer."""
+async def _ask(stream: Stream, request: bytes) -> tuple[str, bytes, bool]:
+    """The status and the body of the answer, and whether it is the last on its connection."""
     reader, writer = stream
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = _LENGTH.search(head)
-    return head[9:12].decode(), await reader.readexactly(int(length[1])) if length else b""
+    body = await reader.readexactly(int(length[1])) if length else b""
+    return head[9:12].decode(), body, _CLOSES in head.lower()
 
 
 def main() -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import resource
+import time
 from collections.abc import Callable
 from time import perf_counter
 
 import pytest
 
-from penstock.core.edge.floor import Floor
+from penstock.core.edge.floor import NOBODY_SECONDS, Floor
 from penstock.core.settings import Settings
 
 
@@ -20,6 +21,7 @@ class Someone:
         self.idle_since = idle_since
         self.works = False
         self.requests = 0
+        self.sent = False
         self.evicted = False
         self.held = 0
         self.turns = 0
@@ -33,6 +35,9 @@ class Someone:
         self.evicted = True
         self.hold(0)
         self.floor.leave(self)
+
+    def has_sent(self) -> bool:
+        return self.sent
 
     def take_turn(self) -> None:
         self.turns += 1
@@ -91,14 +96,85 @@ def test_nobody_who_is_worked_for_is_sent_away() -> None:
 
 def test_who_asks_again_and_again_is_not_idle_between_two_questions() -> None:
     def work(floor: Floor) -> None:
-        regular, newcomer = Someone(floor, "a", perf_counter()), Someone(floor, "b", perf_counter())
+        regular, silent = Someone(floor, "a", perf_counter()), Someone(floor, "b", 10.0)
         regular.requests = 100
         assert floor.enter(regular)
-        assert floor.enter(newcomer)
+        assert floor.enter(silent)
         assert floor.enter(Someone(floor, "late"))
-        assert (regular.evicted, newcomer.evicted) == (False, True)
+        assert (regular.evicted, silent.evicted) == (False, True)
 
     on(Settings(connections_max=2), work)
+
+
+def test_who_has_just_come_is_not_sent_away_for_who_comes_next() -> None:
+    """Nor is one who asks again and again, as there will be one soon who does not."""
+
+    def work(floor: Floor) -> None:
+        regular, new = Someone(floor, "a", perf_counter()), Someone(floor, "b", perf_counter())
+        regular.requests = 100
+        assert floor.enter(regular)
+        assert floor.enter(new)
+        assert not floor.make_room()
+        assert (regular.evicted, new.evicted) == (False, False)
+        new.idle_since -= 1.0
+        time.sleep(2 * NOBODY_SECONDS)
+        assert floor.make_room()
+        assert (regular.evicted, new.evicted) == (False, True)
+
+    on(Settings(connections_max=2), work)
+
+
+def test_whose_request_waits_to_be_read_is_not_idle() -> None:
+    def work(floor: Floor) -> None:
+        guests = [Someone(floor, f"{n}", 10.0 + n) for n in range(4)]
+        guests[0].sent = guests[1].sent = True
+        assert all(floor.enter(guest) for guest in guests)
+        assert floor.enter(Someone(floor, "late"))
+        assert [guest.evicted for guest in guests] == [False, False, True, False]
+
+    on(Settings(connections_max=4), work)
+
+
+def test_room_is_made_by_the_address_that_has_most() -> None:
+    def work(floor: Floor) -> None:
+        one = Someone(floor, "one", 1.0)
+        many = [Someone(floor, "many", 10.0 + n) for n in range(3)]
+        assert all(floor.enter(guest) for guest in (one, *many))
+        assert floor.enter(Someone(floor, "late"))
+        assert [guest.evicted for guest in (one, *many)] == [False, True, False, False]
+
+    on(Settings(connections_max=4), work)
+
+
+def test_while_others_are_at_work_one_who_may_ask_any_moment_stays() -> None:
+    def work(floor: Floor) -> None:
+        few = Someone(floor, "few", perf_counter())
+        few.requests = 1
+        others = [Someone(floor, "many" if n % 2 else "more") for n in range(7)]
+        for guest in (few, *others):
+            guest.works = guest is not few
+            assert floor.enter(guest)
+        assert floor.make_room()  # at the cost of nobody: a few more are let in
+        assert not any(guest.evicted for guest in (few, *others))
+
+    on(Settings(connections_max=8), work)
+
+
+def test_where_places_are_few_they_are_wanted_back_from_those_who_have_many() -> None:
+    def work(floor: Floor) -> None:
+        for n in range(5):
+            assert floor.enter(Someone(floor, "many", 10.0 + n))
+        assert floor.enter(Someone(floor, "one"))
+        assert not floor.wants_back("many", 1)
+        more = [Someone(floor, f"{n}") for n in range(3)]
+        assert all(map(floor.enter, more))
+        assert floor.wants_back("many", 1)
+        assert not floor.wants_back("many", 100), "who asks again and again keeps its own"
+        assert not floor.wants_back("one", 1)
+        floor.leave(more[0])
+        assert not floor.wants_back("many", 1)
+
+    on(Settings(connections_max=12), work)
 
 
 @pytest.mark.parametrize("counts", [True, False])

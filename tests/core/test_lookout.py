@@ -2,18 +2,21 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
 
+from penstock.core.clock import SystemClock
 from penstock.core.lookout import Lookout, Seen
 from support.clock import MovedClock
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 20.0
 NEVER = 3_600.0
+LOOK_SECONDS = 0.01
 
 
 class Sight:
@@ -215,3 +218,29 @@ def test_it_looks_by_itself_every_so_often() -> None:
 
 def test_one_that_was_never_started_can_be_closed() -> None:
     Lookout("tests", int, every_seconds=1, first_seconds=1, clock=MovedClock()).close()
+
+
+def test_looks_rest_four_times_as_long_as_they_take() -> None:
+    """However many ask: the rest of the time is for others."""
+    looks = 0
+
+    def look() -> int:
+        nonlocal looks
+        looks += 1
+        time.sleep(LOOK_SECONDS)
+        return looks
+
+    lookout = Lookout("tests", look, every_seconds=NEVER, first_seconds=1, clock=SystemClock())
+    lookout.start()
+
+    async def work() -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < 10 * LOOK_SECONDS:
+            await lookout.ask(fresh_seconds=0, patience_seconds=PATIENCE_SECONDS)
+        # The first look, and one in each five times as long as it takes.
+        assert looks <= 1 + (time.monotonic() - began) / (5 * LOOK_SECONDS) + 1
+
+    try:
+        asyncio.run(work())
+    finally:
+        lookout.close()

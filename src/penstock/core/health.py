@@ -1,7 +1,8 @@
 """What an operator asks of a running process: is it alive, is it ready, where does it stand?
 
 Nothing here waits for what users ask, and readiness and metrics wait for nothing long: each is
-looked at on a thread of its own, and what was seen last answers when a look takes its time.
+looked at on a thread of its own, and what was seen last answers when a look takes its time. One
+look answers all who asked before it began, and looks rest, so that asking often costs little.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,8 @@ _READY_SECONDS_MAX = 3.0
 """Something hangs when the last look that ended is older."""
 _METRICS_EVERY_SECONDS = 5.0
 _METRICS_SECONDS_MAX = 15.0
+_STAGES_EVERY_SECONDS = 60.0
+_STAGES_SECONDS_MAX = 15.0
 
 Check = Callable[[], str]
 """What is wrong, or nothing. What it raises is wrong too."""
@@ -48,10 +51,17 @@ class Health:
             first_seconds=_METRICS_SECONDS_MAX,
             clock=platform.clock,
         )
+        self._staged: Lookout[dict[str, Any]] = Lookout(
+            "stages",
+            self._stages,
+            every_seconds=_STAGES_EVERY_SECONDS,
+            first_seconds=_STAGES_SECONDS_MAX,
+            clock=platform.clock,
+        )
 
     def offer(self) -> None:
         """Before the platform starts: then the first looks begin."""
-        self._platform.lookouts += [self._readiness.lookout, self._scrapes]
+        self._platform.lookouts += [self._readiness.lookout, self._scrapes, self._staged]
         for path, operation, answer in (
             ("/healthz", "healthz", self.alive),
             ("/readyz", "readyz", self.ready),
@@ -88,8 +98,10 @@ class Health:
     async def pipeline(self, received: Received) -> Response:
         """Per stage: last offset, lag in seconds and records, last error, balance."""
         del received
-        stages: dict[str, Any] = await self._platform.operate(partial(self._stages))
-        return Response.json(stages)
+        seen = await self._staged.ask(fresh_seconds=0, patience_seconds=_STAGES_SECONDS_MAX)
+        if seen is None or self._staged.age(seen) > _STAGES_SECONDS_MAX:
+            raise NotReady(f"no stage told where it is for {_STAGES_SECONDS_MAX:.0f} seconds")
+        return Response.json(seen.value)
 
     def _stages(self) -> dict[str, Any]:
         platform = self._platform

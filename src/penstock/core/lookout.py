@@ -2,7 +2,8 @@
 
 A thread of its own looks, whenever somebody wants more than is known and every so often anyway, one
 look at a time. So nobody waits longer than it is willing to, however many ask and whatever a look
-is stuck in; and what is known says since when.
+is stuck in; and what is known says since when. After a look it rests four times as long as that
+took: looks have a fifth of a core at most, and leave the interpreter to others.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from penstock.core.clock import Clock
 T = TypeVar("T")
 _CLOSE_SECONDS = 2.0
 """So long a stop waits for the look in hand; one that hangs ends with the process."""
+_REST, _REST_SECONDS_MAX = 4, 0.05
 
 
 class Seen(NamedTuple, Generic[T]):
@@ -49,7 +51,7 @@ class Lookout(Generic[T]):
         """Those who want a look that has not begun yet."""
         self._wanted = threading.Event()
         self._looked = threading.Event()
-        self._closing = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"penstock-{name}", daemon=True)
 
     def start(self) -> None:
@@ -58,7 +60,7 @@ class Lookout(Generic[T]):
         self._thread.start()
 
     def close(self) -> None:
-        self._closing = True
+        self._closing.set()
         self._wanted.set()
         if self._thread.ident is not None:
             self._thread.join(_CLOSE_SECONDS)
@@ -97,7 +99,7 @@ class Lookout(Generic[T]):
         return self._seen
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._closing.is_set():
             self._wanted.clear()
             with self._lock:
                 waiting, self._waiting = self._waiting, {}
@@ -111,6 +113,8 @@ class Lookout(Generic[T]):
                 futures = [waiter for waiter, own in waiting.items() if own is loop]
                 with suppress(RuntimeError):  # its loop is closed: nobody waits any more
                     loop.call_soon_threadsafe(_resolve, futures, error)
+            took = self._clock.monotonic() - began
+            self._closing.wait(min(_REST * took, _REST_SECONDS_MAX))
             self._wanted.wait(self._every_seconds)
 
 

@@ -100,12 +100,12 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     loop.set_exception_handler(loop_exception_handler(platform.logger))
     signals = _Signals(loop)
     listeners = [Listener(edge, None if identity is None else identity.context)]
-    await listeners[0].open(listening)
-    if settings.admin_port:
-        admin = admin_edge(platform)
+    listeners[0].open(listening)
+    admin = admin_edge(platform) if settings.admin_port else None
+    if admin is not None:
         admin.attach(loop)
         listeners.append(Listener(admin))
-        await listeners[1].open(_listen("127.0.0.1", settings.admin_port))
+        listeners[1].open(_listen("127.0.0.1", settings.admin_port))
     watchdog.start()
     address = _address(listening, identity)
     door = control.open(address) if control is not None else None
@@ -127,6 +127,8 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
         for helper in helpers:
             helper.cancel()
         await asyncio.gather(*helpers, return_exceptions=True)
+        if admin is not None:
+            admin.close()
         if door is not None:
             door.unlink(missing_ok=True)
 

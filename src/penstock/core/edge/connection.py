@@ -12,6 +12,9 @@ gives up on those that have waited for the same thing too long.
 """
 
 import asyncio
+import fcntl
+import termios
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Literal
 
@@ -37,12 +40,14 @@ Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 class Connection(Exchange, asyncio.BufferedProtocol):
     __slots__ = (
-        "_discarded", "_encrypted", "_eof", "_find_head", "_held", "_paused", "_queued",
-        "_scanned", "_seen", "_stuck", "requests",
+        "_arrived", "_discarded", "_encrypted", "_eof", "_find_head", "_held", "_paused", "_queued",
+        "_scanned", "_seen", "_stuck",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, arrived: Callable[[], None] | None = None) -> None:
+        """`arrived` gives up the place that was kept for it so far."""
         super().__init__(edge)
+        self._arrived = arrived
         self._find_head = edge.heads.find
         self._scanned = 0
         """Bytes of it in which no head ends."""
@@ -56,7 +61,6 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         self._eof = False
         """The client sends nothing more. It may still read."""
         self._seen: tuple[Wait, int] = ("request", 0)
-        self.requests = 0
 
     # -- the transport's side -------------------------------------------------------------------
 
@@ -65,6 +69,10 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         address = transport.get_extra_info("peername")
         self.peer = str(address[0]) if address else ""
         self._encrypted = transport.get_extra_info("sslcontext") is not None
+        self.idle_since = perf_counter()
+        if self._arrived is not None:
+            self._arrived()
+            self._arrived = None
         if not self._floor.enter(self, counts=not self._edge.is_proxy(self.peer)):
             error = Overloaded("there are too many connections; try again in a second")
             self.break_off(error)
@@ -320,6 +328,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self.transport.abort()
         elif self._at == "request" and not self._rest:
             self.transport.close()
+            if not self.transport.get_write_buffer_size():
+                self._floor.leave(self)  # now, and not when the loop has come to it
         else:
             self.break_off(Overloaded("more arrives than there is room for; try again"))
 
@@ -329,6 +339,14 @@ class Connection(Exchange, asyncio.BufferedProtocol):
     def works(self) -> bool:
         """Whether it waits for us, and not for its client."""
         return self._waits_for() == "answer"
+
+    def has_sent(self) -> bool:
+        """Whether a request has arrived, or its beginning, that was not read yet."""
+        if self._at != "request" or self.transport.is_closing():
+            return False
+        waiting = bytearray(4)
+        fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.FIONREAD, waiting)
+        return any(waiting)
 
     def sweep(self, now: float) -> bool:
         """Give up if the same was waited for too long. Whether anything was asked since the last

@@ -33,7 +33,8 @@ class Exchange(ABC):
 
     __slots__ = (
         "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last", "_last_word",
-        "_response", "_rest", "cost", "idle_since", "peer", "served_until", "transport",
+        "_response", "_rest", "cost", "idle_since", "peer", "requests", "served_until",
+        "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -56,6 +57,7 @@ class Exchange(ABC):
         """What is said after the answer in hand, and nothing after it."""
         self.served_until = self.cost = 0.0
         self.peer = ""
+        self.requests = 0
         self.idle_since = perf_counter()
         """Since when it waits for the same thing: exact after an answer, else to a sweep."""
 
@@ -182,14 +184,16 @@ class Exchange(ABC):
             self._at = "end"
             return
         self._at = "drain" if unread else "request"
-        if response is NO_CONTENT and head.plain and not self._rest and not self._last:
+        wanted = self._floor.is_crowded and self._is_wanted()
+        plain = response is NO_CONTENT and head.plain
+        if plain and not self._rest and not self._last and not wanted:
             self.transport.write(self._floor.no_content)
             return
         if unread:
             self._body.drop()
             # Whoever waits for a word before the body may or may not send it now.
             keep_alive = keep_alive and self._body.to_come <= DRAIN_BYTES_MAX and not head.expects
-        keeps = keep_alive and head.keep_alive and not self._is_last()
+        keeps = keep_alive and head.keep_alive and not wanted and not self._is_last()
         answer = render(
             response,
             self._floor.date,
@@ -205,6 +209,10 @@ class Exchange(ABC):
             self.break_off(self._last_word)
         else:
             self._go_on()
+
+    def _is_wanted(self) -> bool:
+        """Whether its place is, and nothing stands behind the request in hand."""
+        return not self._rest and self._floor.wants_back(self.peer, self.requests)
 
     def _is_last(self) -> bool:
         """Whether nothing more will be said."""

@@ -34,8 +34,14 @@ _READ_SECONDS = 0.00005
 _SAMPLE = 16
 """Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
 _LOOKED_AT_MAX = 256
+NOBODY_SECONDS = 0.002
+"""Where nobody was found who could go, it is not looked for again so soon: it takes 0.3 ms."""
 _FILES_KEPT_MAX = 4_096
 _FILES_MAX = 1_048_576
+_NEW_SECONDS = 0.05
+"""Who comes has so long to ask for something, if there are no places left. What a client says first
+follows on its connection's heels: no round trip is between them.
+"""
 _OFTEN = 8
 _LATELY_SECONDS = 1.0
 _FEW = 4
@@ -55,6 +61,10 @@ class Guest(Protocol):
     @property
     def works(self) -> bool:
         """Whether it waits for us, and not for its client."""
+        ...
+
+    def has_sent(self) -> bool:
+        """Whether more has come from it than was read: then it waits for us too."""
         ...
 
     def take_turn(self) -> None: ...
@@ -98,6 +108,10 @@ class Floor:
         self._bytes_max = settings.arriving_bytes_max
         self._connections_wanted = settings.connections_max
         self.connections_max = 0
+        self.is_crowded = False
+        """Whether there are so few places left that not everybody can keep one."""
+        self._crowd = 0
+        self._nobody_until = 0.0
         self._addresses: dict[str, dict[Guest, None]] = {}
         self._holding: dict[Guest, None] = {}
         """In the order in which they began to hold anything."""
@@ -109,28 +123,41 @@ class Floor:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.connections_max = _connections_max(self._connections_wanted)
+        self._crowd = self.connections_max - self.connections_max // _FEW
 
     # -- places ---------------------------------------------------------------------------------
+
+    def make_room(self) -> bool:
+        """Whether there is a place for one more, or one could be made."""
+        if len(self.present) < self.connections_max:
+            return True
+        now = perf_counter()
+        if now > self._nobody_until:
+            if self._evict_one(self.present, _NEW_SECONDS):
+                return True
+            self._nobody_until = now + NOBODY_SECONDS
+        # When all are at work, a few more are let in: they will not be for long.
+        return len(self.present) < self.connections_max + self.connections_max // _FEW
 
     def enter(self, guest: Guest, *, counts: bool = True) -> bool:
         """Whether there is a place for it, or one could be made. `counts`: its address is its own,
         and not that of a proxy that others come through too.
         """
-        same = self._addresses.setdefault(guest.peer, {}) if counts else {}
-        entered = True
+        same = self._addresses.get(guest.peer, {}) if counts else {}
         if counts and len(same) >= max(1, self.connections_max // _SHARE):
-            entered = self._evict_one(same)
-        elif len(self.present) >= self.connections_max:
-            # When all are at work, a few more are let in: they will not be for long.
-            few = self.connections_max + self.connections_max // _FEW
-            entered = self._evict_one(self.present) or len(self.present) < few
+            entered = self._evict_one(same, 0.0)
+        else:
+            entered = self.make_room()
         # Also where it was refused: it leaves like all others.
         self.present[guest] = None
-        same[guest] = None
+        if counts:
+            self._addresses.setdefault(guest.peer, {})[guest] = None
+        self.is_crowded = len(self.present) >= self._crowd
         return entered
 
     def leave(self, guest: Guest) -> None:
         self.present.pop(guest, None)
+        self.is_crowded = len(self.present) >= self._crowd
         self.hold(guest, 0, 0)
         same = self._addresses.get(guest.peer)
         if same is not None:
@@ -138,20 +165,48 @@ class Floor:
             if not same:
                 del self._addresses[guest.peer]
 
-    def _evict_one(self, guests: dict[Guest, None]) -> bool:
-        """Of some that have not been looked at for longest, the one idle for longest."""
-        idle: list[Guest] = []
+    def wants_back(self, peer: str, requests: int) -> bool:
+        """Whether the place of one who has asked so often is wanted once it is answered. To say so
+        is better than to take it later, when it may be asking again just then.
+        """
+        return self.is_crowded and requests < _OFTEN and not self._has_part(self._same(peer))
+
+    def _evict_one(self, guests: dict[Guest, None], new_seconds: float) -> bool:
+        """Of some that have not been looked at for longest, the idlest of the address that has most
+        connections. Nobody who asks for something, or came so lately that it may be about to; and
+        as long as there are such, nobody who may ask again any moment.
+        """
+        now = perf_counter()
+        idle: list[tuple[bool, int, float, int, Guest]] = []
+        busy = False
         for guest in tuple(islice(guests, _LOOKED_AT_MAX)):
             guests[guest] = guests.pop(guest)
-            if not guest.works:
-                idle.append(guest)
-                if len(idle) == _SAMPLE:
-                    break
-        if not idle:
-            return False
-        lately = perf_counter() - _LATELY_SECONDS
-        min(idle, key=lambda guest: (_is_regular(guest, lately), guest.idle_since)).evict()
-        return True
+            since = guest.idle_since
+            if guest.works or (not guest.requests and now - since < new_seconds):
+                busy = True
+                continue
+            same = self._same(guest.peer)
+            lately = guest.requests > 0 and now - since < _LATELY_SECONDS
+            regular = lately and (guest.requests >= _OFTEN or self._has_part(same))
+            idle.append((regular, -same, since, len(idle), guest))
+            if len(idle) == _SAMPLE:
+                break
+        for regular, *_, guest in sorted(idle):
+            if regular and busy:
+                break
+            if not guest.has_sent():
+                guest.evict()
+                return True
+        return False
+
+    def _same(self, peer: str) -> int:
+        """How many connections an address has; one of a proxy's is its client's only one."""
+        same = self._addresses.get(peer)
+        return len(same) if same else 1
+
+    def _has_part(self, same: int) -> bool:
+        """Whether an address with so many has less than an equal part of all connections."""
+        return same * len(self._addresses) < len(self.present)
 
     # -- memory ---------------------------------------------------------------------------------
 
@@ -226,11 +281,6 @@ class Floor:
     def _tick(self) -> None:
         self.date = date_line(time.time())
         self.no_content = render(NO_CONTENT, self.date)
-
-
-def _is_regular(guest: Guest, lately: float) -> bool:
-    """Whether it has asked often and will ask again: it rests between two questions."""
-    return guest.requests >= _OFTEN and guest.idle_since > lately
 
 
 def _connections_max(wanted: int) -> int:

@@ -1,17 +1,27 @@
-"""A listening socket: connections in, with TLS or without, and an end that loses nothing."""
+"""A listening socket: connections in, with TLS or without, and an end that loses nothing.
+
+Whoever comes waits in the kernel's queue, at the door, until there is a place: who was let in and
+has not spoken yet is not sent away for who comes next.
+"""
 
 import asyncio
+import errno
 import socket
 import ssl
 from contextlib import suppress
-from functools import partial
 from time import perf_counter
+from typing import Any
 
 from penstock.core.edge.connection import Connection
 from penstock.core.edge.desk import Edge
 
 BACKLOG = 2_048
-_ACCEPTED_AT_ONCE = 64
+_ACCEPTED_AT_ONCE = 16
+"""Between looks at what those have sent who are in: to let one in takes some 50 µs."""
+_SHUT_SECONDS = 0.002
+_SHUT_SECONDS_MAX = 1.0
+"""When nobody has left for so long, whoever comes is let in to be told so."""
+_NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _HANDSHAKE_SECONDS_MIN = 0.1
 _GRACE_SECONDS = 0.1
 """After the last connection was accepted: requests that are on their way are still read."""
@@ -27,17 +37,14 @@ class Listener:
         self._edge = edge
         self._context = context
         self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
+        self._shut_since = 0.0
+        """Since when the door is shut for want of a place; 0 while there are some."""
+        self._reopening: asyncio.TimerHandle | None = None
 
-    async def open(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        if self._context is None:
-            make = partial(Connection, self._edge)
-            self._server = await loop.create_server(make, sock=listening, backlog=BACKLOG)
-        else:
-            listening.setblocking(False)  # noqa: FBT003 - it is named so
-            self._socket = listening
-            loop.add_reader(listening, self._accept, listening, self._context)
+    def open(self, listening: socket.socket) -> None:
+        listening.setblocking(False)  # noqa: FBT003 - it is named so
+        self._socket = listening
+        self._open_door(listening)
 
     async def sweep(self) -> None:
         """Give up on those that are waited for too long, until cancelled."""
@@ -49,11 +56,7 @@ class Listener:
         What is not done in time, or by the time that `forced` is set, is broken off.
         """
         loop = asyncio.get_running_loop()
-        if self._server is not None:
-            self._server.close()
-        if self._socket is not None:
-            loop.remove_reader(self._socket)
-            self._socket.close()
+        self._close_door()
         present, tasks = self._edge.floor.present, self._edge.tasks
         for guest in tuple(present):
             guest.last_call()
@@ -71,62 +74,105 @@ class Listener:
         for task in tuple(tasks):
             task.cancel()
 
-    def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+    # -- the door -------------------------------------------------------------------------------
+
+    def _open_door(self, listening: socket.socket) -> None:
+        self._reopening = None
+        self._edge.loop.add_reader(listening, self._accept, listening)
+
+    def _shut_door(self, listening: socket.socket) -> None:
+        """For a moment."""
+        loop = self._edge.loop
+        loop.remove_reader(listening)
+        self._reopening = loop.call_later(_SHUT_SECONDS, self._open_door, listening)
+
+    def _close_door(self) -> None:
+        if self._socket is None:
+            return
+        if self._reopening is not None:
+            self._reopening.cancel()
+        self._edge.loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _accept(self, listening: socket.socket) -> None:
         """Some of those that wait; the loop comes back for the others."""
         for _ in range(_ACCEPTED_AT_ONCE):
+            if not self._is_open():
+                self._shut_door(listening)
+                return
             try:
                 accepted, address = listening.accept()
-            except OSError:  # nobody else waits, or whoever did has gone
+            except OSError as error:  # nobody else waits, or whoever did has gone
+                if error.errno in _NO_FILES:  # and the loop would come back for it at once
+                    self._shut_door(listening)
                 return
             accepted.setblocking(False)  # noqa: FBT003 - it is named so
-            Handshake(self._edge, context, accepted, str(address[0])).begin()
+            Arrival(self._edge, self._context, accepted, str(address[0])).begin()
+
+    def _is_open(self) -> bool:
+        """Whether there is a place for whoever is next, or there has been none for too long."""
+        if self._edge.floor.make_room():
+            self._shut_since = 0.0
+            return True
+        now = perf_counter()
+        self._shut_since = self._shut_since or now
+        return now - self._shut_since > _SHUT_SECONDS_MAX
 
 
-class Handshake:
-    """A connection before it is secured: it has a place on the floor like all others, and no longer
+class Arrival:
+    """A connection before it can speak: it has a place on the floor like all others, and no longer
     than the head of a request would have.
     """
 
-    works = False
     requests = 0
 
     def __init__(
-        self, edge: Edge, context: ssl.SSLContext, accepted: socket.socket, peer: str
+        self, edge: Edge, context: ssl.SSLContext | None, accepted: socket.socket, peer: str
     ) -> None:
         self._edge = edge
         self._context = context
         self._accepted = accepted
         self.peer = peer
         self.idle_since = perf_counter()
+        self.works = context is None
+        """What is to be done here without TLS is ours, and done in a moment."""
 
     def begin(self) -> None:
         edge = self._edge
-        if edge.floor.enter(self, counts=not edge.is_proxy(self.peer)):
-            self._shaking = edge.start(self._shake_hands())
-        else:
+        if edge.floor.enter(self, counts=not edge.is_proxy(self.peer)) or self._context is None:
+            self._arriving = edge.start(self._arrive())
+            self._arriving.add_done_callback(self._leave)
+        else:  # who has not shaken hands can be told nothing
             self._leave()
             self._accepted.close()
 
-    async def _shake_hands(self) -> None:
-        seconds = max(self._edge.settings.head_seconds_max, _HANDSHAKE_SECONDS_MIN)
-        try:
-            # What is said in a handshake that fails is of no use to anybody here.
-            with suppress(OSError):
-                await self._edge.loop.connect_accepted_socket(
-                    partial(Connection, self._edge),
-                    self._accepted,
-                    ssl=self._context,
-                    ssl_handshake_timeout=seconds,
-                )
-        finally:
-            self._leave()
+    async def _arrive(self) -> None:
+        secured: dict[str, Any] = {}
+        if self._context is not None:
+            seconds = max(self._edge.settings.head_seconds_max, _HANDSHAKE_SECONDS_MIN)
+            secured = {"ssl": self._context, "ssl_handshake_timeout": seconds}
+        # What is said in a handshake that fails is of no use to anybody here.
+        with suppress(OSError):
+            await self._edge.loop.connect_accepted_socket(
+                self._connection, self._accepted, **secured
+            )
 
-    def _leave(self) -> None:
+    def _connection(self) -> Connection:
+        return Connection(self._edge, self._leave)
+
+    def _leave(self, arriving: "asyncio.Task[None] | None" = None) -> None:
+        """It has arrived, or does not."""
         self._edge.floor.leave(self)
+        if arriving is not None and arriving.cancelled():
+            self._accepted.close()
 
     def sweep(self, now: float) -> bool:
         """Its time is bounded already."""
         del now
+        return False
+
+    def has_sent(self) -> bool:
+        """Nothing that could be understood yet."""
         return False
 
     def take_turn(self) -> None:
@@ -136,6 +182,10 @@ class Handshake:
         """It has not asked for anything yet."""
 
     def evict(self) -> None:
-        self._shaking.cancel()
+        if not self.works:
+            self.abort()
 
-    shutdown = hang_up = abort = evict
+    def abort(self) -> None:
+        self._arriving.cancel()
+
+    shutdown = hang_up = evict
