@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.edge import Received, Reply, Response, codings
+from penstock.core.edge import Received, Reply, Response, codings, repeats
 from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.floor import Floor
@@ -47,6 +47,9 @@ class Records(msgspec.Struct, frozen=True, gc=False):
     reply: Reply
     payloads: Sequence[bytes]
     keys: Sequence[bytes]
+    fingerprint: bytes = b""
+    """Of the request, and what its repeats are told: where it has an idempotency key."""
+    answer: bytes = b""
 
 
 class Edge:
@@ -174,9 +177,11 @@ class Edge:
         encode = endpoint.encode
         payloads = [encode(event) for event in reply.events]
         keyed = self._log is not None and self._log.keyed
-        return Records(
-            endpoint, reply, payloads, [endpoint.key(e) for e in reply.events] if keyed else ()
-        )
+        keys = [endpoint.key(e) for e in reply.events] if keyed else ()
+        if not reply.idempotency_key:
+            return Records(endpoint, reply, payloads, keys)
+        fingerprint = repeats.fingerprint(endpoint.operation, received)
+        return Records(endpoint, reply, payloads, keys, fingerprint, repeats.packed(reply))
 
     def judge_elsewhere(
         self,
@@ -211,8 +216,11 @@ class Edge:
         """Whether others come through it."""
         return self.proxies is not None and self.proxies.trusts(peer)
 
-    def commit(self, records: Records, settle: Settle) -> bool:
-        """Hand them to the log; False when there is nothing to wait for."""
+    def commit(self, records: Records, settle: Settle, replay: Callable[[Response], None]) -> bool:
+        """Hand them to the log; False when there is nothing to wait for.
+
+        `replay` is called instead of `settle` with the answer of a repeat.
+        """
         committer, log, endpoint = self._committer, self._log, records.endpoint
         if committer is None or log is None:
             raise NotReady(f"{endpoint.operation} is not served by this process")
@@ -230,6 +238,9 @@ class Edge:
             keys=records.keys,
             idempotency_key=reply.idempotency_key,
             rejected=reply.rejected,
+            fingerprint=records.fingerprint,
+            answer=records.answer,
+            repeat=partial(_replay, reply, replay) if reply.idempotency_key else None,
         )
         return True
 
@@ -254,6 +265,7 @@ class Edge:
                     keys=records.keys,
                     idempotency_key=reply.idempotency_key,
                     rejected=reply.rejected,
+                    fingerprint=records.fingerprint,
                 )
                 self.behind += 1
             except Overloaded as error:
@@ -312,6 +324,10 @@ class Edge:
         told = PenstockError() if error.status == PenstockError.status else error
         rendered = Response.json({"error": told.code, "message": told.message}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
+
+
+def _replay(reply: Reply, replay: Callable[[Response], None], answer: bytes) -> None:
+    replay(repeats.replayed(reply, answer))
 
 
 def _kept(error: PenstockError) -> PenstockError:

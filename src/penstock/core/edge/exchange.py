@@ -119,7 +119,7 @@ class Exchange(ABC):
         # From here on the log accounts for the events.
         self._response = judged.reply.response
         try:
-            waits = self._edge.commit(judged, self._settle)
+            waits = self._edge.commit(judged, self._settle, self._answer)
         except PenstockError as error:
             self._refuse(error, accountable=False)
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
