@@ -10,7 +10,7 @@ import apsw
 
 from penstock.core.log import DUPLICATE, REUSED, Append, Receipt, tables
 
-_SWEPT_AT_ONCE = 500
+_SWEPT_AT_ONCE = 250
 """A few milliseconds of work, which a commit may have to wait for."""
 _PAGE_BYTES = 4096
 

@@ -114,7 +114,7 @@ class Keeper:
 
     def _patience(self) -> float:
         if not self._traffic.spooling or self._recovering:
-            return _IDLE_SECONDS
+            return _BUSY_SECONDS if self._spool.expired_left else _IDLE_SECONDS
         return 0.0 if self._drain.can_step else _BUSY_SECONDS
 
     def _turn(self, group: Sequence[Submission]) -> None:
