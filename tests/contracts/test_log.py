@@ -330,8 +330,8 @@ def test_many_threads_at_once_lose_and_mix_up_nothing(log: Log) -> None:
 class Step(NamedTuple):
     """One thing that happens to a log."""
 
-    appends: list[tuple[str, int, str, int, bytes, bytes]]
-    """Topic, records, key, rejected, fingerprint, answer."""
+    appends: list[tuple[str, int, tuple[str, int, bytes, bytes]]]
+    """Topic, records; key, rejected, fingerprint, answer."""
     tally: int
     move_ms: int
 
@@ -343,7 +343,11 @@ answers = st.sampled_from([b"", b"first", b"second"])
 steps = st.builds(
     Step,
     st.lists(
-        st.tuples(topics, st.integers(1, 4), keys, st.integers(0, 2), fingerprints, answers),
+        st.tuples(
+            topics,
+            st.integers(1, 4),
+            st.tuples(keys, st.integers(0, 2), fingerprints, answers),
+        ),
         min_size=1,
         max_size=4,
     ),
@@ -364,7 +368,7 @@ def test_the_embedded_log_does_what_the_one_in_memory_does(
             for number, step in enumerate(history):
                 appends = [
                     Append(topic, [b"%d.%d" % (number, n) for n in range(count)], (), *others)
-                    for topic, count, *others in step.appends
+                    for topic, count, others in step.appends
                 ]
                 for log in (model, real):
                     log.tally(step.appends[0][0], rejected=step.tally)

@@ -37,8 +37,13 @@ def served(tmp_path: Path, clock: SetClock) -> Iterator[Served]:
     opened.close()
 
 
-def tag(body: bytes = ONE, key: str = "k", query: str = "", **headers: str) -> Ask:
-    return Ask("/user_tags", query, body, headers={"idempotency-key": key, **headers})
+def tag(body: bytes = ONE, key: str = "k", query: str = "") -> Ask:
+    return Ask("/user_tags", query, body, headers={"idempotency-key": key})
+
+
+def headed(ask: Ask, **headers: str) -> Ask:
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ask._replace(headers={**ask.headers, **given})
 
 
 def batch(body: bytes = MIXED, key: str = "k") -> Ask:
@@ -92,9 +97,9 @@ def test_what_was_refused_claims_no_key(served: Served) -> None:
 
 SAME = {
     "byte for byte": tag(),
-    "coded": tag(gzip.compress(ONE), **{"content-encoding": "gzip"}),
-    "in chunks": tag(**{"transfer-encoding": "chunked"})._replace(pieces=7),
-    "with other headers": tag(**{"content-type": "application/json", "x-request-id": "2"}),
+    "coded": headed(tag(gzip.compress(ONE)), content_encoding="gzip"),
+    "in chunks": headed(tag(), transfer_encoding="chunked")._replace(pieces=7),
+    "with other headers": headed(tag(), content_type="application/json", x_request_id="2"),
 }
 
 
