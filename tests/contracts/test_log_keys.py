@@ -10,6 +10,7 @@ import pytest
 from core.test_backup import Quiet
 from penstock.core.log import DUPLICATE, REUSED, Append, Receipt
 from penstock.core.log.backup import create, restore
+from penstock.core.log.carrying import carry_keys
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
@@ -144,6 +145,27 @@ def test_keys_are_salvaged(tmp_path: Path, clock: MovedClock) -> None:
         holds(log)
 
 
+def test_keys_are_carried_into_another_log_and_keep_their_time(
+    tmp_path: Path, clock: MovedClock
+) -> None:
+    for name in ("from", "to"):
+        with closing(opened(tmp_path / name, clock)) as log:
+            add(log, b"a", key=name)
+            if name == "from":
+                submit(log, FIRST, *keyed(100))
+                clock.pass_hours(HOURS / 2)
+    files = tmp_path / "from" / "log.db", tmp_path / "to" / "log.db"
+    assert carry_keys(*files) == 102
+    assert carry_keys(*files) == 0
+    with closing(opened(tmp_path / "to", clock)) as log:
+        assert log.idempotency_keys == 103
+        assert submit(log, FIRST, OTHER) == [REPEATED, REUSED]
+        clock.pass_hours(HOURS / 2)
+        clock.ms += 1
+        wait_until(lambda: log.idempotency_keys == 1)
+        assert add(log, b"a", key="to") == DUPLICATE
+
+
 def as_before(path: Path) -> None:
     """Make the file one of a build that knew no fingerprints."""
     with closing(apsw.Connection(str(path))) as file:
@@ -152,17 +174,22 @@ def as_before(path: Path) -> None:
         file.execute("DELETE FROM meta WHERE key = 'idempotency_keys'")
 
 
-@pytest.mark.parametrize("salvaged", [False, True])
+@pytest.mark.parametrize("way", ["opened", "salvaged", "carried"])
 def test_keys_of_an_older_file_are_counted_and_match_whatever_repeats_them(
-    tmp_path: Path, clock: MovedClock, salvaged: bool
+    tmp_path: Path, clock: MovedClock, way: str
 ) -> None:
     folder = tmp_path / "data"
     with closing(opened(folder, clock)) as log:
         submit(log, FIRST, under("l", b"one", b"b"))
     as_before(folder / "log.db")
-    if salvaged:
+    if way == "salvaged":
         folder = tmp_path / "salvaged"
         assert salvage(tmp_path / "data" / "log.db", folder, Quiet).lacking == []
+    if way == "carried":
+        folder = tmp_path / "carried"
+        with closing(opened(folder, clock)) as log:
+            add(log, b"a", b"b")
+        carry_keys(tmp_path / "data" / "log.db", folder / "log.db")
     with closing(opened(folder, clock)) as log:
         assert log.idempotency_keys == 2
         assert submit(log, OTHER, FIRST) == [DUPLICATE, DUPLICATE]

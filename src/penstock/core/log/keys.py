@@ -6,6 +6,8 @@ outgrows what came within one window; the rest goes while nothing else is to be 
 are is written down beside them: to count a day's keys would take seconds.
 """
 
+from collections.abc import Iterator
+
 import apsw
 
 from penstock.core.log import DUPLICATE, REUSED, Append, Receipt, tables
@@ -18,12 +20,20 @@ _PAGE_BYTES = 4096
 def prepare(connection: apsw.Connection) -> None:
     """Within a transaction: add what files of before lack, and count what is there but once."""
     run = connection.execute
-    has = {name for (name,) in run("SELECT name FROM pragma_table_info('idempotency')")}
-    for column in tables.KEY_COLUMNS_SINCE:
-        if column.split()[0] not in has:
-            run(f"ALTER TABLE idempotency ADD COLUMN {column}")
+    has = _columns(connection)
+    for column, kind in tables.KEY_COLUMNS_SINCE.items():
+        if column not in has:
+            run(f"ALTER TABLE idempotency ADD COLUMN {column} {kind}")
     if run("SELECT 1 FROM meta WHERE key = 'idempotency_keys'").get is None:
-        run("INSERT INTO meta SELECT 'idempotency_keys', count(*) FROM idempotency")
+        counted(connection)
+
+
+def counted(connection: apsw.Connection) -> int:
+    """Count them, which takes long, and write the number down."""
+    connection.execute(
+        "INSERT OR REPLACE INTO meta SELECT 'idempotency_keys', count(*) FROM idempotency"
+    )
+    return number(connection)
 
 
 def number(connection: apsw.Connection) -> int:
@@ -40,6 +50,30 @@ def have_expired(connection: apsw.Connection, from_ms: int) -> bool:
 def clear(connection: apsw.Connection) -> None:
     connection.execute("DELETE FROM idempotency")
     connection.execute("UPDATE meta SET value = 0 WHERE key = 'idempotency_keys'")
+
+
+def rows(connection: apsw.Connection) -> Iterator[tuple[object, ...]]:
+    """All of a file, also of an older one; with the names of their topics."""
+    has = _columns(connection)
+    since = ", ".join(name if name in has else "x''" for name in tables.KEY_COLUMNS_SINCE)
+    yield from connection.execute(
+        f"SELECT name, key, at_ms, {since} FROM idempotency JOIN topics ON topics.id = topic"
+    )
+
+
+def insert(connection: apsw.Connection, row: tuple[object, ...]) -> None:
+    """One of another file's, if its topic is known, and its key is not."""
+    name, *rest = row
+    connection.execute(
+        "INSERT OR IGNORE INTO idempotency SELECT id, ?, ?, ?, ? FROM topics WHERE name = ?",
+        (*rest, name),
+    )
+
+
+def _columns(connection: apsw.Connection) -> set[object]:
+    return {
+        name for (name,) in connection.execute("SELECT name FROM pragma_table_info('idempotency')")
+    }
 
 
 class Claims:

@@ -15,10 +15,7 @@ CREATE TABLE IF NOT EXISTS ledger (
   PRIMARY KEY (minute, topic)
 ) WITHOUT ROWID;
 """
-KEY_COLUMNS_SINCE = (
-    "fingerprint BLOB NOT NULL DEFAULT x''",
-    "answer BLOB NOT NULL DEFAULT x''",
-)
+KEY_COLUMNS_SINCE = dict.fromkeys(("fingerprint", "answer"), "BLOB NOT NULL DEFAULT x''")
 """What the table of keys of an older file lacks."""
 ADD_UP = """ON CONFLICT DO UPDATE SET
   received = received + excluded.received, stored = stored + excluded.stored,
