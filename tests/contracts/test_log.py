@@ -11,13 +11,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.log import DUPLICATE, Append, Log, Receipt
+from penstock.core.log import DUPLICATE, REUSED, Append, Log, Receipt
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
 from services.kafka import Kafka
 from support.clock import MovedClock
 from support.kafka import Apart, kafka_settings
-from support.logs import TOPIC, account, add, balanced, contents, submit
+from support.logs import (
+    TOPIC,
+    account,
+    add,
+    balanced,
+    contents,
+    submit,
+    under,
+    wait_until,
+)
 
 HOURS = 24.0
 TOPICS = (TOPIC, "tests.one", "tests.two", "tests.other", "tests.none")
@@ -202,6 +211,62 @@ def test_a_key_holds_while_the_wall_clock_steps_back(log: Log, clock: MovedClock
     assert balanced(account(log))
 
 
+def test_a_key_that_stands_for_something_else_stores_nothing_and_says_so(log: Log) -> None:
+    """Reliability 49."""
+    assert submit(log, under("k", b"one", b"a")) == [Receipt(0, 0)]
+    assert submit(log, under("k", b"other", b"b", b"c")) == [REUSED]
+    assert submit(log, under("k", b"one", b"a")) == [DUPLICATE]
+    assert contents(log) == [b"a"]
+    assert account(log)[1:] == (1 + 2 + 1, 1, 1, 2)
+
+
+def test_of_several_at_once_under_one_key_the_first_is_what_it_stands_for(log: Log) -> None:
+    one, other = under("k", b"one", b"a"), under("k", b"other", b"b")
+    assert submit(log, one, other, one, other) == [Receipt(0, 0), REUSED, DUPLICATE, REUSED]
+    assert contents(log) == [b"a"]
+
+
+def test_what_is_not_known_of_either_is_taken_for_the_same(log: Log) -> None:
+    """Keys of a build before this one have no fingerprint."""
+    submit(log, under("old", b"", b"a"), under("new", b"one", b"b"))
+    assert submit(log, under("old", b"one", b"a"), under("new", b"", b"b")) == [DUPLICATE] * 2
+
+
+def test_a_repeat_is_told_what_the_first_one_left_for_it(log: Log) -> None:
+    """Reliability 12."""
+    submit(log, under("k", b"one", b"a", answer=b"first"))
+    for _ in range(2):
+        (receipt,) = submit(log, under("k", b"one", b"a", answer=b"again"))
+        assert receipt.is_duplicate
+        assert receipt.answer == b"first"
+
+
+def test_after_its_window_a_key_may_stand_for_something_else(log: Log, clock: MovedClock) -> None:
+    submit(log, under("k", b"one", b"a", answer=b"first"))
+    clock.ms += int(HOURS * 3_600_000) + 1
+    assert submit(log, under("k", b"other", b"b", answer=b"second")) == [Receipt(0, 1)]
+    assert submit(log, under("k", b"one", b"a")) == [REUSED]
+    assert submit(log, under("k", b"other", b"b")) == [DUPLICATE._replace(answer=b"second")]
+
+
+def test_what_was_not_stored_claims_no_key(log: Log) -> None:
+    submit(log, under("k", b"one", b"a"))
+    assert submit(log, under("k", b"other", b"b"), under("l", b"other", b"b")) == [
+        REUSED, Receipt(0, 1),
+    ]  # fmt: skip
+
+
+def test_keys_are_counted(log: Log, clock: MovedClock) -> None:
+    """Reliability 49."""
+    assert log.idempotency_keys == 0
+    submit(log, under("k", b"one", b"a"), under("k", b"other", b"a"), under("l", b"", b"a"))
+    add(log, b"a", key="k", topic="tests.other")
+    assert log.idempotency_keys == 3
+    clock.ms += int(HOURS * 3_600_000) + 1
+    add(log, b"a", key="k")
+    wait_until(lambda: log.idempotency_keys == 1)
+
+
 # -- ledger -------------------------------------------------------------------------------------
 
 
@@ -265,17 +330,27 @@ def test_many_threads_at_once_lose_and_mix_up_nothing(log: Log) -> None:
 class Step(NamedTuple):
     """One thing that happens to a log."""
 
-    appends: list[tuple[str, int, str, int]]
-    """Topic, records, key, rejected."""
+    appends: list[tuple[str, int, tuple[str, int, bytes, bytes]]]
+    """Topic, records; key, rejected, fingerprint, answer."""
     tally: int
     move_ms: int
 
 
 topics = st.sampled_from(["tests.one", "tests.two"])
 keys = st.sampled_from(["", "", "k", "l"])
+fingerprints = st.sampled_from([b"", b"one", b"other"])
+answers = st.sampled_from([b"", b"first", b"second"])
 steps = st.builds(
     Step,
-    st.lists(st.tuples(topics, st.integers(1, 4), keys, st.integers(0, 2)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(
+            topics,
+            st.integers(1, 4),
+            st.tuples(keys, st.integers(0, 2), fingerprints, answers),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
     st.integers(0, 2),
     st.sampled_from([0, 1, 60_000, 12 * 3_600_000, 24 * 3_600_000]),
 )
@@ -292,8 +367,8 @@ def test_the_embedded_log_does_what_the_one_in_memory_does(
         try:
             for number, step in enumerate(history):
                 appends = [
-                    Append(topic, [b"%d.%d" % (number, n) for n in range(count)], (), key, refused)
-                    for topic, count, key, refused in step.appends
+                    Append(topic, [b"%d.%d" % (number, n) for n in range(count)], (), *others)
+                    for topic, count, others in step.appends
                 ]
                 for log in (model, real):
                     log.tally(step.appends[0][0], rejected=step.tally)

@@ -57,6 +57,10 @@ class Apart:
     def spooled(self) -> int:
         return self.log.spooled
 
+    @property
+    def idempotency_keys(self) -> int:
+        return self.log.idempotency_keys
+
     def submit(self, appends: Sequence[Append], done: Done) -> None:
         self.log.submit([a._replace(topic=self._prefix + a.topic) for a in appends], done)
 

@@ -1,6 +1,7 @@
 """Talking to a log as a test does: wait for the answer, read everything, sum the ledger."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from penstock.core.errors import PenstockError
@@ -31,6 +32,18 @@ def submit(log: Log, *appends: Append) -> Sequence[Receipt]:
 
 def add(log: Log, *payloads: bytes, topic: str = TOPIC, key: str = "") -> Receipt:
     return submit(log, Append(topic, payloads, idempotency_key=key))[0]
+
+
+def under(key: str, fingerprint: bytes, *payloads: bytes, answer: bytes = b"") -> Append:
+    """An append as the edge makes it of a request with an idempotency key."""
+    return Append(TOPIC, payloads, idempotency_key=key, fingerprint=fingerprint, answer=answer)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
 
 
 def contents(log: Follow, topic: str = TOPIC) -> list[bytes]:

@@ -170,9 +170,10 @@ def _tls(settings: "Settings") -> Iterator[Finding]:
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
+    from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
     from penstock.core.log.disk import failed_open  # noqa: PLC0415 - heavy
 
-    path = _log_file(settings)
+    path = own_file(settings)
     if not path.exists():
         yield Finding(path.stem, "ok", "there is none yet")
         return
@@ -202,15 +203,6 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
         yield Finding("warehouse", "ok", "all of its parts are in use")
 
 
-def _log_file(settings: "Settings") -> Path:
-    """Of the embedded log, or of an edge's spool."""
-    from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
-
-    if is_embedded(settings.log_url):
-        return Path(urlsplit(settings.log_url).path)
-    return settings.folder / "spool.db"
-
-
 def _servers(settings: "Settings") -> Iterator[Finding]:
     """Each engine of other processes: can it be reached, and used as it is?"""
     from penstock.core import engines  # noqa: PLC0415 - heavy
@@ -238,9 +230,10 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
 def _blocks(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
+    from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
 
-    path = _log_file(settings)
+    path = own_file(settings)
     if not path.exists() or path.stem == "spool":
         return
     with closing(SqliteReader(path)) as reader:

@@ -33,6 +33,8 @@ def migrate(data: str | None) -> None:
 def copy(source: str, target: str, data: str | None) -> None:
     """Carry all events of one log over into another one, and compare both.
 
+    Idempotency keys go along: on Kafka they are those of the edge that has the data folder.
+
     Stop every process first. Afterwards set PENSTOCK_LOG to the new URL and rebuild the read models
     with --from-scratch. The exit status is 1 when counts or checksums differ.
     """
@@ -49,15 +51,17 @@ def copy(source: str, target: str, data: str | None) -> None:
     topics = [topic for application in APPLICATIONS for topic in application.topics]
     if _folder(source):
         engines.log_file(reading)
-    with ExitStack() as opened:
+    with ExitStack() as locked:
         for folder in {_folder(source) or reading.folder, _folder(target) or writing.folder}:
-            opened.callback(FolderLock(folder, "edge").release)
-        names = [topic.name for topic in topics]
-        follow = opened.enter_context(closing(engines.follow_log(reading, names)))
-        log = opened.enter_context(closing(engines.open_log(writing, SystemClock(), names)))
-        bar = opened.enter_context(Bar("copying", "records"))
-        read, write = (partial(engines.codec_of, settings) for settings in (reading, writing))
-        found = Copy(follow, log, topics, read=read, write=write).run(bar.move)
+            locked.callback(FolderLock(folder, "edge").release)
+        with ExitStack() as opened:
+            names = [topic.name for topic in topics]
+            follow = opened.enter_context(closing(engines.follow_log(reading, names)))
+            log = opened.enter_context(closing(engines.open_log(writing, SystemClock(), names)))
+            bar = opened.enter_context(Bar("copying", "records"))
+            read, write = (partial(engines.codec_of, settings) for settings in (reading, writing))
+            found = Copy(follow, log, topics, read=read, write=write).run(bar.move)
+        carried = _carry_keys(engines.own_file(reading), engines.own_file(writing))
     for copied in found:
         verdict = "equal" if copied.equal else "DIFFERENT"
         click.echo(f"{copied.topic}: {verdict}")
@@ -65,8 +69,16 @@ def copy(source: str, target: str, data: str | None) -> None:
         click.echo(f"  {target}: {copied.target}")
         if copied.source.damaged:
             click.echo(f"  {copied.source.damaged} records of the source are damaged and missing")
+    click.echo(f"idempotency keys: {carried}")
     if not all(copied.equal and not copied.source.damaged for copied in found):
         sys.exit(1)
+
+
+def _carry_keys(source: Path, target: Path) -> int:
+    """How many are in the target that were not."""
+    from penstock.core.log.carrying import carry_keys  # noqa: PLC0415 - heavy
+
+    return carry_keys(source, target) if source.is_file() and source != target else 0
 
 
 def _folder(url: str) -> Path | None:

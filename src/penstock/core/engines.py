@@ -41,6 +41,13 @@ def log_file(settings: Settings) -> Path:
     return path
 
 
+def own_file(settings: Settings) -> Path:
+    """Of the embedded log, or of an edge's spool; there or not. Idempotency keys are in it."""
+    if is_embedded(settings.log_url):
+        return Path(urlsplit(settings.log_url).path)
+    return settings.folder / "spool.db"
+
+
 def check_there(settings: Settings) -> None:
     """Before a tool opens what a server made. Raise `Misconfigured` where there is nothing."""
     if not _is_kafka(settings.log_url):

@@ -92,6 +92,16 @@ class UnsupportedType(PenstockError):
         """The encodings it does take, where the encoding is what is wrong."""
 
 
+class KeyReused(PenstockError):
+    """The Idempotency-Key came with another request before; send this one under a key of its own.
+
+    Another operation, path, query or body makes it another; nothing of this one was stored.
+    """
+
+    status = 422
+    default_code = "key_reused"
+
+
 class HeadersTooLarge(PenstockError):
     """The path, the query or the headers are larger than the server takes."""
 

@@ -59,6 +59,8 @@ class Meters:
         if self._log is not None:
             samples.counter("penstock_log_commits", self._log.commits)
             samples.gauge("penstock_log_spooled", self._log.spooled)
+            with samples.apart("number of idempotency keys"):
+                samples.gauge("penstock_idempotency_keys", self._log.idempotency_keys)
         with samples.apart("free space"):
             free = shutil.disk_usage(self._folder).free
             samples.gauge("penstock_disk_free_bytes", free)

@@ -162,7 +162,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Seconds, Meta(description="Longest time a stop may take to finish what was accepted.")
     ] = 8.0
     idempotency_hours: Annotated[
-        Seconds, Meta(description="How long an `Idempotency-Key` is remembered.")
+        Seconds,
+        Meta(
+            description="How long an `Idempotency-Key` is remembered; on Kafka by its edge alone."
+        ),
     ] = 24.0
     kafka_partitions: Annotated[
         int,

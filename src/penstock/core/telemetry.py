@@ -187,6 +187,7 @@ METRICS = {
     "penstock_log_end_offset": "Offset that the next event of a topic will get.",
     "penstock_log_commits": "Group commits; events stored per commit show how well they group.",
     "penstock_log_spooled": "Events on this edge's disk only, for the brokers are away.",
+    "penstock_idempotency_keys": "Idempotency keys that the log remembers; each takes disk.",
     "penstock_projection_lag_records": "Events stored and not yet projected. Grows: see its error.",
     "penstock_projection_lag_seconds": "Age of the oldest event not yet projected.",
     "penstock_projection_records": "Events projected since the start.",

@@ -22,7 +22,23 @@ def http_page(manifests: Sequence[Manifest]) -> str:
         An answer that is an error has the body `{"error": CODE, "message": TEXT}`; see
         [errors](errors.md).
         An `X-Request-Id` that comes with a request goes back with its answer.
+        """,
+        "## Sending again",
         """
+        What stores events takes an `Idempotency-Key` of 1 to 64 visible ASCII characters, which
+        stands for this request from when its events are stored, for
+        [`idempotency_hours`](settings.md).
+        The same operation, path, query and body under it is a repeat: it stores nothing, and gets
+        the status and body that were answered first, with `Idempotent-Replayed: true`.
+        Where a body counts events, that of a repeat has `"duplicate": N` besides: so many were
+        stored before.
+        Anything else under it is answered 422 `key_reused`, and nothing of it is stored.
+        Bodies are compared byte for byte, without their `Content-Encoding`; headers are not.
+        A request that was refused claims no key.
+        Operations that store into the same topic share their keys.
+        With a log on Kafka a key is known to the edge that took it, on its own disk: another edge
+        takes whatever comes under it for new, so a balancer has to send each key to the same one.
+        """,
     ]
     for manifest in manifests:
         offers: list[Ingest | Route] = [*manifest.ingest, *manifest.routes]

@@ -89,15 +89,6 @@ def test_au_28_a_key_is_remembered_for_a_day(edge: Edge) -> None:
     assert served.metric(DUPLICATE) == 3
 
 
-def test_au_28_a_batch_that_is_repeated_answers_the_same_and_adds_nothing(edge: Edge) -> None:
-    served = edge()
-    batch = Ask("/user_tags/batch", body=b"%b\n{\n%b" % (TAG.body, TAG.body))
-    ask = batch._replace(headers={"idempotency-key": "batch"})
-    first, second = served.ask(ask), served.ask(ask)
-    assert first.body == second.body == b'{"accepted":2,"rejected":[{"line":2,"error":"bad_json"}]}'
-    assert served.metric(STORED) == 2
-
-
 def test_au_30_a_tag_far_ahead_of_the_server_is_answered_400(edge: Edge) -> None:
     clock = SetClock()
     served = edge(clock, audiences_max_future_skew_hours="1")

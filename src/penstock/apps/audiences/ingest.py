@@ -76,8 +76,9 @@ def record_batch(received: Received, settings: Settings) -> Reply:
                 events.append(_event(line, latest_ms))
             except (Rejected, TooLarge) as error:
                 rejected.append({"line": number, "error": error.code})
-    answer = Response.json({"accepted": len(events), "rejected": rejected})
-    return Reply(events, answer, key, len(rejected))
+    told = {"accepted": len(events), "rejected": rejected}
+    again = Response.json({**told, "duplicate": len(events)}) if key else None
+    return Reply(events, Response.json(told), key, len(rejected), again)
 
 
 def _events_at_once(

@@ -58,6 +58,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str = ""
     rejected: int = 0
     """Events of the same request that were refused and are named in the response."""
+    repeated: Response | None = None
+    """What a repeat under the idempotency key is told, if that is not the response itself."""
 
 
 FailurePolicy = Literal["fail_open", "fail_closed"]

@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from penstock.core.errors import Overloaded, PenstockError
-from penstock.core.log import Append, Log, Receipt
+from penstock.core.errors import KeyReused, Overloaded, PenstockError
+from penstock.core.log import REUSED, Append, Log, Receipt
 
 Settle = Callable[[PenstockError | None], None]
 """Called on the loop: with None once the events are durable, else with why they are not stored."""
+Repeat = Callable[[bytes], None]
+"""Called instead where the events were durable before, with what their first request left."""
 
 _BUSY_FROM = 4
 """Requests of the last group from which on company is to be expected."""
@@ -26,18 +28,39 @@ _COMPANY = 4
 class _Group:
     """What gathers for one submission."""
 
-    __slots__ = ("appends", "plain", "settles", "size")
+    __slots__ = ("appends", "keyed", "plain", "settles", "size")
 
     def __init__(self) -> None:
         self.plain: dict[str, tuple[list[bytes], list[bytes]]] = {}
         """Payloads that need no account of their own, and keys, by topic: one append for all."""
         self.appends: list[Append] = []
         self.settles: list[Settle] = []
+        self.keyed: list[tuple[int, int, Repeat | None]] = []
+        """Of those with an idempotency key: which settle and which append is theirs."""
         self.size = 0
 
     def submission(self) -> list[Append]:
         plain = [Append(topic, payloads, keys) for topic, (payloads, keys) in self.plain.items()]
         return plain + self.appends
+
+    def settle_keyed(self, receipts: Sequence[Receipt]) -> None:
+        """Have those settle otherwise whose key was taken."""
+        own = receipts[len(self.plain) :]
+        for settle, append, repeat in self.keyed:
+            receipt = own[append]
+            if receipt == REUSED:
+                self.settles[settle] = partial(_refuse, self.settles[settle])
+            elif receipt.is_duplicate and repeat is not None:
+                self.settles[settle] = partial(_repeat, repeat, receipt.answer)
+
+
+def _refuse(settle: Settle, error: PenstockError | None) -> None:
+    settle(error or KeyReused())
+
+
+def _repeat(repeat: Repeat, answer: bytes, error: PenstockError | None) -> None:
+    del error  # there is none, or nothing was a repeat
+    repeat(answer)
 
 
 class Committer:
@@ -61,6 +84,9 @@ class Committer:
         keys: Sequence[bytes] = (),
         idempotency_key: str = "",
         rejected: int = 0,
+        fingerprint: bytes = b"",
+        answer: bytes = b"",
+        repeat: Repeat | None = None,
     ) -> None:
         """Raise `Overloaded` when too much is gathering behind a slow disk."""
         group = self._group
@@ -70,7 +96,11 @@ class Committer:
             raise Overloaded("the log is behind; try again in a second")
         group.size = size
         if idempotency_key or rejected:
-            group.appends.append(Append(topic, payloads, keys, idempotency_key, rejected))
+            if idempotency_key:
+                group.keyed.append((len(group.settles), len(group.appends), repeat))
+            group.appends.append(
+                Append(topic, payloads, keys, idempotency_key, rejected, fingerprint, answer)
+            )
         elif topic in group.plain:
             gathered = group.plain[topic]
             gathered[0].extend(payloads)
@@ -102,23 +132,25 @@ class Committer:
         self._last = len(group.settles)
         appends = group.submission()
         try:
-            self._log.submit(appends, partial(self._done, group.settles))
+            self._log.submit(appends, partial(self._done, group))
         except Overloaded as error:
             for append in appends:
                 self._log.tally(append.topic, rejected=len(append.payloads) + append.rejected)
-            self._settle(group.settles, error)
+            self._settle(group, error)
 
-    def _done(self, settles: list[Settle], outcome: Sequence[Receipt] | PenstockError) -> None:
+    def _done(self, group: _Group, outcome: Sequence[Receipt] | PenstockError) -> None:
         """On the log's thread."""
         error = outcome if isinstance(outcome, PenstockError) else None
+        if group.keyed and not isinstance(outcome, PenstockError):
+            group.settle_keyed(outcome)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._settle, settles, error)
+            self._loop.call_soon_threadsafe(self._settle, group, error)
 
-    def _settle(self, settles: list[Settle], error: PenstockError | None) -> None:
+    def _settle(self, group: _Group, error: PenstockError | None) -> None:
         self._under_way = False
         if self._group.settles:
             self._schedule()
-        for settle in settles:
+        for settle in group.settles:
             try:
                 settle(error)
             except Exception as defect:  # noqa: BLE001 - it must not keep it from the others

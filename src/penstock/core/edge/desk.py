@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from penstock.core.clock import Clock
-from penstock.core.edge import Received, Response, codings, judging
+from penstock.core.edge import Received, Response, codings, judging, repeats
 from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
@@ -208,8 +208,17 @@ class Edge:
         """Whether others come through it."""
         return self.proxies is not None and self.proxies.trusts(peer)
 
-    def commit(self, endpoint: IngestEndpoint, judged: Judged, settle: Settle) -> bool:
-        """Hand it to the log; False when there is nothing to wait for."""
+    def commit(
+        self,
+        endpoint: IngestEndpoint,
+        judged: Judged,
+        settle: Settle,
+        replay: Callable[[Response], None],
+    ) -> bool:
+        """Hand it to the log; False when there is nothing to wait for.
+
+        `replay` is called instead of `settle` with the answer of a repeat.
+        """
         committer, log = self._committer, self._log
         if committer is None or log is None:
             raise NotReady(f"{endpoint.operation} is not served by this process")
@@ -226,6 +235,9 @@ class Edge:
             keys=judged.keys,
             idempotency_key=judged.idempotency_key,
             rejected=judged.rejected,
+            fingerprint=judged.fingerprint,
+            answer=judged.answer,
+            repeat=partial(_replay, judged, replay) if judged.idempotency_key else None,
         )
         return True
 
@@ -247,6 +259,7 @@ class Edge:
                     keys=judged.keys,
                     idempotency_key=judged.idempotency_key,
                     rejected=judged.rejected,
+                    fingerprint=judged.fingerprint,
                 )
                 self.behind += 1
             except Overloaded as error:
@@ -305,6 +318,10 @@ class Edge:
         told = PenstockError() if error.status == PenstockError.status else error
         rendered = Response.json({"error": told.code, "message": told.message}, error.status)
         return Response(error.status, rendered.body, tuple(extra))
+
+
+def _replay(judged: Judged, replay: Callable[[Response], None], answer: bytes) -> None:
+    replay(repeats.replayed(judged.repeated, answer))
 
 
 def _kept(error: PenstockError) -> PenstockError:

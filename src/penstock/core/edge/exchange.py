@@ -123,7 +123,7 @@ class Exchange(ABC):
         endpoint, events = judged
         self._response = events.response
         try:
-            waits = self._edge.commit(endpoint, events, self._settle)
+            waits = self._edge.commit(endpoint, events, self._settle, self._answer)
         except PenstockError as error:
             self._refuse(error, accountable=False)
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from penstock.core import errors
-from penstock.core.edge import Received, Response, codings
+from penstock.core.edge import NO_CONTENT, Received, Response, codings, repeats
 from penstock.core.edge.endpoints import IngestEndpoint
 from penstock.core.errors import PenstockError, UnsupportedType
 from penstock.core.worker import Handle
@@ -18,8 +18,13 @@ class Judged(msgspec.Struct, frozen=True, gc=False, tag=True):
     payloads: Sequence[bytes]
     keys: Sequence[bytes]
     response: Response
-    idempotency_key: str
     rejected: int
+    idempotency_key: str = ""
+    fingerprint: bytes = b""
+    """Of the request, and what its repeats are told: where it has an idempotency key."""
+    repeated: Response = NO_CONTENT
+    answer: bytes = b""
+    """The same as the log keeps it."""
 
 
 class _Refused(msgspec.Struct, frozen=True, tag=True):
@@ -60,12 +65,20 @@ def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judge
     """`keyed`: the log wants to know what belongs together. Raise a `PenstockError`."""
     reply = endpoint.ingest(received)
     encode, key = endpoint.encode, endpoint.key
+    payloads = [encode(event) for event in reply.events]
+    keys = [key(event) for event in reply.events] if keyed else ()
+    if not reply.idempotency_key:
+        return Judged(payloads, keys, reply.response, reply.rejected)
+    repeated = reply.repeated or reply.response
     return Judged(
-        [encode(event) for event in reply.events],
-        [key(event) for event in reply.events] if keyed else (),
+        payloads,
+        keys,
         reply.response,
-        reply.idempotency_key,
         reply.rejected,
+        reply.idempotency_key,
+        repeats.fingerprint(endpoint.operation, received),
+        repeated,
+        repeats.packed(repeated),
     )
 
 

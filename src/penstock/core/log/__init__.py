@@ -28,6 +28,12 @@ class Append(NamedTuple):
     """A repeat within the window stores nothing and gets `DUPLICATE`; empty: no such check."""
     rejected: int = 0
     """Events of the same request that were refused, for the ledger."""
+    fingerprint: bytes = b""
+    """What was asked under the key: with another one within the window nothing is stored, and the
+    receipt is `REUSED`. Empty, here or there: not known, and taken for the same.
+    """
+    answer: bytes = b""
+    """What repeats of this append are to be told; they find it in their receipt."""
 
 
 class Receipt(NamedTuple):
@@ -35,9 +41,17 @@ class Receipt(NamedTuple):
 
     partition: int
     first: int
+    answer: bytes = b""
+    """Of a duplicate: what the append that was stored left for it."""
+
+    @property
+    def is_duplicate(self) -> bool:
+        return self[:2] == DUPLICATE[:2]
 
 
 DUPLICATE = Receipt(partition=-1, first=-1)
+REUSED = Receipt(partition=-3, first=-3)
+"""The key stands for something else; nothing was stored, and the events count as rejected."""
 SPOOLED = Receipt(partition=-2, first=-2)
 """Safe on this machine's disk, and on its way to the brokers."""
 
@@ -207,6 +221,11 @@ class Log(Follow, Protocol):
     @property
     def commits(self) -> int:
         """Group commits since the start."""
+        ...
+
+    @property
+    def idempotency_keys(self) -> int:
+        """How many are remembered, or not forgotten yet. Cheap: scrapes ask all the time."""
         ...
 
     @property

@@ -8,6 +8,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
 from penstock.core.log import (
     DUPLICATE,
+    REUSED,
     Append,
     Batch,
     Done,
@@ -32,7 +33,7 @@ class MemoryLog:
         self._window_ms = int(idempotency_hours * 3_600_000)
         self._lock = threading.Lock()
         self._records: dict[str, list[tuple[int, bytes]]] = {}
-        self._keys: dict[tuple[str, str], int] = {}
+        self._keys: dict[tuple[str, str], tuple[int, bytes, bytes]] = {}
         self._ledger: dict[str, dict[int, Minute]] = {}
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
@@ -97,6 +98,12 @@ class MemoryLog:
     def totals(self, topic: str) -> Minute:
         return added_up(self._ledger.get(topic, {}).values())
 
+    @property
+    def idempotency_keys(self) -> int:
+        since = self._clock.now_ms() - self._window_ms
+        with self._lock:
+            return sum(at_ms >= since for at_ms, *_ in self._keys.values())
+
     def remembers(self) -> str:
         return ""
 
@@ -110,11 +117,16 @@ class MemoryLog:
         now = self._clock.now_ms()
         count = len(append.payloads)
         if append.idempotency_key:
-            seen = self._keys.get((append.topic, append.idempotency_key))
-            if seen is not None and seen >= now - self._window_ms:
+            key = (append.topic, append.idempotency_key)
+            at_ms, fingerprint, answer = self._keys.get(key, (-1, b"", b""))
+            if at_ms >= now - self._window_ms:
+                if fingerprint and append.fingerprint not in (b"", fingerprint):
+                    rejected = append.rejected + count
+                    self._count(append.topic, stored=0, duplicate=0, rejected=rejected)
+                    return REUSED
                 self._count(append.topic, stored=0, duplicate=count, rejected=append.rejected)
-                return DUPLICATE
-            self._keys[append.topic, append.idempotency_key] = now
+                return DUPLICATE._replace(answer=answer)
+            self._keys[key] = (now, append.fingerprint, append.answer)
         records = self._records.setdefault(append.topic, [])
         first = len(records)
         records.extend((now, payload) for payload in append.payloads)

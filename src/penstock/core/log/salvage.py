@@ -152,19 +152,19 @@ def _named(names: dict[int, str]) -> Iterator[str]:
         yield from tables.of_topic(topic_id)
 
 
-def _all(source: apsw.Connection, table: str) -> list[tuple[object, ...]]:
-    return list(source.execute(f"SELECT * FROM {table}"))
-
-
 def _carry(source: apsw.Connection, target: apsw.Connection, table: str) -> str:
     """All of a small table in place of what the blocks made of it; or why it cannot be."""
     try:
-        rows = _all(source, table)
+        # An older file lacks some columns.
+        found = source.execute("SELECT name FROM pragma_table_info(?)", (table,))
+        columns = ", ".join(str(name) for (name,) in found)
+        rows = list(source.execute(f"SELECT {columns} FROM {table}"))
     except _FAILURES as error:
         return str(error)
     target.execute(f"DELETE FROM {table}")
-    places = ", ".join("?" * len(rows[0])) if rows else ""
-    target.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows) if rows else None
+    if rows:
+        places = ", ".join("?" * len(rows[0]))
+        target.executemany(f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({places})", rows)
     return ""
 
 

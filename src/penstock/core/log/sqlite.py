@@ -22,6 +22,10 @@ from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, logger
 
+_IDLE_SECONDS = 1.0
+_SWEEPING_SECONDS = 0.01
+"""So long the disk is left to others between two portions of expired keys."""
+
 
 class Limits(NamedTuple):
     queue_records_max: int = 200_000
@@ -128,9 +132,10 @@ class SqliteLog:
         self._commit_tallies()
 
     def _take(self) -> "list[_Submission | threading.Event | None]":
-        """All that is waiting, or what comes within a second."""
+        """All that is waiting, or what comes soon."""
+        patience = _SWEEPING_SECONDS if self._file.expired_left else _IDLE_SECONDS
         try:
-            taken = [self._queue.get(timeout=1.0)]
+            taken = [self._queue.get(timeout=patience)]
         except queue.Empty:
             return []
         while not self._queue.empty():
@@ -144,8 +149,8 @@ class SqliteLog:
         group = [item for item in taken if isinstance(item, _Submission)]
         if group:
             self._settle(group)
-        elif not taken:
-            self._commit_tallies()
+        elif not taken and (self._rejected or self._file.has_expired(self._transaction())):
+            self._commit([])
 
     def _forget(self, cleared: threading.Event) -> None:
         with self._lock:
@@ -179,7 +184,7 @@ class SqliteLog:
             if problem := self._space.problem():
                 self._restore_tallies(rejected)
                 return self._fail(NotReady(problem))
-            transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+            transaction = self._transaction()
             receipts = self._file.write(
                 transaction, [submission.appends for submission in group], rejected
             )
@@ -189,7 +194,7 @@ class SqliteLog:
         if self._failed is not None:
             self._failed = None
             self._logger.info("log.recovered")
-        self.commits += 1
+        self.commits += bool(group)
         for topic in transaction.topics:
             for wake in self._listeners.get(topic, ()):
                 self._tell(wake)
@@ -209,6 +214,9 @@ class SqliteLog:
             call()
         except Exception as error:  # noqa: BLE001 - whatever they raise
             self._fail(defect("telling of a commit", error), error)
+
+    def _transaction(self) -> Transaction:
+        return Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
 
     def _commit_tallies(self) -> None:
         if self._rejected:
@@ -253,6 +261,11 @@ class SqliteLog:
     def totals(self, topic: str) -> Minute:
         with closing(self.reader()) as reader:
             return reader.totals(topic)
+
+    @property
+    def idempotency_keys(self) -> int:
+        with closing(self.reader()) as reader:
+            return reader.idempotency_keys()
 
     def remembers(self) -> str:
         return ""

@@ -8,7 +8,7 @@ from uuid import uuid4
 import apsw
 
 from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.log import DUPLICATE, Append, Batch, Damage, Minute, Receipt, blocks, tables
+from penstock.core.log import Append, Batch, Damage, Minute, Receipt, blocks, keys, tables
 from penstock.core.log.checkpoint import Checkpoints
 from penstock.core.log.disk import failed_open
 
@@ -57,7 +57,9 @@ class SqliteFile:
         self._connection = connect(path, vfs=vfs, writable=writable)
         self._topics: dict[str, int] = {}
         self.ends: dict[str, int] = {}
-        self._swept_minute = 0
+        self.expired_left = False
+        """Whether there are more keys to forget than the last transaction did."""
+        self._swept_second = self._swept_minute = 0
         try:
             self._prepare()
             for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
@@ -79,6 +81,7 @@ class SqliteFile:
         with self._connection:
             for statement in tables.SCHEMA.split(";\n"):
                 run(statement)
+            keys.prepare(self._connection)
             run("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (tables.SCHEMA_VERSION,))
             run("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (str(uuid4()),))
         self.identity = str(run("SELECT value FROM meta WHERE key = 'identity'").get)
@@ -91,10 +94,11 @@ class SqliteFile:
     ) -> list[list[Receipt]]:
         """Commit, synced. Raise `apsw.Error` with nothing stored and `ends` as they were."""
         known = dict(self._topics)
+        claims = self._claims(transaction)
         try:
             if self._needs_several_statements(transaction, group, rejected):
                 self._connection.execute("BEGIN IMMEDIATE")
-            receipts = [[self._add(transaction, a) for a in appends] for appends in group]
+            receipts = [[self._add(transaction, claims, a) for a in appends] for appends in group]
             for topic, count in rejected.items():
                 written = self._topic(transaction, topic)
                 written.received += count
@@ -102,10 +106,10 @@ class SqliteFile:
             for topic_write in transaction.topics.values():
                 self._store(transaction, topic_write)
             if self._connection.in_transaction:
-                self._sweep(transaction)
+                self._sweep(transaction, claims)
                 self._connection.execute("COMMIT")
         except BaseException:
-            self._topics = known
+            self._topics, self.expired_left = known, False
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
@@ -123,7 +127,7 @@ class SqliteFile:
         """Most groups are one block of one topic: a single statement, which is a transaction of
         its own. It gives the interpreter up once; each further one would ask for it back.
         """
-        if rejected or transaction.now_ms // 60_000 != self._swept_minute:
+        if rejected or self.expired_left or transaction.now_ms // 1_000 != self._swept_second:
             return True
         topics = set()
         records = 0
@@ -135,25 +139,22 @@ class SqliteFile:
                 records += len(append.payloads)
         return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self.ends.keys()
 
-    def _add(self, transaction: Transaction, append: Append) -> Receipt:
+    def _add(self, transaction: Transaction, claims: keys.Claims, append: Append) -> Receipt:
         written = self._topic(transaction, append.topic)
         written.received += len(append.payloads) + append.rejected
         written.rejected += append.rejected
-        if append.idempotency_key and not self._claim(transaction, written, append):
-            written.duplicate += len(append.payloads)
-            return DUPLICATE
+        if append.idempotency_key and (instead := claims.make(written.id, append)):
+            if instead.is_duplicate:
+                written.duplicate += len(append.payloads)
+            else:
+                written.rejected += len(append.payloads)
+            return instead
         first = written.first + len(written.payloads)
         written.payloads.extend(append.payloads)
         return Receipt(0, first)
 
-    def _claim(self, transaction: Transaction, written: _TopicWrite, append: Append) -> bool:
-        """Whether this key is new, or its window has passed."""
-        self._connection.execute(
-            "INSERT INTO idempotency VALUES (?1, ?2, ?3) "
-            "ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms WHERE at_ms < ?4",
-            (written.id, append.idempotency_key, transaction.now_ms, transaction.keys_from_ms),
-        )
-        return self._connection.changes() > 0
+    def _claims(self, transaction: Transaction) -> keys.Claims:
+        return keys.Claims(self._connection, transaction.now_ms, transaction.keys_from_ms)
 
     def _store(self, transaction: Transaction, written: _TopicWrite) -> None:
         now = transaction.now_ms
@@ -190,21 +191,28 @@ class SqliteFile:
             run(statement)
         self._topics[name] = topic_id
 
-    def _sweep(self, transaction: Transaction) -> None:
-        """Forget expired keys and old minutes, once a minute and a bounded number at a time."""
-        minute = transaction.now_ms // 60_000
+    def _sweep(self, transaction: Transaction, claims: keys.Claims) -> None:
+        """Forget expired keys, once a second and then until none is left, and old minutes."""
+        second, minute = transaction.now_ms // 1_000, transaction.now_ms // 60_000
+        if self.expired_left or second != self._swept_second:
+            self._swept_second = second
+            self.expired_left = claims.sweep()
+        transaction.size += claims.close()
         if minute == self._swept_minute:
             return
         self._swept_minute = minute
         run = self._connection.execute
-        run(
-            "DELETE FROM idempotency WHERE (topic, key) IN "
-            "(SELECT topic, key FROM idempotency WHERE at_ms < ? LIMIT 10000)",
-            (transaction.keys_from_ms,),
-        )
         old = (minute - _LEDGER_DAYS * 1440,)
         run(f"{_FOLD_OLD_MINUTES} {tables.ADD_UP}", old)
         run("DELETE FROM ledger WHERE minute > 0 AND minute < ?", old)
+
+    def has_expired(self, transaction: Transaction) -> bool:
+        """Whether there are keys for the next transaction to forget."""
+        try:
+            self.expired_left = keys.have_expired(self._connection, transaction.keys_from_ms)
+        except apsw.Error:
+            return False  # who writes next finds out why
+        return self.expired_left
 
     def account(self, topic: str, line: Minute) -> None:
         """Add to the ledger what is not written here, within a transaction of the caller's."""
@@ -214,7 +222,7 @@ class SqliteFile:
         with self._connection:
             for topic_id in self._topics.values():
                 self._connection.execute(f"DELETE FROM blocks_{topic_id}")
-            self._connection.execute("DELETE FROM idempotency")
+            keys.clear(self._connection)
             self._connection.execute("DELETE FROM ledger")
             self.identity = str(uuid4())
             self._connection.execute(
@@ -292,6 +300,9 @@ class SqliteReader:
             (self._topic(topic),),
         ).get
         return Minute(*sums)
+
+    def idempotency_keys(self) -> int:
+        return keys.number(self._connection)
 
     def identity(self) -> str:
         return str(self._connection.execute("SELECT value FROM meta WHERE key = 'identity'").get)

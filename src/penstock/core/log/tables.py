@@ -5,7 +5,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS topics (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS idempotency (
-  topic INTEGER NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (topic, key)
+  topic INTEGER NOT NULL, key TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  fingerprint BLOB NOT NULL DEFAULT x'', answer BLOB NOT NULL DEFAULT x'', PRIMARY KEY (topic, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS idempotency_at ON idempotency (at_ms);
 CREATE TABLE IF NOT EXISTS ledger (
@@ -14,6 +15,8 @@ CREATE TABLE IF NOT EXISTS ledger (
   PRIMARY KEY (minute, topic)
 ) WITHOUT ROWID;
 """
+KEY_COLUMNS_SINCE = dict.fromkeys(("fingerprint", "answer"), "BLOB NOT NULL DEFAULT x''")
+"""What the table of keys of an older file lacks."""
 ADD_UP = """ON CONFLICT DO UPDATE SET
   received = received + excluded.received, stored = stored + excluded.stored,
   duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""

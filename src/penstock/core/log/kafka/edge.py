@@ -97,6 +97,12 @@ class KafkaLog(KafkaFollow):
     def spooled(self) -> int:
         return self._keeper.waiting
 
+    @property
+    def idempotency_keys(self) -> int:
+        """Those that this edge took."""
+        with closing(self._spool.reader()) as reader:
+            return reader.idempotency_keys()
+
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
         """What this edge received."""
         with closing(self._spool.reader()) as reader:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from penstock.core.errors import NotReady
-from penstock.core.log import DUPLICATE, SPOOLED, Append, Receipt
+from penstock.core.log import REUSED, SPOOLED, Append, Receipt
 from penstock.core.log.disk import defect
 from penstock.core.log.kafka.account import Account, Lines
 from penstock.core.log.kafka.cluster import Place
@@ -114,7 +114,7 @@ class Keeper:
 
     def _patience(self) -> float:
         if not self._traffic.spooling or self._recovering:
-            return _IDLE_SECONDS
+            return _BUSY_SECONDS if self._spool.expired_left else _IDLE_SECONDS
         return 0.0 if self._drain.can_step else _BUSY_SECONDS
 
     def _turn(self, group: Sequence[Submission]) -> None:
@@ -129,7 +129,7 @@ class Keeper:
         else:
             self._send(group)
         self._drain.count()
-        if time.monotonic() > self._noted_at + _NOTE_SECONDS:
+        if self._spool.expired_left or time.monotonic() > self._noted_at + _NOTE_SECONDS:
             self._note()
 
     def _empty(self) -> None:
@@ -182,8 +182,8 @@ class Keeper:
 
     def _join(self, item: "_Item") -> None:
         submission, append = item.submission, item.append
-        if item.stored == DUPLICATE:
-            submission.receipts[item.index] = DUPLICATE
+        if item.stored is not None and _stored_nothing(item.stored):
+            submission.receipts[item.index] = item.stored
             return
         self._traffic.join(submission, item.index, item.parts)
         if item.stored is not None:
@@ -212,7 +212,8 @@ class Keeper:
         self._drain.count()
         if not self._recovering:
             with self._traffic.lock:
-                for item, (_, first) in zip(late, receipts, strict=False):
+                for item, receipt in zip(late, receipts, strict=False):
+                    first = receipt.first
                     topic, number = item.append.topic, len(item.append.payloads)
                     since = item.submission.since
                     self._drain.hand(topic, item.parts, first, first + number, since, told=True)
@@ -230,7 +231,7 @@ class Keeper:
             ]
 
     def _write(self, items: Sequence["_Item"]) -> list[Receipt]:
-        """Of each where it begins in the spool, or that it is a duplicate. Raise `NotReady`."""
+        """Of each where it begins in the spool, or why it is not there. Raise `NotReady`."""
         if not items:
             return []
         [receipts] = self._spool.store([[packed(item.append, item.parts) for item in items]])
@@ -304,7 +305,7 @@ class Keeper:
         progress = {t: of for t, of in self._drain.progress().items() if of != noted[t]}
 
         def write(lines: Lines) -> None:
-            if progress or lines or self._spool.slack:
+            if progress or lines or self._spool.slack or self._spool.has_expired_keys:
                 self._spool.note(progress, lines)
 
         with suppress(NotReady):
@@ -328,4 +329,8 @@ class _Item:
 
 
 def _as_spooled(receipts: Sequence[Receipt]) -> list[Receipt]:
-    return [DUPLICATE if receipt == DUPLICATE else SPOOLED for receipt in receipts]
+    return [receipt if _stored_nothing(receipt) else SPOOLED for receipt in receipts]
+
+
+def _stored_nothing(receipt: Receipt) -> bool:
+    return receipt.is_duplicate or receipt == REUSED

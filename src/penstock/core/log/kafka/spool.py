@@ -117,7 +117,7 @@ class Spool(SqliteFile):
         if problem := self._space.problem():
             self.failure = problem
             raise NotReady(problem)
-        transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+        transaction = self._transaction()
         try:
             receipts = self.write(transaction, group, {})
         except Exception as error:
@@ -127,7 +127,7 @@ class Spool(SqliteFile):
 
     def note(self, progress: Mapping[str, Progress], lines: Mapping[str, Sequence[Minute]]) -> None:
         """What was drained, and what the account has besides. Raise `NotReady`, nothing noted."""
-        transaction = Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+        transaction = self._transaction()
         self.slack = False
         try:
             with self._connection:
@@ -138,11 +138,19 @@ class Spool(SqliteFile):
                     self._know(topic)
                     for line in added:
                         self.account(topic, line)
-                self._sweep(transaction)
+                self._sweep(transaction, self._claims(transaction))
+            self._checkpoints.after(self._connection, transaction.size)
             self._shrink()
             self.failure = self._space.problem()
         except apsw.Error as error:
             raise self._refused(error) from error
+
+    @property
+    def has_expired_keys(self) -> bool:
+        return self.has_expired(self._transaction())
+
+    def _transaction(self) -> Transaction:
+        return Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
 
     def _know(self, topic: str) -> None:
         if topic not in self._topics:
@@ -179,7 +187,7 @@ class Spool(SqliteFile):
 
     def _refused(self, error: Exception) -> NotReady:
         refused = failed_write("spool", error)
-        self.failure = refused.message
+        self.failure, self.expired_left = refused.message, False
         return refused
 
     # -- by any thread ------------------------------------------------------------------------
