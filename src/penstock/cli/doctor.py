@@ -172,7 +172,7 @@ def _log(settings: "Settings") -> Iterator[Finding]:
 
     from penstock.core.log.disk import failed_open  # noqa: PLC0415 - heavy
 
-    path = _log_file(settings)
+    path = log_path(settings)
     if not path.exists():
         yield Finding(path.stem, "ok", "there is none yet")
         return
@@ -184,7 +184,7 @@ def _log(settings: "Settings") -> Iterator[Finding]:
     except apsw.Error as error:
         yield Finding(path.stem, "fail", failed_open(path, error))
         return
-    yield Finding(path.stem, "ok", f"{path.stat().st_size / 2**20:.1f} MiB, its tree is sound")
+    yield Finding(path.stem, "ok", f"{log_size(path)}, its tree is sound")
 
 
 def _warehouse(settings: "Settings") -> Iterator[Finding]:
@@ -202,7 +202,13 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
         yield Finding("warehouse", "ok", "all of its parts are in use")
 
 
-def _log_file(settings: "Settings") -> Path:
+def log_size(path: Path) -> str:
+    from penstock.core.log.checkpoint import bytes_of_log  # noqa: PLC0415 - heavy
+
+    return f"{bytes_of_log(path) / 2**20:.1f} MiB on disk"
+
+
+def log_path(settings: "Settings") -> Path:
     """Of the embedded log, or of an edge's spool."""
     from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
 
@@ -240,7 +246,7 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
 
     from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
 
-    path = _log_file(settings)
+    path = log_path(settings)
     if not path.exists() or path.stem == "spool":
         return
     with closing(SqliteReader(path)) as reader:

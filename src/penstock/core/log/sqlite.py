@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
-from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
+from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import FATAL, Space, defect, failed_write
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 from penstock.core.settings import Settings
@@ -146,6 +146,7 @@ class SqliteLog:
             self._settle(group)
         elif not taken:
             self._commit_tallies()
+            self._file.idle()
 
     def _forget(self, cleared: threading.Event) -> None:
         with self._lock:
@@ -258,4 +259,4 @@ class SqliteLog:
         return ""
 
     def bytes_on_disk(self) -> int:
-        return bytes_of(self._path.parent, self._path.name)
+        return bytes_of_log(self._path)

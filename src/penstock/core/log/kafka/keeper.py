@@ -306,6 +306,8 @@ class Keeper:
         def write(lines: Lines) -> None:
             if progress or lines or self._spool.slack:
                 self._spool.note(progress, lines)
+            else:
+                self._spool.idle()
 
         with suppress(NotReady):
             self._account.file(write)
