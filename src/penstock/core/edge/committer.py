@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 
 from penstock.core.errors import Overloaded, PenstockError
-from penstock.core.log import Append, Log, Receipt
+from penstock.core.log import DUPLICATE, Append, Log, Receipt
 
 Settle = Callable[[PenstockError | None], None]
 """Called on the loop: with None once the events are durable, else with why they are not stored."""
@@ -51,6 +51,8 @@ class Committer:
         self._timer: asyncio.TimerHandle | None = None
         self.clients = 0
         """How many connections have asked for something of late."""
+        self.stored = 0
+        """Events that are durable since the start, repeats not among them."""
 
     def commit(
         self,
@@ -102,15 +104,23 @@ class Committer:
         self._last = len(group.settles)
         appends = group.submission()
         try:
-            self._log.submit(appends, partial(self._done, group.settles))
+            self._log.submit(appends, partial(self._done, group.settles, appends))
         except Overloaded as error:
             for append in appends:
                 self._log.tally(append.topic, rejected=len(append.payloads) + append.rejected)
             self._settle(group.settles, error)
 
-    def _done(self, settles: list[Settle], outcome: Sequence[Receipt] | PenstockError) -> None:
+    def _done(
+        self,
+        settles: list[Settle],
+        appends: Sequence[Append],
+        outcome: Sequence[Receipt] | PenstockError,
+    ) -> None:
         """On the log's thread."""
         error = outcome if isinstance(outcome, PenstockError) else None
+        if not isinstance(outcome, PenstockError):
+            for append, receipt in zip(appends, outcome, strict=True):
+                self.stored += 0 if receipt == DUPLICATE else len(append.payloads)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, settles, error)
 
