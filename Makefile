@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .make/synced
-SYNC := $(BIN)/python -m uv sync --frozen --quiet --all-extras
+SYNC := $(BIN)/python -m uv sync --frozen --all-extras
 
 # A Python that was named is the only one tried; otherwise the first that is new enough.
 PYTHONS := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.13 python3.12 python3.11,$(PYTHON))
@@ -53,9 +53,14 @@ $(STAMP): pyproject.toml uv.lock
 	  echo "Penstock needs Python 3.11 or newer, tried: $(PYTHONS); name one: make setup PYTHON=..." >&2; \
 	  exit 1; \
 	fi; \
-	$(BIN)/python -c 'import pip' >/dev/null 2>&1 || "$$python" -m venv --clear .venv
+	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
+	  echo "Installing into .venv, once: about a gigabyte, a minute or some. 1 of 3: an environment with $$python"; \
+	  "$$python" -m venv --clear .venv; \
+	fi
+	@$(BIN)/python -c 'import uv' >/dev/null 2>&1 || echo "2 of 3: the installer, uv"
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
-	$(SYNC)
+	@echo "3 of 3: what uv.lock names"
+	@$(SYNC)
 	@mkdir -p $(@D) && touch $@
 
 .PHONY: run

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from services import jars
 from services.jars import SERVICES
 from services.kafka import Kafka, KafkaCluster
 from services.packages import Missing, program
@@ -21,7 +22,7 @@ settings.register_profile("untimed", deadline=None)  # a busy machine is no fail
 settings.load_profile("untimed")
 
 MARKED_BY_PLACE = {"e2e", "faults", "hostile", "services"}
-SERVED = {"kafka", "kafka_cluster", "nginx", "redis_server", "redis_url"}
+SERVED = {"fetched", "kafka", "kafka_cluster", "nginx", "redis_server", "redis_url"}
 LEFT_OUT = "left out: "
 
 
@@ -54,6 +55,15 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     """A Redis of the module's own, to be killed; each test leaves it running."""
     with _or_left_out(), RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def fetched() -> None:
+    """What `make services` starts is there, for tests that run that."""
+    with _or_left_out():
+        program("java")
+        if not jars.fetched():
+            raise Missing("Kafka is not fetched; `make services` does that")
 
 
 @pytest.fixture(scope="session")

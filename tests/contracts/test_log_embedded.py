@@ -1,9 +1,11 @@
 """What the embedded log promises besides: it lasts, it has limits, and others may follow it."""
 
 import random
+import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -15,6 +17,7 @@ from penstock.core.errors import Misconfigured, NotReady, Overloaded
 from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks, checkpoint
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log.sqlite_file import SqliteReader
 from support.clock import MovedClock
 from support.logs import TOPIC, account, add, begin, contents
 
@@ -65,6 +68,58 @@ def test_the_write_ahead_log_is_folded_away_while_writing_goes_on(
     reader.close()
     assert sqlite.end(TOPIC, 0) == 100 * len(noise)
     assert largest < 64 * 1_048_576
+
+
+def written_ahead(folder: Path) -> int:
+    return (folder / "log.db-wal").stat().st_size
+
+
+def eventually(question: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not question():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_the_write_ahead_log_is_emptied_once_nothing_is_written(
+    sqlite: Log, tmp_path: Path
+) -> None:
+    """All of it is in the file then, so that a copy of that one alone lacks nothing."""
+    for n in range(20):
+        add(sqlite, b"%d" % n)
+    assert written_ahead(tmp_path) > 0
+    eventually(lambda: written_ahead(tmp_path) == 0)
+    shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
+    with closing(SqliteReader(tmp_path / "copy.db")) as reader:
+        assert reader.end(TOPIC) == 20
+
+
+def test_a_reader_in_the_way_delays_emptying_and_no_commit(sqlite: Log, tmp_path: Path) -> None:
+    """What it made the write-ahead log grow to is given back, idle or not."""
+    noise = [random.Random(n).randbytes(16_384) for n in range(64)]
+    add(sqlite, b"first")
+    reading = apsw.Connection(str(tmp_path / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    cursor = iter(reading.execute("SELECT first FROM blocks_1"))
+    next(cursor)  # a snapshot of its own, as that of a backup
+    for _ in range(60):
+        add(sqlite, *noise)
+    assert written_ahead(tmp_path) > checkpoint.KEPT_BYTES
+    reading.close(force=True)
+    add(sqlite, *noise * 20)  # makes it look whether there is something to fold
+
+    def is_bounded() -> bool:
+        add(sqlite, b"x")
+        return written_ahead(tmp_path) <= checkpoint.KEPT_BYTES
+
+    eventually(is_bounded)
+    eventually(lambda: written_ahead(tmp_path) == 0)
+
+
+def test_what_a_log_takes_on_disk_is_all_of_its_files_and_no_other(tmp_path: Path) -> None:
+    for name, size in (("log.db", 1), ("log.db-wal", 20), ("log.db-shm", 300), ("log.db.old", 9)):
+        (tmp_path / name).write_bytes(bytes(size))
+    assert checkpoint.bytes_of_log(tmp_path / "log.db") == 321
+    assert checkpoint.bytes_of_log(tmp_path / "none.db") == 0
 
 
 def test_closing_ends_although_the_log_is_being_folded(

@@ -355,7 +355,7 @@ from penstock.core.errors import Misconfigured
 try:
     import penstock.core.log.kafka.edge
 except Misconfigured as error:
-    assert "pip install 'penstock[kafka]'" in str(error), error
+    assert "pip install '.[kafka]'" in str(error), error
 else:
     raise AssertionError("imported")
 """

@@ -373,7 +373,7 @@ def run(code: str) -> str:
 def test_without_the_client_the_start_says_what_to_install() -> None:
     said = run("import sys; sys.modules['redis'] = None; import penstock.core.state.redis")
     assert "Misconfigured" in said
-    assert "pip install 'penstock[redis]'" in said
+    assert "pip install '.[redis]'" in said
 
 
 def test_who_has_an_embedded_state_never_loads_the_client(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.core import copying
 from penstock.core.copying import Copy
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log.memory import MemoryLog
@@ -58,6 +59,37 @@ def test_a_target_that_takes_nothing_is_said_to(source: SqliteLog) -> None:
     target.failing = "its disk is full"
     with pytest.raises(NotReady, match="its disk is full"):
         Copy(source, target, [NOTES]).run(silent)
+    source.close()
+
+
+class Slow(MemoryLog):
+    """Acknowledges what its brokers get and tell of later, or never."""
+
+    def __init__(self, looks: float) -> None:
+        super().__init__(MovedClock())
+        self.looks = looks
+
+    def end(self, topic: str, partition: int) -> int:
+        end = super().end(topic, partition)
+        if end:
+            self.looks -= 1
+        return end if self.looks < 0 else 0
+
+
+def test_what_is_on_its_way_to_the_target_is_waited_for(source: SqliteLog) -> None:
+    note(source, *range(10))
+    (copied,) = Copy(source, Slow(looks=3), [NOTES]).run(silent)
+    assert copied.equal
+    source.close()
+
+
+def test_a_target_that_never_gets_it_all_is_not_waited_for_in_vain(
+    source: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_STALLED_SECONDS", 0.1)
+    note(source, *range(10))
+    with pytest.raises(NotReady, match="have 0 of 10 records"):
+        Copy(source, Slow(looks=float("inf")), [NOTES]).run(silent)
     source.close()
 
 

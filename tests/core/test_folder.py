@@ -25,11 +25,6 @@ def test_every_file_below_a_folder_counts(tmp_path: Path) -> None:
     assert bytes_of(filled(tmp_path)) == STAYS + 200
 
 
-def test_only_files_that_begin_as_asked_count(tmp_path: Path) -> None:
-    assert bytes_of(filled(tmp_path), "log.db") == 200
-    assert bytes_of(tmp_path, "a") == STAYS
-
-
 def test_a_link_leads_nowhere(tmp_path: Path) -> None:
     filled(tmp_path / "one")
     (tmp_path / "two").mkdir()

@@ -25,9 +25,11 @@ def shared(
 
 
 def copy(folder: Path, source: str, target: str) -> tuple[int, str]:
+    """From beside the folder, which the URL names in another way than the option."""
     done = subprocess.run(
-        [COMMAND, "copy", "--from", source, "--to", target, "--data", str(folder)],
-        env=clean(), capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
+        [COMMAND, "copy", "--from", source, "--to", target, "--data", folder.name],
+        env=clean(), cwd=folder.parent,
+        capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 

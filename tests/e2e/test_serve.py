@@ -1,6 +1,7 @@
 """The command line, as an operator meets it: start, stop, restart, roles and mistakes."""
 
 import json
+import re
 import signal
 import socket
 import time
@@ -69,11 +70,17 @@ def test_au_110_one_command_takes_a_tag_answers_for_it_and_ends_with_0(serve: Se
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_au_25_a_stop_loses_nothing_that_was_acknowledged(serve: Serve, number: int) -> None:
-    first = serve()
+    first = serve(log_format="console")
     client = first.client()
     for tag in tags(200):
         post(client, tag)
+    for _ in range(2):
+        client.post("/user_tags", encoded(a_tag(action="BUY")), idempotency_key="once")
     assert first.stop(number) == 0
+    stopping, stopped = first.said().splitlines()[-2:]
+    assert stopping.startswith("stopping: ")
+    assert "202 requests answered, 201 events stored; everything is in /" in stopped
+    assert re.search(r"to go on: \S*penstock serve --data", stopped)
     client = serve().client()
     wait_for_total(client, 200)
     assert views(client, "c0") == tags(200)[195::-5]
@@ -204,3 +211,7 @@ def test_au_112_lines_are_json_one_for_each_failed_request(serve: Serve) -> None
     lines = [json.loads(line) for line in server.said().splitlines() if line.startswith("{")]
     refused = [line for line in lines if line["level"] != "info"]
     assert [(line["status"], line["request_id"]) for line in refused] == [(400, "mine")]
+    stopping, stopped = (line for line in lines if line["level"] == "info")
+    assert stopping["event"] == "process.stopping"
+    assert stopped["event"] == "process.stopped"
+    assert (stopped["requests"], stopped["events"]) == (2, 1)

@@ -61,7 +61,7 @@ def test_au_130_the_exit_status_tells_whether_all_was_exact(
     [
         (["crash"], "--kill-command"),
         (["smoke", "--kill-every", "5"], "only a crash run kills"),
-        (["smoke", "--url", "https://example.test"], "not an http:// address"),
+        (["smoke", "--url", "ftp://example.test"], "not an http:// or https:// address"),
     ],
 )
 def test_au_132_what_cannot_be_run_is_refused_at_once(arguments: list[str], message: str) -> None:

@@ -81,6 +81,8 @@ class Services:
         self._record.write_bytes(msgspec.json.encode(record))
         self._environment.write_text(
             f"export PENSTOCK_LOG={cluster.url}\nexport PENSTOCK_STATE={redis.url}\n"
+            # What is embedded goes with these servers, and not with those of another log.
+            f"export PENSTOCK_DATA={self._folder.resolve()}/penstock\n"
         )
         return record
 

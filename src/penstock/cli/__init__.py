@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import partial
 
 import click
 
@@ -47,6 +48,7 @@ def serve(
     demo: bool,
 ) -> None:
     """Serve HTTP and keep the read models up to date, until stopped."""
+    from penstock.cli import farewell  # noqa: PLC0415 - heavy
     from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
     from penstock.core.platform import ROLES  # noqa: PLC0415 - heavy
     from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
@@ -60,7 +62,10 @@ def serve(
     def announce(url: str) -> None:
         click.echo(f"penstock {__version__} serves {url}", err=True)
 
-    sys.exit(run(platform, announce, [feed(platform)] if demo else []))
+    beside = [feed(platform)] if demo else []
+    ended = run(platform, announce, beside, stopping=partial(farewell.stopping, platform))
+    farewell.stopped(platform, ended)
+    sys.exit(ended.status)
 
 
 for command in (

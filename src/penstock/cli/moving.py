@@ -52,7 +52,8 @@ def copy(source: str, target: str, data: str | None) -> None:
     if _folder(source):
         engines.log_file(reading)
     with ExitStack() as locked:
-        for folder in {_folder(source) or reading.folder, _folder(target) or writing.folder}:
+        folders = {_folder(source) or reading.folder, _folder(target) or writing.folder}
+        for folder in {folder.resolve() for folder in folders}:  # one may be named in two ways
             locked.callback(FolderLock(folder, "edge").release)
         with ExitStack() as opened:
             names = [topic.name for topic in topics]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from penstock.cli.doctor import CHECKS, Finding, examined
+from penstock.cli.doctor import CHECKS, Finding, examined, log_size
 from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
@@ -42,12 +42,21 @@ def status(data: str | None) -> None:
     else:
         findings = [Finding("process", "ok", f"process {door.pid} serves {door.url}")]
         findings += [*_ready(door), *_topics(door)]
+    findings += examined(settings, [_size])
     findings += [one for one in examined(settings, CHECKS) if one.verdict != "ok"]
     echo_rows(("what", "verdict", "detail"), findings)
     if any(finding.verdict == "fail" for finding in findings):
         sys.exit(1)
     if findings[0].verdict == "stopped":
         sys.exit(_STOPPED)
+
+
+def _size(settings: "Settings") -> Iterator[Finding]:
+    from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
+
+    path = own_file(settings)
+    if path.exists():
+        yield Finding(path.stem, "ok", log_size(path))
 
 
 def _ready(door: "Door") -> Iterator[Finding]:

@@ -7,6 +7,7 @@ events, which no order of partitions can change.
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ Progress = Callable[[int, int], None]
 
 _CHUNK_RECORDS = 5_000
 _MASK = (1 << 64) - 1
+_LOOK_SECONDS = 0.05
+_STALLED_SECONDS = 60.0
 
 _canonical = msgspec.msgpack.Encoder().encode
 
@@ -92,6 +95,7 @@ class Copy:
         found = []
         for topic in self._topics:
             source = self._carry(topic, move)
+            self._await(topic.name, source.records)
             target = _summed(self._target, topic, self._write(topic), move)
             found.append(Copied(topic.name, source, target))
         return found
@@ -111,6 +115,22 @@ class Copy:
                     move(batch.next - position)
                     position = batch.next
         return total
+
+    def _await(self, topic: str, records: int) -> None:
+        """Before it is read: brokers that were slow get the last records later than they were
+        acknowledged, and tell later still where they end.
+        """
+        reached, since = -1, time.monotonic()
+        while (there := _extent(self._target, topic)) < records or self._target.spooled:
+            if there > reached:
+                reached, since = there, time.monotonic()
+            if time.monotonic() - since > _STALLED_SECONDS:
+                raise NotReady(
+                    f"the brokers have {there} of {records} records of {topic}, and get no more; "
+                    "see to them, remove these topics and the spool.db of the data folder, and "
+                    "copy again"
+                )
+            time.sleep(_LOOK_SECONDS)
 
 
 def _append(

@@ -161,6 +161,15 @@ class Moved(PenstockError):
     """
 
 
+def lacking(what: str, extra: str) -> Misconfigured:
+    """A client that only some installations need is not there. There is a stranger's distribution
+    of the name `penstock`, so none is named: ours is installed from its repository or its wheel.
+    """
+    return Misconfigured(
+        f"{what} is not installed: in a clone of the repository, `pip install '.[{extra}]'`"
+    )
+
+
 def told(error: Exception) -> str:
     """What anybody may hear of a failure: of one that is none of ours no more than its kind."""
     return error.message if isinstance(error, PenstockError) else type(error).__name__

@@ -69,8 +69,8 @@ def synced(path: Path) -> None:
         os.close(handle)
 
 
-def bytes_of(folder: Path, beginning: str = "") -> int:
-    """Bytes of all files below the folder, of those in it only whose names begin like this.
+def bytes_of(folder: Path) -> int:
+    """Bytes of all files below the folder.
 
     The engines make, rename and remove files and folders meanwhile. What is gone when its turn
     comes is not counted; what moved may be counted at both places or at none. Raise `OSError` for
@@ -81,12 +81,9 @@ def bytes_of(folder: Path, beginning: str = "") -> int:
     while left:
         with suppress(FileNotFoundError, NotADirectoryError), os.scandir(left.pop()) as entries:
             for entry in entries:
-                if not entry.name.startswith(beginning):
-                    continue
                 if entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
                 elif entry.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
                         total += entry.stat(follow_symlinks=False).st_size
-        beginning = ""
     return total

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import uvloop
 
@@ -35,11 +36,29 @@ Ready = Callable[[str], None]
 Beside = Callable[[Address], Coroutine[None, None, None]]
 
 
-def serve(platform: Platform, ready: Ready, beside: Sequence[Beside] = ()) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; the process's exit status.
+class Ended(NamedTuple):
+    """What a process did before it was told to stop, or could not go on."""
+
+    status: int
+    """The process's exit status."""
+    requests: int
+    """So many were answered, refusals among them."""
+    events: int
+    """So many were stored."""
+
+
+def serve(
+    platform: Platform,
+    ready: Ready,
+    beside: Sequence[Beside] = (),
+    *,
+    stopping: Callable[[], None] = lambda: None,
+) -> Ended:
+    """Serve until SIGTERM or SIGINT, then drain.
 
     `ready` gets the URL once requests are answered; everything that runs `beside` knows what it may
-    ask there, and is cancelled at the end. The platform is closed on return.
+    ask there, and is cancelled at the end. `stopping` is called before what is under way is waited
+    for. The platform is closed on return.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()
@@ -48,11 +67,11 @@ def serve(platform: Platform, ready: Ready, beside: Sequence[Beside] = ()) -> in
     undo = adopt(platform.logger, platform.bury)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(platform, ready, beside))
+            runner.run(_serve(platform, ready, beside, stopping))
     finally:
         platform.close()
         undo()
-    return 1 if platform.doom() else 0
+    return Ended(1 if platform.doom() else 0, platform.registry.answered, platform.edge.stored)
 
 
 class _Signals:
@@ -84,7 +103,9 @@ def _task_ended(platform: Platform, task: asyncio.Task[None]) -> None:
         platform.bury(task.get_name())
 
 
-async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> None:
+async def _serve(
+    platform: Platform, ready: Ready, beside: Sequence[Beside], stopping: Callable[[], None]
+) -> None:
     settings, edge = platform.settings, platform.edge
     loop = asyncio.get_running_loop()
     identity = tls.identity(settings.tls_certificate, settings.tls_key)
@@ -119,6 +140,7 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     ready(address.url)
     try:
         await signals.stop.wait()
+        stopping()
         for listener in reversed(listeners):
             await listener.close(settings.drain_seconds_max, signals.force)
         await settle_behind(edge, settings.drain_seconds_max)

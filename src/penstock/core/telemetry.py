@@ -39,7 +39,7 @@ _TRACE_CHARACTERS_MAX = 8_000
 
 def logger(level: str = "info", form: str = "auto") -> Logger:
     """A logger of its own, on standard error; nothing process-wide is configured."""
-    colours = form == "console" or (form == "auto" and sys.stderr.isatty())
+    colours = for_people(form)
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if colours
@@ -58,6 +58,11 @@ def logger(level: str = "info", form: str = "auto") -> Logger:
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
     )
     return wrapped
+
+
+def for_people(form: str) -> bool:
+    """Whether somebody reads along, and no machine does."""
+    return form == "console" or (form == "auto" and sys.stderr.isatty())
 
 
 class Bounded:
@@ -223,6 +228,11 @@ class Registry(Collector):
 
     def operation(self, name: str) -> Timings:
         return self.timings.setdefault(name, Timings(name))
+
+    @property
+    def answered(self) -> int:
+        """Requests since the start, whatever they were answered."""
+        return sum(sum(timings.statuses) for timings in self.timings.values())
 
     def describe(self) -> Iterable["Metric"]:
         return ()

@@ -18,12 +18,21 @@ class Asker:
         )
         self._clock = asyncio.get_running_loop().create_task(self._expire())
 
+    @property
+    def trouble(self) -> str:
+        return self._pool.trouble
+
     async def ask(self, target: str, body: bytes = b"") -> Exchange[asyncio.Future[None]]:
         """The finished exchange; failures are in its status, never raised."""
+        return await self._exchanged(self._endpoint.post(target, body))
+
+    async def get(self, target: str) -> Exchange[asyncio.Future[None]]:
+        """The same with another method."""
+        return await self._exchanged(self._endpoint.get(target))
+
+    async def _exchanged(self, payload: bytes) -> Exchange[asyncio.Future[None]]:
         loop = asyncio.get_running_loop()
-        exchange = Exchange(
-            self._endpoint.post(target, body), loop.create_future(), intended=perf_counter()
-        )
+        exchange = Exchange(payload, loop.create_future(), intended=perf_counter())
         self._pool.submit(exchange)
         await exchange.token
         return exchange

@@ -30,6 +30,11 @@ def load() -> None:
     multiple=True,
     help="Address of an edge that takes the tags; repeatable, they take turns.  [default: --url]",
 )
+@click.option(
+    "--ca",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="PEM file with the certificates that vouch for https://.  [default: the system's]",
+)
 @click.option("--rate", type=click.IntRange(min=1), help="Tags per second.  [default: the run's]")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), help="Seconds of sending.")
 @click.option("--seed", default=1, show_default=True, help="Chooses the tags.")
@@ -109,12 +114,15 @@ def audiences(
     crash     standard, with a kill -9 every 60 seconds
     tail      a minute of tags; then every profile is read
 
+    It needs an empty server to itself, and asks for that first.
+
     Each run ends by waiting, then checking the totals of every minute and whole profiles. The exit
     status is 0 only if every answer was exact and, except for what a crash run kills, none failed.
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     import msgspec  # noqa: PLC0415 - see the top
 
     from penstock.load.chaos import ServerNotReady  # noqa: PLC0415 - see the top
+    from penstock.load.holding import NotEmpty  # noqa: PLC0415 - see the top
     from penstock.load.plans import Options, tailored  # noqa: PLC0415 - see the top
     from penstock.load.preload import PreloadFailed  # noqa: PLC0415 - see the top
     from penstock.load.run import run as run_plan  # noqa: PLC0415 - see the top
@@ -124,7 +132,7 @@ def audiences(
         plan = tailored(run, rate=rate, duration=duration, changes=arguments)
         options.check(plan)
         report = run_plan(run, plan, options)
-    except (ValueError, ServerNotReady, PreloadFailed) as error:
+    except (ValueError, ServerNotReady, NotEmpty, PreloadFailed) as error:
         raise click.ClickException(str(error)) from error
     _show(report, json_path)
     if not report.perfect:

@@ -4,10 +4,12 @@ Requests are never sent twice. What became of each is told exactly once, through
 """
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from urllib.parse import urlsplit
@@ -58,14 +60,20 @@ class Exchange(Generic[T]):
 
 
 class Endpoint:
-    """Where requests go, and how they are written. Only plain `http://` is spoken."""
+    """Where requests go, and how they are written."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca: Path | None = None) -> None:
+        """`ca` holds the certificates that vouch for an `https://` server, without it the system's.
+
+        Raise ValueError for an address or a file that cannot be used.
+        """
         parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"not an http:// address: {url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"not an http:// or https:// address: {url}")
+        self.url = url
         self.host = parts.hostname
-        self.port = parts.port or 80
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.tls = _trusting(ca) if parts.scheme == "https" else None
         self.prefix = parts.path.rstrip("/")
         self._host_line = f"Host: {parts.netloc.rpartition('@')[2]}\r\n"
         self._tag_heads: dict[int, bytes] = {}
@@ -80,12 +88,22 @@ class Endpoint:
     def post(self, target: str, body: bytes = b"") -> bytes:
         return self._head(target, body) + body
 
+    def get(self, target: str) -> bytes:
+        return f"GET {self.prefix}{target} HTTP/1.1\r\n{self._host_line}\r\n".encode()
+
     def _head(self, target: str, body: bytes) -> bytes:
         kind = "Content-Type: application/json\r\n" if body else ""
         return (
             f"POST {self.prefix}{target} HTTP/1.1\r\n{self._host_line}{kind}"
             f"Content-Length: {len(body)}\r\n\r\n"
         ).encode()
+
+
+def _trusting(ca: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # one of SSL among them
+        raise ValueError(f"--ca {ca} cannot be used: {error}") from error
 
 
 class Pool(Generic[T]):
@@ -116,6 +134,8 @@ class Pool(Generic[T]):
         self._is_shut = False
         self.unfinished = 0
         self.bytes_sent = 0
+        self.trouble = ""
+        """Why the latest connection could not be opened."""
 
     def submit(self, exchange: Exchange[T]) -> None:
         """Send as soon as a connection is free; never blocks."""
@@ -210,10 +230,13 @@ class Pool(Generic[T]):
         try:
             async with asyncio.timeout(_CONNECT_SECONDS_MAX):
                 await loop.create_connection(
-                    lambda: _Link(self), self._endpoint.host, self._endpoint.port
+                    lambda: _Link(self),
+                    self._endpoint.host,
+                    self._endpoint.port,
+                    ssl=self._endpoint.tls,
                 )
-        except OSError:
-            # TimeoutError is an OSError.
+        except OSError as error:  # so are those of TLS and of time
+            self.trouble = str(error) or type(error).__name__
             self._closed_until = perf_counter() + _BACKOFF_SECONDS
             while self._queue and not self._links:
                 self._end(self._queue.popleft(), Failure.CONNECT)

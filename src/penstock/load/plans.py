@@ -98,6 +98,8 @@ class Options:
     url: str
     ingest_url: tuple[str, ...] = ()
     """Where single tags go, in turns; empty: to `url`."""
+    ca: Path | None = None
+    """Certificates that vouch for `https://` servers; None: those that the system trusts."""
     seed: int = 1
     skew: Skew = "uniform"
     spell: Spell = "always3"

@@ -27,7 +27,11 @@ _MIB = 1 << 20
 def render(report: Report, console: Console) -> None:
     console.print(_counters(report))
     console.print(_durations(report))
+    if any(operation.failures for operation in report.operations.values()):
+        console.print(_failures(report))
     console.print(_summary(report))
+    for reason in report.reasons:
+        console.print(Text(f"not perfect: {reason}"))
     for number, wrong in enumerate(report.wrong_answers, start=1):
         console.print(
             Text(
@@ -44,6 +48,14 @@ def _counters(report: Report) -> Table:
     for title, field in _COUNTERS:
         counts = (str(getattr(operation, field)) for operation in report.operations.values())
         table.add_row(title, *counts)
+    return table
+
+
+def _failures(report: Report) -> Table:
+    table = Table("operation", "status and code", "count", title="Requests without a success")
+    for name, operation in report.operations.items():
+        for cause, count in operation.failures.items():
+            table.add_row(name, cause, str(count))
     return table
 
 

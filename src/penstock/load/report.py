@@ -10,6 +10,7 @@ from penstock.load.instants import DAY_MS
 
 WRONG_SHOWN_MAX = 10
 TEXT_SHOWN_MAX = 2_000
+_CODE_SHOWN_MAX = 40
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +28,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     exact: int
     wrong: int
     expected_empty: int
+    failures: dict[str, int]
+    """What became of those without a 2xx answer: `503 overloaded`, `timeout`."""
     latency: Durations
 
 
@@ -70,6 +73,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     total_score: float | None
     kills: int
     perfect: bool
+    reasons: list[str]
+    """Why it is not perfect."""
     operations: dict[str, Operation]
     send_lag: Durations
     """From the intended to the actual sending; the client's own share of the latencies."""
@@ -89,9 +94,14 @@ class Tally:
     wrong: int = 0
     expected_empty: int = 0
     latency: Histogram = field(default_factory=Histogram)
+    failures: dict[str, int] = field(default_factory=dict)
 
-    def end(self, status: int, seconds: float) -> None:
+    def end(self, status: int, seconds: float, body: bytes = b"") -> None:
+        """One request has its answer, or none; `body` is what a refusal says."""
         self.outcomes[status] = self.outcomes.get(status, 0) + 1
+        if status // 100 != 2:
+            cause = _cause(status, body)
+            self.failures[cause] = self.failures.get(cause, 0) + 1
         if status > 0 or status == Failure.TIMEOUT:
             self.latency.record(seconds)
 
@@ -122,8 +132,23 @@ class Tally:
             exact=self.exact,
             wrong=self.wrong,
             expected_empty=self.expected_empty,
+            failures=dict(sorted(self.failures.items())),
             latency=self.latency.durations(),
         )
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str
+
+
+def _cause(status: int, body: bytes) -> str:
+    """In a few words that do not differ between requests: a status and its code, or no answer."""
+    if status < 0:
+        return Failure(status).name.lower().replace("_", " ")
+    try:
+        return f"{status} {msgspec.json.decode(body, type=_Refusal).error[:_CODE_SHOWN_MAX]}"
+    except msgspec.DecodeError:
+        return f"{status} without a code"
 
 
 def score(tally: Tally, *, answered_only: bool) -> float | None:

@@ -11,6 +11,7 @@ from penstock.load.chaos import Server
 from penstock.load.client import Endpoint
 from penstock.load.drive import Drive
 from penstock.load.freshness import Prober
+from penstock.load.holding import check_holding
 from penstock.load.ledger import ACCEPTED, INDETERMINATE, Ledger
 from penstock.load.plans import Options, Plan
 from penstock.load.population import populate
@@ -40,10 +41,11 @@ async def _run(name: str, plan: Plan, options: Options) -> Report:
     population = populate(options.seed, cookies=options.cookies, product_id=options.product_id)
     stream = Stream(population, seed=options.seed, skew=options.skew, spell=options.spell)
     ledger = Ledger(population, capacity=options.first + plan.tags)
-    endpoint = Endpoint(options.url)
+    endpoint = Endpoint(options.url, options.ca)
     server = Server(options, endpoint)
     try:
         await server.start()
+        await check_holding(endpoint, options.start_index)
         assume(stream, ledger, count=options.start_index)
         if options.preload:
             with progress("preload", options.preload) as show:
@@ -95,6 +97,7 @@ class _Outcome(NamedTuple):
         aggregates = score(session.queries["aggregates"], answered_only=killed)
         profile_freshness, aggregate_freshness = self.prober.freshness()
         percent = progress_percent(first + sent)
+        reasons = self._reasons(profile_freshness.overdue + aggregate_freshness.overdue)
         return Report(
             run=name,
             rate=self.plan.rate,
@@ -109,7 +112,8 @@ class _Outcome(NamedTuple):
             aggregate_score=aggregates,
             total_score=total_score(profiles, aggregates, percent),
             kills=self.kills,
-            perfect=self._is_perfect(profile_freshness.overdue + aggregate_freshness.overdue),
+            perfect=not reasons,
+            reasons=reasons,
             operations={
                 name: tally.operation()
                 for name, tally in (("user_tags", session.tags), *session.queries.items())
@@ -121,16 +125,30 @@ class _Outcome(NamedTuple):
             wrong_answers=session.wrong_answers,
         )
 
-    def _is_perfect(self, overdue: int) -> bool:
-        """Every answer exact and none missing; kills excuse failures, but none in the tail."""
+    def _reasons(self, overdue: int) -> list[str]:
+        """Why it is not perfect: every answer is to be exact and none missing; kills excuse
+        failures, but none in the tail.
+        """
         tags, queries = self.session.tags, self.session.queries
+        killed = self.plan.kill_every is not None
+        excused = {"user_tags", "user_profiles", "aggregates"} if killed else set()
+        reasons = []
         accepted = tags.outcomes.get(_NO_CONTENT, 0)
-        if accepted == 0 or any(tally.wrong for tally in queries.values()):
-            return False
-        if self.plan.kill_every is not None:
-            return not any(queries[name].failed for name in ("tail_profiles", "tail_aggregates"))
-        failed = any(tally.failed for tally in queries.values())
-        return accepted == tags.sent and not failed and overdue == 0
+        if not accepted:
+            reasons.append("no tag was accepted")
+        if other := tags.sent - tags.failed - accepted:
+            reasons.append(f"user_tags: {other} of {tags.sent} got another success than 204")
+        for name, tally in (("user_tags", tags), *queries.items()):
+            if tally.wrong:
+                reasons.append(
+                    f"{name}: {tally.wrong} of {tally.sent} answers are wrong, see below"
+                )
+            if tally.failed and name not in excused:
+                causes = ", ".join(f"{count} {cause}" for cause, count in tally.failures.items())
+                reasons.append(f"{name}: {tally.failed} of {tally.sent} requests failed: {causes}")
+        if overdue and not killed:
+            reasons.append(f"{overdue} of the tags that were looked for did not show in time")
+        return reasons
 
 
 def _resources(session: Session, meter: Meter, cpu_seconds: float) -> Resources:

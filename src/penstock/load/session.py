@@ -47,7 +47,7 @@ class Session:
         self.connections = options.connections or plan.connections
         self.stream = stream
         self.ledger = ledger
-        self.endpoint = Endpoint(options.url)
+        self.endpoint = Endpoint(options.url, options.ca)
         self.frontier = Frontier(
             ledger,
             start=options.first,
@@ -67,7 +67,7 @@ class Session:
             for name in ("user_profiles", "aggregates", "tail_profiles", "tail_aggregates")
         }
         tag_seconds, profile_seconds, aggregate_seconds = options.timeouts
-        edges = [Endpoint(url) for url in options.ingest_url] or [self.endpoint]
+        edges = [Endpoint(url, options.ca) for url in options.ingest_url] or [self.endpoint]
         self._edges: list[tuple[Endpoint, Pool[int]]] = [
             (
                 edge,
@@ -154,7 +154,7 @@ class Session:
 
     def _tag_ended(self, exchange: Exchange[int]) -> None:
         status = exchange.status
-        self.tags.end(status, exchange.ended - exchange.intended)
+        self.tags.end(status, exchange.ended - exchange.intended, exchange.body)
         if exchange.sent:
             self.send_lag.record(exchange.sent - exchange.intended)
         if status == _NO_CONTENT:
@@ -168,7 +168,7 @@ class Session:
 
     def _query_ended(self, exchange: Exchange[Asked]) -> None:
         query, settled, tally = exchange.token
-        tally.end(exchange.status, exchange.ended - exchange.intended)
+        tally.end(exchange.status, exchange.ended - exchange.intended, exchange.body)
         if exchange.status // 100 != _OK // 100:
             return
         verdict = self._judge(query, exchange.body, settled)

@@ -74,6 +74,8 @@ class Committer:
         self._timer: asyncio.TimerHandle | None = None
         self.clients = 0
         """How many connections have asked for something of late."""
+        self.stored = 0
+        """Events that are durable since the start, repeats not among them."""
 
     def commit(
         self,
@@ -132,17 +134,25 @@ class Committer:
         self._last = len(group.settles)
         appends = group.submission()
         try:
-            self._log.submit(appends, partial(self._done, group))
+            self._log.submit(appends, partial(self._done, group, appends))
         except Overloaded as error:
             for append in appends:
                 self._log.tally(append.topic, rejected=len(append.payloads) + append.rejected)
             self._settle(group, error)
 
-    def _done(self, group: _Group, outcome: Sequence[Receipt] | PenstockError) -> None:
+    def _done(
+        self,
+        group: _Group,
+        appends: Sequence[Append],
+        outcome: Sequence[Receipt] | PenstockError,
+    ) -> None:
         """On the log's thread."""
         error = outcome if isinstance(outcome, PenstockError) else None
-        if group.keyed and not isinstance(outcome, PenstockError):
-            group.settle_keyed(outcome)
+        if not isinstance(outcome, PenstockError):
+            for append, receipt in zip(appends, outcome, strict=True):
+                self.stored += len(append.payloads) if receipt.stored else 0
+            if group.keyed:
+                group.settle_keyed(outcome)
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, group, error)
 

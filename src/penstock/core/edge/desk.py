@@ -109,6 +109,11 @@ class Edge:
         if self._judges is not None:
             self._judges.close()
 
+    @property
+    def stored(self) -> int:
+        """Events that are durable since the start."""
+        return 0 if self._committer is None else self._committer.stored
+
     def expect(self, clients: int) -> None:
         """So many connections have asked for something of late."""
         if self._committer is not None:

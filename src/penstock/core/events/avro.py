@@ -16,15 +16,13 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import inspect
 
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Misconfigured, lacking
 from penstock.core.events import Event, Schemas, Undecodable, mirror
 
 try:
     import fastavro
 except ImportError as error:
-    raise Misconfigured(
-        "records are Avro, and fastavro is not installed: pip install 'penstock[kafka]'"
-    ) from error
+    raise lacking("records are Avro, and fastavro", "kafka") from error
 
 NAMESPACE = "penstock"
 

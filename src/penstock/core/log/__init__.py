@@ -48,6 +48,11 @@ class Receipt(NamedTuple):
     def is_duplicate(self) -> bool:
         return self[:2] == DUPLICATE[:2]
 
+    @property
+    def stored(self) -> bool:
+        """Whether the append's records are in the log because of it."""
+        return not self.is_duplicate and self.first != REUSED.first
+
 
 DUPLICATE = Receipt(partition=-1, first=-1)
 REUSED = Receipt(partition=-3, first=-3)

@@ -8,8 +8,8 @@ from pathlib import Path
 import apsw
 
 from penstock.core.errors import Misconfigured, told
-from penstock.core.folder import bytes_of
 from penstock.core.log import Minute, Share, Whole
+from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import failed_open
 from penstock.core.log.sqlite_file import SqliteReader
 
@@ -84,7 +84,7 @@ class SqliteFollower:
         return self._trouble
 
     def bytes_on_disk(self) -> int:
-        return bytes_of(self._path.parent, self._path.name)
+        return bytes_of_log(self._path)
 
     def close(self) -> None:
         self._closing.set()

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, Overloaded, PenstockError
-from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
+from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import FATAL, Space, defect, failed_write
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
 from penstock.core.settings import Settings
@@ -149,8 +149,9 @@ class SqliteLog:
         group = [item for item in taken if isinstance(item, _Submission)]
         if group:
             self._settle(group)
-        elif not taken and (self._rejected or self._file.has_expired(self._transaction())):
-            self._commit([])
+        elif not taken:
+            self._commit_tallies()
+            self._file.idle()
 
     def _forget(self, cleared: threading.Event) -> None:
         with self._lock:
@@ -219,7 +220,8 @@ class SqliteLog:
         return Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
 
     def _commit_tallies(self) -> None:
-        if self._rejected:
+        """And have expired keys forgotten, which each commit does."""
+        if self._rejected or self._file.has_expired(self._transaction()):
             self._commit([])
 
     def _restore_tallies(self, rejected: dict[str, int]) -> None:
@@ -271,4 +273,4 @@ class SqliteLog:
         return ""
 
     def bytes_on_disk(self) -> int:
-        return bytes_of(self._path.parent, self._path.name)
+        return bytes_of_log(self._path)

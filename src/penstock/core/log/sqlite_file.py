@@ -9,7 +9,7 @@ import apsw
 
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import Append, Batch, Damage, Minute, Receipt, blocks, keys, tables
-from penstock.core.log.checkpoint import Checkpoints
+from penstock.core.log.checkpoint import KEPT_BYTES, Checkpoints
 from penstock.core.log.disk import failed_open
 
 _BUSY_MS = 5_000
@@ -76,6 +76,7 @@ class SqliteFile:
         run("PRAGMA journal_mode = WAL").get  # noqa: B018 - reading the answer runs the statement
         run("PRAGMA synchronous = FULL")
         run("PRAGMA wal_autocheckpoint = 0")
+        run(f"PRAGMA journal_size_limit = {KEPT_BYTES}").get  # noqa: B018 - as above
         # What a crash left in the write-ahead log is synced into the file before anything is added.
         run("PRAGMA wal_checkpoint(TRUNCATE)").get  # noqa: B018 - as above
         with self._connection:
@@ -236,6 +237,10 @@ class SqliteFile:
             return 0
         found = self._connection.execute(f"SELECT min(first) FROM blocks_{topic_id}").get
         return int(str(found or 0))
+
+    def idle(self) -> None:
+        """Nothing is to be written just now: a good moment to fold the write-ahead log."""
+        self._checkpoints.idle()
 
     def close(self) -> None:
         self._checkpoints.close()

@@ -24,7 +24,7 @@ from uuid import uuid4
 
 import msgspec
 
-from penstock.core.errors import Misconfigured, Moved, NotReady
+from penstock.core.errors import Misconfigured, Moved, NotReady, lacking
 from penstock.core.settings import redacted
 from penstock.core.state import Entry, History, Position, Trim
 
@@ -33,10 +33,7 @@ try:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 except ImportError as missing:
-    raise Misconfigured(
-        "PENSTOCK_STATE names a Redis, and its client is not installed: "
-        "pip install 'penstock[redis]'"
-    ) from missing
+    raise lacking("PENSTOCK_STATE names a Redis, and its client", "redis") from missing
 
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0

@@ -307,6 +307,8 @@ class Keeper:
         def write(lines: Lines) -> None:
             if progress or lines or self._spool.slack or self._spool.has_expired_keys:
                 self._spool.note(progress, lines)
+            else:
+                self._spool.idle()
 
         with suppress(NotReady):
             self._account.file(write)

@@ -13,8 +13,8 @@ import apsw
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.folder import bytes_of
 from penstock.core.log import Append, Minute, Receipt
+from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import FATAL, Space, failed_open, failed_write
 from penstock.core.log.sqlite import Limits
 from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
@@ -196,4 +196,4 @@ class Spool(SqliteFile):
         return SqliteReader(self._path, vfs=self.vfs)
 
     def bytes_on_disk(self) -> int:
-        return bytes_of(self._path.parent, self._path.name)
+        return bytes_of_log(self._path)
