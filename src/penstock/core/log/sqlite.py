@@ -149,8 +149,14 @@ class SqliteLog:
         group = [item for item in taken if isinstance(item, _Submission)]
         if group:
             self._settle(group)
-        elif not taken and (self._rejected or self._file.has_expired(self._transaction())):
-            self._commit([])
+        elif not taken:
+            self._idle()
+
+    def _idle(self) -> None:
+        """Account for refusals, and forget expired keys."""
+        due = self._rejected or self._file.has_expired(self._transaction())
+        if due and isinstance(self._commit([]), PenstockError):
+            self._file.expired_left = False  # there is no hurry
 
     def _forget(self, cleared: threading.Event) -> None:
         with self._lock:
