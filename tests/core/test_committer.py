@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.core.edge.committer import Committer
-from penstock.core.errors import NotReady, Overloaded, PenstockError
+from penstock.core.errors import KeyReused, NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done
 from penstock.core.log.memory import MemoryLog
 from support.clock import MovedClock
@@ -105,6 +105,41 @@ def test_a_repeat_in_the_same_group_is_stored_once_and_both_are_told_so() -> Non
         assert told.outcomes == [("first", None), ("again", None)]
 
     assert account(on(work))[1:] == (2, 1, 1, 0)
+
+
+def test_in_a_group_each_is_told_what_became_of_its_own_key() -> None:
+    """Reliability 12 and 49."""
+
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        answers: list[bytes] = []
+        committer.commit(OTHER, [b"plain"], told.by("plain"))
+        for name, fingerprint in (("first", b"1"), ("other", b"2"), ("again", b"1")):
+            committer.commit(
+                TOPIC, [name.encode()], told.by(name), idempotency_key="k",
+                fingerprint=fingerprint, answer=name.encode(), repeat=answers.append,
+            )  # fmt: skip
+        committer.commit(TOPIC, [b"rejects"], told.by("rejects"), rejected=1)
+        await turns()
+        log.answer()
+        await turns()
+        expected = [("plain", None), ("first", None), ("other", KeyReused), ("rejects", None)]
+        assert told.outcomes == expected
+        assert answers == [b"first"]
+
+    assert contents(on(work)) == [b"first", b"rejects"]
+
+
+def test_a_group_that_is_not_stored_repeats_nothing() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        answers: list[bytes] = []
+        committer.commit(TOPIC, [b"1"], told.by("1"), idempotency_key="k", repeat=answers.append)
+        await turns()
+        log.failing = "the disk is full"
+        log.answer()
+        await turns()
+        assert (told.outcomes, answers) == ([("1", NotReady)], [])
+
+    assert on(work).idempotency_keys == 0
 
 
 def test_while_one_group_is_under_way_the_next_one_gathers() -> None:

@@ -144,6 +144,26 @@ def test_a_repeat_of_an_idempotency_key_is_stored_once_and_lost_never(
     assert lost(rig) == 0
 
 
+def test_what_reuses_a_key_for_something_else_is_counted_as_lost(
+    hosted: Hosted, rig: Rig, policy: FailurePolicy
+) -> None:
+    """Reliability 49: it was answered before anybody knew."""
+    offer(rig, policy)
+
+    async def work(host: Host) -> None:
+        for piece in (b"one", b"other"):
+            key = (("Idempotency-Key", "k"),)
+            answer = await host.ask(Request(path=FIRST, pieces=(piece,), headers=key))
+            assert answer is not None
+            assert answer.status == NOTED
+        await until(lambda: account(rig.log).received == 2)
+
+    on(hosted, rig, work)
+    assert account(rig.log)[1:] == (2, 1, 0, 1)
+    assert lost(rig) == 1
+    assert "Idempotency-Key" in rig.lines.named("events.lost")[0]["reason"]
+
+
 # -- while it takes nothing ---------------------------------------------------------------------
 
 

@@ -220,9 +220,10 @@ class SqliteLog:
         return Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
 
     def _commit_tallies(self) -> None:
-        """And have expired keys forgotten, which each commit does."""
-        if self._rejected or self._file.has_expired(self._transaction()):
-            self._commit([])
+        """And forget expired keys."""
+        due = self._rejected or self._file.has_expired(self._transaction())
+        if due and isinstance(self._commit([]), PenstockError):
+            self._file.expired_left = False  # there is no hurry
 
     def _restore_tallies(self, rejected: dict[str, int]) -> None:
         for topic, count in rejected.items():
