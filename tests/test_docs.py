@@ -116,6 +116,13 @@ def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     assert unknown == []
 
 
+def test_the_first_install_says_how_far_it_is() -> None:
+    (sync,) = re.findall(r"^SYNC := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert "uv sync" in sync
+    assert "--quiet" not in sync
+
+
 def test_the_makefile_describes_every_target() -> None:
     text = (ROOT / "Makefile").read_text()
 
