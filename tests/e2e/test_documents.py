@@ -18,6 +18,8 @@ from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clickhouse import ThinServer
 from support.logs import add
 
+pytestmark = pytest.mark.timeout(900)  # a busy machine is no failure
+
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
