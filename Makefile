@@ -54,12 +54,12 @@ $(STAMP): pyproject.toml uv.lock
 	  exit 1; \
 	fi; \
 	if ! $(BIN)/python -c 'import pip' >/dev/null 2>&1; then \
-	  echo "Installing into .venv, once: about a gigabyte, a minute or some. 1 of 3: an environment with $$python"; \
+	  echo "making .venv with $$python; once, and about a gigabyte in all"; \
 	  "$$python" -m venv --clear .venv; \
 	fi
-	@$(BIN)/python -c 'import uv' >/dev/null 2>&1 || echo "2 of 3: the installer, uv"
+	@$(BIN)/python -c 'import uv' >/dev/null 2>&1 || echo "fetching the installer, uv"
 	@$(BIN)/python -m pip install --quiet 'uv>=0.9,<1'
-	@echo "3 of 3: what uv.lock names"
+	@echo "fetching and installing what uv.lock names"
 	@$(SYNC)
 	@mkdir -p $(@D) && touch $@
 

@@ -23,6 +23,8 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#\s]*)(?:#([\w-]+))?\)")
 CODE = re.compile(r"```(\w*)\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 COMMAND = re.compile(r"(?:^|[\s;&|/])(make|penstock)((?: +[a-z][\w-]*)+)")
 
+OPTIONS = re.compile(r"(?<![\w-])(penstock(?: +[a-z][\w-]*)+)(?: +[^\n;&|]*)?")
+
 
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
@@ -101,8 +103,37 @@ def spoken(page: Path) -> Iterator[tuple[str, list[str]]]:
             yield program, words.split()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name != "reference"],
-                         ids=named)  # fmt: skip
+WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=named)
+def test_every_option_that_is_mentioned_exists(page: Path) -> None:
+    """Of the longest command that the words name: what a line of prose tells is not run."""
+    known = {path: {option for parameter in command.params for option in parameter.opts}
+             for path, command in commands(cli)}  # fmt: skip
+    unknown = [
+        found[0]
+        for _, block, inline in CODE.findall(page.read_text())
+        for found in OPTIONS.finditer((block or inline).replace("\\\n", " "))
+        for words in [found[1].split()]
+        for path in [
+            next((" ".join(words[:n]) for n in (3, 2) if " ".join(words[:n]) in known), "")
+        ]
+        if not set(re.findall(r"(?<!\S)--[a-z-]+", found[0])) <= known.get(path, set())
+    ]
+
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=named)
+def test_nobody_is_told_to_install_what_is_not_ours(page: Path) -> None:
+    """`penstock` on the package index is a stranger's; ours comes from a clone or its wheel."""
+    named_ones = re.findall(r"pip install (?:-\S+ )*['\"]?([^\s'\"`]+)", page.read_text())
+
+    assert {name.partition("[")[0] for name in named_ones} <= {"."}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=named)
 def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
     known = {path for path, _ in commands(cli)}
@@ -114,6 +145,13 @@ def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     ]
 
     assert unknown == []
+
+
+def test_the_first_install_says_how_far_it_is() -> None:
+    (sync,) = re.findall(r"^SYNC := (.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert "uv sync" in sync
+    assert "--quiet" not in sync
 
 
 def test_the_makefile_describes_every_target() -> None:

@@ -76,7 +76,7 @@ class Reader:
         self._ports: dict[str, str] = {}
         self._blocks = 0
         for made in (self._clone / ".make", self._clone / ".services", self._terminals):
-            made.mkdir(parents=True)
+            made.mkdir(parents=True, exist_ok=True)
         for name in ("Makefile", "pyproject.toml", "uv.lock", "src", "tests", "deploy", "docs"):
             (self._clone / name).symlink_to(ROOT / name)
         (self._clone / ".venv").symlink_to(sys.prefix)
@@ -116,6 +116,12 @@ class Reader:
                 return
             assert time.monotonic() < deadline, f"{block.text}\nsaid\n{printed}\nand not\n{missing}"
             time.sleep(0.2)
+
+    def refused(self, text: str) -> str:
+        """What it says when it ends with a failure, as it has to."""
+        printed = self._run(text)
+        assert self._failed.exists(), f"{text}\nended well\n{printed}"
+        return printed
 
     def _run(self, text: str) -> str:
         self._blocks += 1

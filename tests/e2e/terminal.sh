@@ -18,8 +18,9 @@ run() {
   case " $* " in
     *" serve "* | "make run "* | " make run "*) ;;
     *" --follow "*)
-      timeout --signal INT 5 "$@"
-      return 0
+      timeout --signal INT 3 "$@"
+      [ $? = 124 ] # it does not end by itself
+      return
       ;;
     *)
       command "$@"

@@ -81,7 +81,7 @@ def test_a_server_that_holds_other_events_is_named_with_the_remedy(
     assert result.exit_code == 1
     assert said in result.output
     if not options:
-        assert "penstock serve --data FOLDER --port 8090" in result.output
+        assert "penstock serve --data data-load --port 8090" in result.output
 
 
 @pytest.mark.parametrize("answer", [(404, {}), (403, {"error": "x"}), pipeline(None), (200, [])])

@@ -4,6 +4,7 @@ Answers are graded against what was sent, so any other event makes correct answe
 """
 
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -66,9 +67,10 @@ def _held(body: bytes) -> int | None:
 def _remedy(url: str, held: int, tags: int) -> str:
     if tags:
         return f"{url} holds {held} tags, and --start-index says {tags}"
+    program = sys.argv[0] if Path(sys.argv[0]).name == "penstock" else "penstock"
     return (
         f"{url} holds {held} tags already, and answers can be graded only where nobody else sends. "
-        "Start an empty one beside it, `penstock serve --data FOLDER --port 8090`, and go there: "
-        "`penstock load audiences smoke --url http://127.0.0.1:8090`, or "
+        f"Start an empty one beside it, `{program} serve --data data-load --port 8090`, and go "
+        f"there: `{program} load audiences smoke --url http://127.0.0.1:8090`, or "
         "`make load URL=http://127.0.0.1:8090`"
     )
