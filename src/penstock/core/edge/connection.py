@@ -35,6 +35,8 @@ from penstock.core.errors import (
 )
 
 _END_BYTES = len(END)
+_AHEAD_BYTES = READ_BYTES // 4
+"""While so much waits for its turn, no more is read: of a thousand clients it is all there is."""
 Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 
@@ -104,11 +106,9 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self.take_turn()
             return
         self._hold()
-        if len(self._rest) >= READ_BYTES and not self._paused:
-            self._paused = True
-            self.transport.pause_reading()
         if not waits:
             self._queue()
+        self._read_on()
 
     def eof_received(self) -> bool:
         """Whether the way back stays open. TLS has none without the way in."""
@@ -230,8 +230,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         if self._discarded > DRAIN_BYTES_MAX:
             self.transport.close()
         elif size == READ_BYTES:
-            self._paused = True
-            self.transport.pause_reading()
+            self._pause()
             self._queue()
 
     def _queue(self) -> None:
@@ -261,10 +260,19 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         self._read_on()
 
     def _read_on(self) -> None:
-        if self._paused and len(self._rest) < READ_BYTES:
+        """Or not, while enough waits for what is under way."""
+        busy = self._queued or self._stuck or self._at == "answer"
+        if busy and len(self._rest) >= _AHEAD_BYTES:
+            self._pause()
+        elif self._paused:
             self._paused = False
             self._floor.charge_read()
             self.transport.resume_reading()
+
+    def _pause(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
 
     # -- ending ---------------------------------------------------------------------------------
 
