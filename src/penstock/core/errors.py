@@ -34,6 +34,13 @@ class Rejected(PenstockError):
     status = 400
     default_code = "bad_request"
 
+    def __init__(
+        self, message: str = "", *, code: str = "", detail: str = "", field: str = ""
+    ) -> None:
+        super().__init__(message, code=code, detail=detail)
+        self.field = field
+        """What of it is not, as in `product_info.price`; empty where that is all of it."""
+
 
 class BadEncoding(Rejected):
     """The body is not what its Content-Encoding says."""
@@ -149,6 +156,23 @@ class Moved(PenstockError):
 
     Another process has taken the partition over, or the store has lost its newest part.
     """
+
+
+def catalogue() -> list[type[PenstockError]]:
+    """Those that a client can be answered with, by status and code."""
+    kinds = [
+        kind
+        for kind in globals().values()
+        if isinstance(kind, type) and issubclass(kind, PenstockError)
+    ]
+    inside = PenstockError.status
+    told = [kind for kind in kinds if kind is PenstockError or kind.status != inside]
+    return sorted(told, key=lambda kind: (kind.status, kind.default_code))
+
+
+def meaning(kind: type[PenstockError]) -> str:
+    """What the error means, in a paragraph."""
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def told(error: Exception) -> str:

@@ -21,6 +21,7 @@ from penstock.core.edge.listener import BACKLOG, Listener
 from penstock.core.edge.watchdog import Watchdog
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
+from penstock.core.pages import Pages
 from penstock.core.platform import Platform
 from penstock.core.tls import Address, Identity
 
@@ -92,7 +93,9 @@ async def _serve(platform: Platform, ready: Ready, beside: Sequence[Beside]) -> 
     edge.attach(loop)
     watchdog = Watchdog(loop)
     platform.registry.sources.append(watchdog)
-    Health(platform).offer()
+    health = Health(platform)
+    health.offer()
+    Pages(platform, health).offer()
     control = Control(platform) if platform.stores is not None else None
     if control is not None:
         control.offer()

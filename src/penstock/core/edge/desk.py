@@ -16,6 +16,7 @@ from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoin
 from penstock.core.edge.floor import Floor
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
+from penstock.core.edge.origins import Origins
 from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
@@ -77,6 +78,9 @@ class Edge:
         self.now_ms = clock.now_ms
         self.proxies = Proxies(settings.trusted_proxies) or None
         """None where nobody's word is taken, so that asking costs a request nothing."""
+        self.origins = Origins(settings.origins)
+        self._preflights: dict[str, list[str]] = {}
+        """Methods of the paths where events go in, if pages of other origins may send any."""
         self._lost: dict[str, int] = {}
         self._log = log
         self._ids = ids
@@ -91,6 +95,23 @@ class Edge:
     def add(self, method: str, path: str, endpoint: Endpoint) -> None:
         timings = self._registry.operation(endpoint.operation)
         self.routes.add(method, path, (endpoint, timings))
+        if self.origins and isinstance(endpoint, IngestEndpoint):
+            self._let_pages_ask(method, path)
+
+    def _let_pages_ask(self, method: str, path: str) -> None:
+        """Offer to browsers what they ask before they let a page send something."""
+        methods = self._preflights.setdefault(path, [])
+        methods.append(method)
+
+        async def preflight(received: Received) -> Response:
+            return self.origins.preflight(received.headers, methods)
+
+        if len(methods) == 1:
+            self.add(
+                "OPTIONS",
+                path,
+                AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight),
+            )
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -136,6 +157,9 @@ class Edge:
         except PenstockError as error:
             refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal)
+        if self.origins and isinstance(head.endpoint, IngestEndpoint):
+            self.origins.take_beacon(parsed.fields)
+            head.tell_page(self.origins.lines(parsed.fields))
         if refusal is None:
             try:
                 self._check(head)
