@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from penstock.core import errors
 from penstock.core.manifest import Manifest
 from penstock.core.openapi import SCHEMAS, Document, document, words
@@ -106,7 +104,7 @@ def _examples(operation: dict[str, Any]) -> Iterator[str]:
     for answer in operation["responses"].values():
         for content in answer.get("content", {}).values():
             if "example" in content:
-                yield f"```json\n{msgspec.json.encode(content['example']).decode()}\n```"
+                yield f"```json\n{words.spelled(content['example'])}\n```"
 
 
 def _rows(rows: Iterable[Row]) -> str:

@@ -21,12 +21,12 @@ _TAG = b"""{
   "action": "BUY", "origin": "spring",
   "product_info": {"product_id": 7, "brand_id": "Acme", "category_id": "Shoes", "price": 4999}}"""
 _BATCH = (
-    b'{"time":"2022-03-01T00:00:31Z","cookie":"bob","country":"DE","device":"MOBILE",'
-    b'"action":"BUY","origin":"spring","product_info":{"product_id":"SKU-9","brand_id":"Acme",'
-    b'"category_id":"Hats","price":1500}}\n'
-    b'{"time":"2022-03-01T00:00:32Z","cookie":"bob","country":"DE","device":"MOBILE",'
-    b'"action":"BUY","origin":"spring","product_info":{"product_id":"SKU-9","brand_id":"Acme",'
-    b'"category_id":"Hats","price":"1500"}}\n'
+    b'{"time": "2022-03-01T00:00:31Z", "cookie": "bob", "country": "DE", "device": "MOBILE", '
+    b'"action": "BUY", "origin": "spring", "product_info": {"product_id": "SKU-9", '
+    b'"brand_id": "Acme", "category_id": "Hats", "price": 1500}}\n'
+    b'{"time": "2022-03-01T00:00:32Z", "cookie": "bob", "country": "DE", "device": "MOBILE", '
+    b'"action": "BUY", "origin": "spring", "product_info": {"product_id": "SKU-9", '
+    b'"brand_id": "Acme", "category_id": "Hats", "price": "1500"}}'
 )
 _WORDS = "No word has more than 256 bytes of UTF-8; members that nobody knows are ignored."
 

@@ -28,7 +28,7 @@ _IDEMPOTENCY_KEY = "Idempotency-Key"
 _ABOUT = """\
 A path parameter is percent-decoded and never empty. A body may be coded once, with \
 `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
-as it is once inflated. Times are UTC.
+as it is once inflated. Times are told in UTC.
 
 An `X-Request-Id` that comes with a request goes back with its answer; an answer that is an error \
 always has one. What answers `GET` answers `HEAD` too.

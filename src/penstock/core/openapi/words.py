@@ -6,6 +6,8 @@ Code stands between backticks, as in Markdown.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
+
 from penstock.core.openapi import SCHEMAS, Document, Schema
 
 _PLAIN = {
@@ -70,6 +72,11 @@ def fields(document: Document, schema: Schema, before: str = "") -> Iterator[Row
         else:
             meaning = field.get("description", "")
             yield Row(f"{before}{name}", takes(field), name in required, meaning)
+
+
+def spelled(example: Any) -> str:
+    """JSON on one line, with blanks at which it may be broken."""
+    return msgspec.json.format(msgspec.json.encode(example), indent=0).decode()
 
 
 def takes(schema: Schema) -> str:

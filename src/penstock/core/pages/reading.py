@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
-import msgspec
-
 from penstock.core.openapi import SCHEMAS, Document, Schema, words
 from penstock.core.openapi.words import Call, Row
 from penstock.core.pages.markup import block, command, framed, prose
@@ -106,8 +104,7 @@ def _answers(document: Document, operation: dict[str, Any]) -> Iterator[str]:
             fields = _rows(document, words.fields(document, told["schema"]))
             content += fields or f'<p class="aside">{prose(f"`{media}`")}</p>'
             if "example" in told:
-                example = msgspec.json.encode(told["example"]).decode()
-                content += block(example)
+                content += block(words.spelled(told["example"]))
         yield _part(f"Answer {status}", content)
 
 
