@@ -1,4 +1,5 @@
-"""Pages of other origins: asked beforehand, answered by name, and never where nobody set it."""
+"""Pages of other origins: asked beforehand, answered by name, and never where nobody set it
+(reliability 33)."""
 
 import pytest
 

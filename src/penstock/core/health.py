@@ -155,12 +155,10 @@ class Health:
     async def pipeline(self, received: Received) -> Response:
         """Per stage: last offset, lag in seconds and records, last error, balance."""
         del received
-        return Response.json(await self.stages())
+        return Response.json(await self._platform.operate(self.stages))
 
-    async def stages(self) -> Pipeline:
-        return await self._platform.operate(self._stages)
-
-    def _stages(self) -> Pipeline:
+    def stages(self) -> Pipeline:
+        """As they are now. Blocks."""
         platform = self._platform
         since = platform.clock.now_ms() // 60_000 - _MINUTES_SHOWN
         topics = [

@@ -157,3 +157,12 @@ def test_a_projection_is_as_far_as_the_partition_that_is_last() -> None:
     unknown = a_stage(quarantined=None)
     del unknown["lag_records"]
     assert seen(a_stage(), unknown) == ViewLine("p", "running", None, 0.5, None, "")
+
+
+def test_what_is_not_fresh_says_since_when() -> None:
+    assert overview.with_age({}, 0.4) == {}
+    assert overview.with_age({"log": "away"}, 4.2) == {
+        "log": "away",
+        "pipeline": "as it was 4 seconds ago",
+    }
+    assert overview.with_age({}, None) == {"pipeline": "no answer yet"}

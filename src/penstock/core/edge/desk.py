@@ -78,7 +78,8 @@ class Edge:
         self.now_ms = clock.now_ms
         self.proxies = Proxies(settings.trusted_proxies) or None
         """None where nobody's word is taken, so that asking costs a request nothing."""
-        self.origins = Origins(settings.origins)
+        self.origins = Origins(settings.origins) or None
+        """None where no page may send anything, so that asking costs a request nothing."""
         self._preflights: dict[str, list[str]] = {}
         """Methods of the paths where events go in, if pages of other origins may send any."""
         self._lost: dict[str, int] = {}
@@ -95,16 +96,16 @@ class Edge:
     def add(self, method: str, path: str, endpoint: Endpoint) -> None:
         timings = self._registry.operation(endpoint.operation)
         self.routes.add(method, path, (endpoint, timings))
-        if self.origins and isinstance(endpoint, IngestEndpoint):
-            self._let_pages_ask(method, path)
+        if self.origins is not None and isinstance(endpoint, IngestEndpoint):
+            self._let_pages_ask(self.origins, method, path)
 
-    def _let_pages_ask(self, method: str, path: str) -> None:
+    def _let_pages_ask(self, origins: Origins, method: str, path: str) -> None:
         """Offer to browsers what they ask before they let a page send something."""
         methods = self._preflights.setdefault(path, [])
         methods.append(method)
 
         async def preflight(received: Received) -> Response:
-            return self.origins.preflight(received.headers, methods)
+            return origins.preflight(received.headers, methods)
 
         if len(methods) == 1:
             self.add(
@@ -157,7 +158,7 @@ class Edge:
         except PenstockError as error:
             refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal)
-        if self.origins and isinstance(head.endpoint, IngestEndpoint):
+        if self.origins is not None and isinstance(head.endpoint, IngestEndpoint):
             self.origins.take_beacon(parsed.fields)
             head.tell_page(self.origins.lines(parsed.fields))
         if refusal is None:

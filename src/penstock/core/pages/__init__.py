@@ -16,10 +16,12 @@ from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.health import OFFERS as HEALTH
 from penstock.core.health import Health
 from penstock.core.interface import JSON, Answer, Asked, Interface
+from penstock.core.lookout import Lookout
 from penstock.core.openapi import document
 from penstock.core.pages import overview, reading
 from penstock.core.pages.overview import Overview
 from penstock.core.platform import ROLES, Platform
+from penstock.core.stages import Pipeline
 
 HTML = "text/html; charset=utf-8"
 _POLICY = (
@@ -35,6 +37,16 @@ _ASSETS = (
     ("/pages/style.css", "style.css", "text/css; charset=utf-8"),
     ("/pages/page.js", "page.js", "text/javascript; charset=utf-8"),
 )
+
+_LOOK_FRESH_SECONDS = 0.5
+_LOOK_EVERY_SECONDS = 60.0
+_PATIENCE_SECONDS = 1.0
+"""However many ask, and whatever hangs, one look at a time is taken and nobody waits for longer."""
+_NOTHING_KNOWN: Pipeline = {
+    "log": {"last_error": "", "spooled": 0},
+    "topics": [],
+    "projections": [],
+}
 
 OFFERS = (
     Asked(
@@ -85,8 +97,17 @@ class Pages:
         self._platform = platform
         self._health = health
         self._started_at_ms = platform.clock.now_ms()
+        self._stages: Lookout[Pipeline] = Lookout(
+            "overview",
+            health.stages,
+            every_seconds=_LOOK_EVERY_SECONDS,
+            first_seconds=overview.FRESH_SECONDS_MAX,
+            clock=platform.clock,
+        )
 
     def offer(self) -> None:
+        """Before the platform starts: then the first look begins."""
+        self._platform.lookouts.append(self._stages)
         made = document(self._platform.manifests, OFFERS)
         files_at = {
             "/docs": _File.of(reading.page(made).encode(), HTML),
@@ -119,7 +140,11 @@ class Pages:
 
     async def _look(self) -> Overview:
         platform, settings = self._platform, self._platform.settings
-        stages = await self._health.stages()
+        seen = await self._stages.ask(
+            fresh_seconds=_LOOK_FRESH_SECONDS, patience_seconds=_PATIENCE_SECONDS
+        )
+        stages = _NOTHING_KNOWN if seen is None else seen.value
+        age = None if seen is None else self._stages.age(seen)
         engines = {"log": settings.log_url}
         if platform.stores is not None:
             engines["state"] = settings.state_url
@@ -131,7 +156,7 @@ class Pages:
             self._started_at_ms,
             overview.engines(engines),
             {manifest.name: manifest.summary for manifest in platform.manifests},
-            await self._health.problems(),
+            overview.with_age(await self._health.problems(), age),
             overview.account(stages),
             overview.views(stages),
         )

@@ -44,11 +44,15 @@ class Overview(msgspec.Struct, frozen=True):
     started_at_ms: Annotated[int, Meta(description="Milliseconds since 1970.")]
     engines: Annotated[dict[str, str], Meta(description="By the seam that it stands behind.")]
     applications: Annotated[dict[str, str], Meta(description="What each is for.")]
-    problems: Annotated[dict[str, str], Meta(description="As `/readyz` has them; empty: ready.")]
+    problems: Annotated[
+        dict[str, str],
+        Meta(description="As `/readyz` has them, and what is not known; empty: ready."),
+    ]
     account: AccountLine
     projections: list[ViewLine]
 
 
+FRESH_SECONDS_MAX = 3.0
 _UNKNOWN = "\N{EN DASH}"
 _WORST_FIRST = ("stopped", "retrying", "running")
 
@@ -82,6 +86,15 @@ def _view(name: str, found: Sequence[ProjectionStage]) -> ViewLine:
         sum(n for n in letters if n is not None) if None not in letters else None,
         next((error for stage in found if (error := stage.get("last_error", ""))), ""),
     )
+
+
+def with_age(problems: Mapping[str, str], age_seconds: float | None) -> dict[str, str]:
+    """The problems, and that the stages are not as they are now where they are not."""
+    if age_seconds is None:
+        return {**problems, "pipeline": "no answer yet"}
+    if age_seconds <= FRESH_SECONDS_MAX:
+        return dict(problems)
+    return {**problems, "pipeline": f"as it was {age_seconds:.0f} seconds ago"}
 
 
 def page(overview: Overview, manifests: Sequence[Manifest], now_ms: int) -> str:
