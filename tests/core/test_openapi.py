@@ -155,6 +155,10 @@ def test_bodies_have_a_media_type_and_a_schema_and_answers_say_what_they_mean(
         answers = operation["responses"]
         assert all(re.fullmatch(r"[1-5]\d\d|default", status) for status in answers)
         assert all(answer["description"] for answer in answers.values())
+        headers = [
+            header for answer in answers.values() for header in answer.get("headers", {}).values()
+        ]
+        assert all(header["schema"] and header["description"] for header in headers)
         for body in [*bodies, *answers.values()]:
             for media, content in body.get("content", {}).items():
                 assert re.match(r"\w+/[\w.+-]+", media)

@@ -29,6 +29,7 @@ from penstock.core.errors import (
     UnsupportedType,
 )
 from penstock.core.ids import Ids
+from penstock.core.interface import Refusal
 from penstock.core.log import Log
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle
@@ -335,7 +336,7 @@ class Edge:
         if isinstance(error, UnsupportedType) and error.accepts:
             extra.append((b"accept-encoding", error.accepts.encode()))
         told = PenstockError() if error.status == PenstockError.status else error
-        rendered = Response.json({"error": told.code, "message": told.message}, error.status)
+        rendered = Response.json(Refusal(told.code, told.message), error.status)
         return Response(error.status, rendered.body, tuple(extra))
 
 

@@ -25,6 +25,7 @@ SERVER = "server"
 SCHEMAS = "#/components/schemas/"
 _BEACON = "text/plain"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
+_PASSING = {errors.Overloaded.default_code, errors.NotReady.default_code}
 _ABOUT = """\
 A path parameter is percent-decoded and never empty. A body may be coded once, with \
 `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
@@ -192,6 +193,17 @@ def _refusal(description: str, meanings: Mapping[str, str] | None = None) -> dic
     if meanings is not None:
         schema["properties"] = {"error": {"enum": list(meanings)}}
     told: dict[str, Any] = {"description": description, "content": {JSON: {"schema": schema}}}
+    told["headers"] = {
+        "X-Request-Id": {
+            "description": "The request's own, or one that it was given; our lines have it too.",
+            "schema": {"type": "string"},
+        }
+    }
     if meanings is not None:
         told["x-errors"] = dict(meanings)
+        if meanings.keys() & _PASSING:
+            told["headers"]["Retry-After"] = {
+                "description": "Seconds after which trying again makes sense.",
+                "schema": {"type": "integer", "minimum": 1},
+            }
     return told
