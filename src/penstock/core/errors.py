@@ -33,13 +33,14 @@ class Rejected(PenstockError):
 
     status = 400
     default_code = "bad_request"
+    field: str = ""
+    """What of it is not, as in `product_info.price`; empty where that is all of it."""
 
     def __init__(
         self, message: str = "", *, code: str = "", detail: str = "", field: str = ""
     ) -> None:
         super().__init__(message, code=code, detail=detail)
         self.field = field
-        """What of it is not, as in `product_info.price`; empty where that is all of it."""
 
 
 class BadEncoding(Rejected):
