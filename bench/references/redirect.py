@@ -9,6 +9,7 @@ import msgspec
 from penstock.core.clock import SystemClock
 from penstock.core.edge import Received, Reply, Response
 from penstock.core.events import Event
+from penstock.core.interface import Answer, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest
 from penstock.core.platform import Platform
 from penstock.core.projection import Topic
@@ -52,6 +53,19 @@ MANIFEST = Manifest(
             handle=redirect,
             body_bytes_max=0,
             summary="Redirect and record the click.",
+            interface=Interface(
+                parameters=(
+                    Parameter(
+                        name="campaign",
+                        place="path",
+                        shape=str,
+                        meaning="Where from.",
+                        required=True,
+                        example=("spring",),
+                    ),
+                ),
+                answers=(Answer(status=302, meaning="To the shop."),),
+            ),
             respond_first="fail_open",
         ),
     ),

@@ -130,7 +130,7 @@ def test_every_refusal_of_an_event_is_accounted_for(
 
 def test_a_wrong_method_is_told_the_right_ones(hosted: Hosted, rig: Rig) -> None:
     assert ask(hosted, rig, Request("PUT")).headers["allow"] == "POST"
-    assert ask(hosted, rig, Request("PUT", FAIL)).headers["allow"] == "GET"
+    assert ask(hosted, rig, Request("PUT", FAIL)).headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, cast
 import msgspec
 import yaml
 
+from penstock.core.pages import OFFERS
 from penstock.core.settings import PREFIX, Settings, load
 from penstock.main import APPLICATIONS
 
@@ -92,6 +93,5 @@ def query_paths() -> set[str]:
 
 
 def operator_paths() -> set[str]:
-    """What every process answers besides, by the page that is made of it."""
-    _, _, page = (ROOT / "docs/reference/http.md").read_text().partition("## Operations")
-    return set(re.findall(r"^\| `GET` \| `(\S+)` \|", page, re.MULTILINE))
+    """What every process answers besides."""
+    return {offer.path for offer in OFFERS} | {"/pages/style.css"}

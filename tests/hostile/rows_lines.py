@@ -85,7 +85,7 @@ def methods() -> Iterator[Row]:
         )
         yield row._replace(method=name, fields=((b"allow", b"POST"),))
     row = refused("9110-15.5.6: POST is not for /healthz", _line(b"POST /healthz HTTP/1.1"), 405)
-    yield row._replace(fields=((b"allow", b"GET"),))
+    yield row._replace(fields=((b"allow", b"GET, HEAD"),))
     for target in (b"*", b"/user_tags"):
         row = served(
             f"9110-9.3.7: OPTIONS {target.decode()} tells what is allowed",
@@ -107,8 +107,8 @@ def targets() -> Iterator[Row]:
         yield served(f"9112-3.2: {target.decode()}", _target(target))
     for target in (b"http://x", b"http://x?a=b", b"http://x:80", b"http://[::1]"):
         rule = f"9110-4.2.3: {target.decode()} has an empty path, which is /"
-        yield refused(rule, _target(target), 404)
-    yield refused("9112-3.2: / is nothing here", _target(b"/"), 404)
+        yield refused(rule, _target(target), 405)
+    yield refused("9112-3.2: / is a page, and takes nothing", _target(b"/"), 405)
     yield refused(
         "9112-3.2: absolute, and without a Host",
         post(line=b"POST http://x/user_tags HTTP/1.1", host=None),

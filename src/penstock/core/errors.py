@@ -33,6 +33,14 @@ class Rejected(PenstockError):
 
     status = 400
     default_code = "bad_request"
+    field: str = ""
+    """What of it is not, as in `product_info.price`; empty where that is all of it."""
+
+    def __init__(
+        self, message: str = "", *, code: str = "", detail: str = "", field: str = ""
+    ) -> None:
+        super().__init__(message, code=code, detail=detail)
+        self.field = field
 
 
 class BadEncoding(Rejected):
@@ -168,6 +176,23 @@ def lacking(what: str, extra: str) -> Misconfigured:
     return Misconfigured(
         f"{what} is not installed: in a clone of the repository, `pip install '.[{extra}]'`"
     )
+
+
+def catalogue() -> list[type[PenstockError]]:
+    """Those that a client can be answered with, by status and code."""
+    kinds = [
+        kind
+        for kind in globals().values()
+        if isinstance(kind, type) and issubclass(kind, PenstockError)
+    ]
+    inside = PenstockError.status
+    told = [kind for kind in kinds if kind is PenstockError or kind.status != inside]
+    return sorted(told, key=lambda kind: (kind.status, kind.default_code))
+
+
+def meaning(kind: type[PenstockError]) -> str:
+    """What the error means, in a paragraph."""
+    return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def told(error: Exception) -> str:

@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Annotated, Literal, cast
 
+import msgspec
+from msgspec import Meta
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotReady, told
+from penstock.core.interface import Answer, Asked, Interface
+from penstock.core.log import Minute
 from penstock.core.log.disk import shortage
 from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.runner import Consumer
+from penstock.core.stages import MinuteStage, Pipeline, ProjectionStage, TopicStage
 
 _MINUTES_SHOWN = 60
 
@@ -40,6 +45,68 @@ Check = Callable[[], str]
 """What is wrong, or nothing. What it raises is wrong too."""
 
 
+class Alive(msgspec.Struct, frozen=True):
+    status: Literal["alive"]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    status: Literal["ready"]
+
+
+class Unready(msgspec.Struct, frozen=True):
+    status: Literal["not_ready"]
+    problems: Annotated[
+        dict[str, str], Meta(description="What is wrong, by what it is wrong with.")
+    ]
+
+
+OFFERS = (
+    Asked(
+        operation="healthz",
+        path="/healthz",
+        summary="Whether the process lives.",
+        interface=Interface(
+            answers=(Answer(meaning="It does.", shape=Alive, example=b'{"status":"alive"}'),)
+        ),
+    ),
+    Asked(
+        operation="readyz",
+        path="/readyz",
+        summary="Whether events can be made durable and every view answers.",
+        interface=Interface(
+            answers=(
+                Answer(meaning="All of it.", shape=Ready, example=b'{"status":"ready"}'),
+                Answer(status=503, meaning="Not all of it.", shape=Unready),
+            )
+        ),
+    ),
+    Asked(
+        operation="metrics",
+        path="/metrics",
+        summary="What is measured, for Prometheus.",
+        interface=Interface(
+            answers=(
+                Answer(
+                    meaning="The text form of Prometheus.",
+                    shape=str,
+                    media=CONTENT_TYPE_LATEST,
+                ),
+            ),
+            errors=(NotReady.default_code,),
+        ),
+    ),
+    Asked(
+        operation="pipeline",
+        path="/api/pipeline",
+        summary="How far every stage is: offsets, lag, last error, and whether accounts balance.",
+        interface=Interface(
+            answers=(Answer(meaning="Every stage.", shape=Pipeline),),
+            errors=(NotReady.default_code,),
+        ),
+    ),
+)
+
+
 class Health:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -51,7 +118,7 @@ class Health:
             first_seconds=_METRICS_SECONDS_MAX,
             clock=platform.clock,
         )
-        self._staged: Lookout[dict[str, Any]] = Lookout(
+        self.staged: Lookout[Pipeline] = Lookout(
             "stages",
             self._stages,
             every_seconds=_STAGES_EVERY_SECONDS,
@@ -61,29 +128,32 @@ class Health:
 
     def offer(self) -> None:
         """Before the platform starts: then the first looks begin."""
-        self._platform.lookouts += [self._readiness.lookout, self._scrapes, self._staged]
-        for path, operation, answer in (
-            ("/healthz", "healthz", self.alive),
-            ("/readyz", "readyz", self.ready),
-            ("/metrics", "metrics", self.metrics),
-            ("/api/pipeline", "pipeline", self.pipeline),
-        ):
+        self._platform.lookouts += [self._readiness.lookout, self._scrapes, self.staged]
+        answers = (self.alive, self.ready, self.metrics, self.pipeline)
+        for offer, answer in zip(OFFERS, answers, strict=True):
             endpoint = AnswerEndpoint(
-                operation=operation, body_bytes_max=1_024, answer=answer, sheds=False
+                operation=offer.operation,
+                body_bytes_max=offer.body_bytes_max,
+                answer=answer,
+                sheds=False,
             )
-            self._platform.edge.add("GET", path, endpoint)
+            self._platform.edge.add(offer.method, offer.path, endpoint)
 
     async def alive(self, received: Received) -> Response:
         del received
-        return Response.json({"status": "alive"})
+        return Response.json(Alive("alive"))
 
     async def ready(self, received: Received) -> Response:
         """200 only when events can be made durable and every view answers (AU-110)."""
         del received
-        problems = await self._readiness.problems()
+        problems = await self.problems()
         if problems:
-            return Response.json({"status": "not_ready", "problems": problems}, 503)
-        return Response.json({"status": "ready"})
+            return Response.json(Unready("not_ready", problems), 503)
+        return Response.json(Ready("ready"))
+
+    async def problems(self) -> dict[str, str]:
+        """What stands in the way of being ready."""
+        return await self._readiness.problems()
 
     async def metrics(self, received: Received) -> Response:
         del received
@@ -98,12 +168,12 @@ class Health:
     async def pipeline(self, received: Received) -> Response:
         """Per stage: last offset, lag in seconds and records, last error, balance."""
         del received
-        seen = await self._staged.ask(fresh_seconds=0, patience_seconds=_STAGES_SECONDS_MAX)
-        if seen is None or self._staged.age(seen) > _STAGES_SECONDS_MAX:
+        seen = await self.staged.ask(fresh_seconds=0, patience_seconds=_STAGES_SECONDS_MAX)
+        if seen is None or self.staged.age(seen) > _STAGES_SECONDS_MAX:
             raise NotReady(f"no stage told where it is for {_STAGES_SECONDS_MAX:.0f} seconds")
         return Response.json(seen.value)
 
-    def _stages(self) -> dict[str, Any]:
+    def _stages(self) -> Pipeline:
         platform = self._platform
         since = platform.clock.now_ms() // 60_000 - _MINUTES_SHOWN
         topics = [
@@ -115,22 +185,25 @@ class Health:
             line for consumer in platform.consumers.values() for line in self._projection(consumer)
         ]
         log = platform.log
-        about = {
-            "last_error": platform.follow.failure(),
-            "spooled": 0 if log is None else log.spooled,
+        return {
+            "log": {
+                "last_error": platform.follow.failure(),
+                "spooled": 0 if log is None else log.spooled,
+            },
+            "topics": topics,
+            "projections": projections,
         }
-        return {"log": about, "topics": topics, "projections": projections}
 
-    def _projection(self, consumer: Consumer) -> list[dict[str, Any]]:
+    def _projection(self, consumer: Consumer) -> list[ProjectionStage]:
         """What is known of each partition, though the log or the state may be away."""
         platform = self._platform
         parking = platform.require_stores().parking
         quarantined: Mapping[int, int] | None = None
         with suppress(NotReady):
             quarantined = parking.by_partition(consumer.projection.name)
-        projections = []
+        projections: list[ProjectionStage] = []
         for cursor in consumer.cursors.values():
-            line: dict[str, Any] = {
+            line: ProjectionStage = {
                 "projection": consumer.projection.name,
                 "partition": cursor.partition,
                 "state": cursor.state,
@@ -141,16 +214,16 @@ class Health:
             if quarantined is not None:
                 line["quarantined"] = quarantined.get(cursor.partition, 0)
             try:
-                line |= asdict(cursor.status())
+                line.update(cast("ProjectionStage", asdict(cursor.status())))
             except NotReady as error:
                 line["last_error"] = told(error)
             projections.append(line)
         return projections
 
-    def _topic(self, topic: str, since: int) -> dict[str, Any]:
+    def _topic(self, topic: str, since: int) -> TopicStage:
         """`remembered` says why start and end are what was known last, where they are."""
         follow = self._platform.follow
-        line: dict[str, Any] = {
+        line: TopicStage = {
             "topic": topic,
             "start": None,
             "end": None,
@@ -160,10 +233,7 @@ class Health:
             "minutes": [],
         }
         try:
-            line["minutes"] = [
-                {**m._asdict(), "balanced": m.received == m.stored + m.duplicate + m.rejected}
-                for m in follow.ledger(topic, since)
-            ]
+            line["minutes"] = [_account(minute) for minute in follow.ledger(topic, since)]
             line["balanced"] = all(minute["balanced"] for minute in line["minutes"])
             partitions = range(follow.partitions(topic))
             line["partitions"] = len(partitions)
@@ -173,6 +243,11 @@ class Health:
         except NotReady as error:
             line["last_error"] = told(error)
         return line
+
+
+def _account(minute: Minute) -> MinuteStage:
+    balanced = minute.received == minute.stored + minute.duplicate + minute.rejected
+    return cast("MinuteStage", {**minute._asdict(), "balanced": balanced})
 
 
 class Readiness:

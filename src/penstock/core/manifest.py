@@ -4,6 +4,7 @@ An application writes only names that start with its own; a manifest that offers
 refused when it is made.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -12,11 +13,14 @@ import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.edge import FailurePolicy, Received, Reply, Response
+from penstock.core.errors import catalogue
+from penstock.core.interface import Interface, Offer
 from penstock.core.projection import Projection, Table, Topic
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
 
 T = TypeVar("T")
+_IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Context(Protocol):
@@ -66,6 +70,7 @@ class Ingest:
     handle: Callable[[Received, Any], Reply]
     body_bytes_max: int
     summary: str
+    interface: Interface
     respond_first: FailurePolicy | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
     the log takes nothing: lose the events and count them, or refuse with 503.
@@ -84,6 +89,7 @@ class Route:
     reads_body: Callable[[Any], bool] = lambda _: True
     """By the application's settings: whether the body is looked at, or only counted."""
     summary: str
+    interface: Interface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +122,14 @@ class Manifest:
             self._own("projection", (projection.name,), separator)
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
+        known = {*self.errors, *(kind.default_code for kind in catalogue())}
+        offers: list[Offer] = [*self.ingest, *self.routes]
+        for offer in offers:
+            if unknown := sorted({*offer.interface.errors} - known):
+                raise ValueError(f"{offer.operation} answers {', '.join(unknown)}, undeclared")
+            named = {p.name for p in offer.interface.parameters if p.place == "path"}
+            if named != set(_IN_PATH.findall(offer.path)):
+                raise ValueError(f"{offer.operation} tells other parameters than {offer.path} has")
 
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:

@@ -22,6 +22,7 @@ from penstock.core.edge.listener import BACKLOG, Listener
 from penstock.core.edge.watchdog import Watchdog
 from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
+from penstock.core.pages import Pages
 from penstock.core.platform import Platform
 from penstock.core.tls import Address, Identity
 
@@ -113,7 +114,9 @@ async def _serve(
     edge.attach(loop)
     watchdog = Watchdog(loop)
     platform.registry.sources.append(watchdog)
-    Health(platform).offer()
+    health = Health(platform)
+    health.offer()
+    Pages(platform, health).offer()
     control = Control(platform) if platform.stores is not None else None
     if control is not None:
         control.offer()

@@ -81,6 +81,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "`Forwarded` are believed; `*`: everyone's."
         ),
     ] = ""
+    origins: Annotated[
+        str,
+        Meta(
+            description="Origins, comma-separated, of pages that may send events from browsers, "
+            "as in `https://shop.example`; `*`: every one; empty: none."
+        ),
+    ] = ""
     fast_lane: Annotated[
         bool, Meta(description="Parse no head of a request again that came before, byte for byte.")
     ] = True

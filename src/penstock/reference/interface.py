@@ -1,106 +1,121 @@
 """What clients see: operations and errors."""
 
-import inspect
-from collections.abc import Iterator, Sequence
-from typing import Protocol, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from penstock.core import errors
-from penstock.core.clock import SystemClock
-from penstock.core.health import Health
-from penstock.core.lookout import Lookout
-from penstock.core.manifest import Ingest, Manifest, Route
-from penstock.core.platform import Platform
+from penstock.core.manifest import Manifest
+from penstock.core.openapi import SCHEMAS, Document, document, words
+from penstock.core.openapi.words import Call, Row
+from penstock.core.pages import OFFERS
 from penstock.reference.markdown import page, table
 
 
 def http_page(manifests: Sequence[Manifest]) -> str:
+    made = document(manifests, OFFERS)
     parts = [
         """
-        A path parameter is percent-decoded and never empty.
-        A body may be coded once, with `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its
-        largest size is meant as it is sent and as it is once inflated.
-        An answer that is an error has the body `{"error": CODE, "message": TEXT}`; see
-        [errors](errors.md).
-        An `X-Request-Id` that comes with a request goes back with its answer.
+        A running server shows this page at `/docs`, and has it for programs at `/openapi.json`.
         """,
-        "## Sending again",
+        *made["info"]["description"].split("\n\n"),
         """
-        What stores events takes an `Idempotency-Key` of 1 to 64 visible ASCII characters, which
-        stands for this request from when its events are stored, for
-        [`idempotency_hours`](settings.md).
-        The same operation, path, query and body under it is a repeat: it stores nothing, and gets
-        the status and body that were answered first, with `Idempotent-Replayed: true`.
-        Where a body counts events, that of a repeat has `"duplicate": N` besides: so many were
-        stored before.
-        Anything else under it is answered 422 `key_reused`, and nothing of it is stored.
-        Bodies are compared byte for byte, without their `Content-Encoding`; headers are not.
-        A request that was refused claims no key.
-        Operations that store into the same topic share their keys.
-        With a log on Kafka a key is known to the edge that took it, on its own disk: another edge
-        takes whatever comes under it for new, so a balancer has to send each key to the same one.
+        Whatever is refused is answered with the shape [`Refusal`](#refusal) and a code that
+        [errors](errors.md) explains.
         """,
     ]
-    for manifest in manifests:
-        offers: list[Ingest | Route] = [*manifest.ingest, *manifest.routes]
-        rows = [_operation(offer) for offer in offers]
-        parts += [f"## {manifest.name}", manifest.summary, table(_HTTP_HEAD, rows)]
-    parts += ["## Operations", table(_HTTP_HEAD, _health_operations())]
+    for tag in made["tags"]:
+        calls = list(words.calls(made, tag["name"]))
+        parts += [f"## {tag['name']}", tag["description"], _overview(calls)]
+        for call in calls:
+            parts += _call(made, call)
+    parts.append("## Shapes")
+    for name, schema in made["components"]["schemas"].items():
+        rows = words.fields(made, {"$ref": SCHEMAS + name})
+        parts += [f"### `{name}`", schema.get("description", ""), _rows(rows)]
     return page("HTTP", parts)
 
 
-_HTTP_HEAD = ("method", "path", "operation", "largest body", "what it does")
-
-
-def _operation(offer: Ingest | Route) -> tuple[str, ...]:
-    size = f"{offer.body_bytes_max:,} bytes"
-    return (f"`{offer.method}`", f"`{offer.path}`", f"`{offer.operation}`", size, offer.summary)
-
-
-class _Offered(Protocol):
-    @property
-    def operation(self) -> str: ...
-
-    @property
-    def body_bytes_max(self) -> int: ...
-
-    @property
-    def answer(self) -> object: ...
-
-
-class _Recorder:
-    """Stands in for a platform, to be offered what a platform is offered."""
-
-    def __init__(self) -> None:
-        self.edge = self
-        self.clock = SystemClock()
-        self.lookouts: list[Lookout[object]] = []
-        self.added: list[tuple[str, str, _Offered]] = []
-
-    def add(self, method: str, path: str, endpoint: _Offered) -> None:
-        self.added.append((method, path, endpoint))
-
-
-def _health_operations() -> list[tuple[str, ...]]:
-    recorder = _Recorder()
-    Health(cast("Platform", recorder)).offer()
-    return [
+def _overview(calls: Sequence[Call]) -> str:
+    rows = [
         (
-            f"`{method}`",
-            f"`{path}`",
-            f"`{endpoint.operation}`",
-            f"{endpoint.body_bytes_max:,} bytes",
-            _summary(endpoint.answer),
+            f"`{call.method}`",
+            f"`{call.path}`",
+            f"`{call.operation['operationId']}`",
+            f"{call.operation['x-body-bytes-max']:,} bytes",
+            call.operation["summary"],
         )
-        for method, path, endpoint in recorder.added
+        for call in calls
     ]
+    return table(("method", "path", "operation", "largest body", "what it does"), rows)
 
 
-def _summary(described: object) -> str:
-    return " ".join((inspect.getdoc(described) or "").split("\n\n")[0].split())
+def _call(made: Document, call: Call) -> Iterator[str]:
+    operation = call.operation
+    yield f"### `{call.method} {call.path}`"
+    yield operation["summary"]
+    if operation["parameters"]:
+        yield "Parameters:"
+        yield _rows(words.parameters(call))
+    if "requestBody" in operation:
+        yield from _body(made, operation["requestBody"])
+    yield "Answers:"
+    yield _answers(operation)
+    yield "An example:"
+    yield f"```bash\n{operation['x-codeSamples'][0]['source']}\n```"
+    yield from _examples(operation)
+
+
+def _body(made: Document, body: dict[str, Any]) -> Iterator[str]:
+    media = ", ".join(f"`{media}`" for media in body["content"])
+    schema = next(iter(body["content"].values()))["schema"]
+    schema = schema.get("x-lines", schema)
+    if body["required"]:
+        yield f"The body, {media}: {body['description']}"
+        yield _rows(words.fields(made, schema))
+    else:
+        shape = words.named(schema)
+        yield (
+            f"The body may be left out. Otherwise, {media}, of the shape "
+            f"[`{shape}`](#{shape.lower()}): {body['description']}"
+        )
+
+
+def _answers(operation: dict[str, Any]) -> str:
+    rows = []
+    for status, answer in operation["responses"].items():
+        if "x-errors" in answer:
+            rows += [
+                (status, f"`{code}`: {meaning}", "[`Refusal`](#refusal)")
+                for code, meaning in answer["x-errors"].items()
+            ]
+        elif status != "default":
+            rows.append((status, answer["description"], _shape(answer)))
+    return table(("status", "meaning", "body"), rows)
+
+
+def _shape(answer: dict[str, Any]) -> str:
+    for media, content in answer.get("content", {}).items():
+        shape = words.named(content["schema"])
+        return f"[`{shape}`](#{shape.lower()})" if shape else f"`{media}`"
+    return "none"
+
+
+def _examples(operation: dict[str, Any]) -> Iterator[str]:
+    for answer in operation["responses"].values():
+        for content in answer.get("content", {}).values():
+            if "example" in content:
+                yield f"```json\n{words.spelled(content['example'])}\n```"
+
+
+def _rows(rows: Iterable[Row]) -> str:
+    told = [
+        (f"`{row.name}`", row.takes, "yes" if row.required else "no", row.meaning) for row in rows
+    ]
+    return table(("name", "takes", "required", "meaning"), told) if told else ""
 
 
 def errors_page(manifests: Sequence[Manifest]) -> str:
-    classes = sorted(_error_classes(), key=lambda kind: (kind.status, kind.default_code))
+    classes = errors.catalogue()
     statuses = {kind.default_code: kind.status for kind in classes}
     parts = [
         """
@@ -111,7 +126,10 @@ def errors_page(manifests: Sequence[Manifest]) -> str:
         "## Core",
         table(
             ("status", "code", "meaning"),
-            [(str(kind.status), f"`{kind.default_code}`", _summary(kind)) for kind in classes],
+            [
+                (str(kind.status), f"`{kind.default_code}`", errors.meaning(kind))
+                for kind in classes
+            ],
         ),
     ]
     for manifest in manifests:
@@ -121,12 +139,3 @@ def errors_page(manifests: Sequence[Manifest]) -> str:
         ]
         parts += [f"## {manifest.name}", table(("status", "code", "meaning"), rows)]
     return page("Errors", parts)
-
-
-def _error_classes() -> Iterator[type[errors.PenstockError]]:
-    """Those a client can be answered with."""
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, errors.PenstockError):
-            inside = kind.status == errors.PenstockError.status
-            if kind is errors.PenstockError or not inside:
-                yield kind

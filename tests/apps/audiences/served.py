@@ -14,6 +14,7 @@ from apps.audiences.tags import Tag, encoded
 from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.health import Health
+from penstock.core.pages import Pages
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import Bounded
 from penstock.main import APPLICATIONS
@@ -154,7 +155,9 @@ class Served:
             roles=self._roles,
         )
         platform.edge.attach(self._runner.get_loop())
-        Health(platform).offer()
+        health = Health(platform)
+        health.offer()
+        Pages(platform, health).offer()
         platform.start()
         return platform
 

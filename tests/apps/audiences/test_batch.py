@@ -27,35 +27,68 @@ BROKEN = b"{"
 
 
 def batch(body: bytes) -> tuple[list[Event], list[dict[str, Any]]]:
+    """What became of it: its events, and line and code of every refusal."""
+    events, refused = told(body)
+    return events, [{"line": one["line"], "error": one["error"]} for one in refused]
+
+
+def told(body: bytes) -> tuple[list[Event], list[dict[str, Any]]]:
     reply = record_batch(received(body), ALWAYS)
     assert reply.response.status == 200
     answer = json.loads(reply.response.body)
     assert list(answer) == ["accepted", "rejected"]
     assert answer["accepted"] == len(reply.events)
     assert len(answer["rejected"]) == reply.rejected
+    for refused in answer["rejected"]:
+        assert list(refused) == ["line", "error", "field", "message"]
+        assert refused["message"]
     return list(reply.events), answer["rejected"]
 
 
-def alone(line: bytes) -> tuple[list[Event], str]:
-    """What becomes of a line by itself: its event, or the code of its refusal."""
+def alone(line: bytes) -> tuple[list[Event], dict[str, Any]]:
+    """What becomes of a line by itself: its event, or how it is refused."""
     try:
         if len(line) > TAG_BYTES_MAX:
-            raise TooLarge
+            raise TooLarge("a tag has at most 65,536 bytes")
         reply: Reply = record_tag(received(line), ALWAYS)
-    except (Rejected, TooLarge) as error:
-        return [], error.code
-    return list(reply.events), ""
+    except TooLarge as error:
+        return [], {"error": error.code, "field": "", "message": error.message}
+    except Rejected as error:
+        return [], {"error": error.code, "field": error.field, "message": error.message}
+    return list(reply.events), {}
 
 
 def test_au_31_a_batch_says_how_many_and_which_lines_were_refused() -> None:
     lines = [GOOD, b"", b"nonsense", encoded(a_tag(time="soon")), b"  ", encoded(a_tag(price="1"))]
-    events, rejected = batch(b"\n".join([*lines, GOOD]))
+    events, rejected = told(b"\n".join([*lines, GOOD]))
     assert len(events) == 2
-    assert rejected == [
-        {"line": 3, "error": "bad_json"},
-        {"line": 4, "error": "bad_time"},
-        {"line": 6, "error": "bad_field"},
+    assert [(one["line"], one["error"], one["field"]) for one in rejected] == [
+        (3, "bad_json", ""),
+        (4, "bad_time", "time"),
+        (6, "bad_field", "product_info.price"),
     ]
+    assert rejected[2]["message"] == "Expected `int`, got `str` - at `$.product_info.price`"
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        (encoded(a_tag(cookie="é" * 200)), "cookie"),
+        (encoded(a_tag(brand_id="é" * 200)), "product_info.brand_id"),
+        (GOOD.replace(b'"price"', b'"prize"'), "product_info.price"),
+        (GOOD.replace(b'"cookie"', b'"cake"'), "cookie"),
+        (GOOD.replace(b'"price"', b'"price":1,"price"'), "product_info"),
+        (encoded(a_tag(device="' - at `$.cookie`")), "device"),
+        (encoded(a_tag(time="9999-01-01T00:00:00Z")), "time"),
+        (b"[]", ""),
+        (b"\xff", ""),
+    ],
+)
+def test_au_31_a_refused_line_names_the_member_that_is_wrong(line: bytes, field: str) -> None:
+    reply = record_batch(received(line), Settings())
+    (refused,) = json.loads(reply.response.body)["rejected"]
+    assert refused["field"] == field
+    assert 0 < len(refused["message"]) <= 300
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\n\n \n\t\n"])
@@ -108,9 +141,9 @@ def test_au_31_blank_lines_count_among_ten_thousand() -> None:
 def test_au_31_a_line_is_one_tag_whole_and_within_its_limit(
     body: bytes, accepted: int, rejected: dict[int, str]
 ) -> None:
-    events, told = batch(body)
+    events, refused = batch(body)
     assert len(events) == accepted
-    assert told == [{"line": line, "error": code} for line, code in rejected.items()]
+    assert refused == [{"line": line, "error": code} for line, code in rejected.items()]
 
 
 @pytest.mark.parametrize("given_type", ["application/x-ndjson", "application/jsonl; x=y"])
@@ -139,13 +172,13 @@ lines = st.one_of(
 def test_au_31_a_line_fares_in_a_batch_as_it_fares_alone(drawn: list[bytes]) -> None:
     body = b"\n".join(drawn)
     expected: list[Event] = []
-    codes = []
+    refused = []
     for number, line in enumerate(body.split(b"\n"), start=1):
         if line.strip():
-            found, code = alone(line)
+            found, refusal = alone(line)
             expected.extend(found)
-            codes.extend([{"line": number, "error": code}] if code else [])
-    assert batch(body) == (expected, codes)
+            refused.extend([{"line": number, **refusal}] if refusal else [])
+    assert told(body) == (expected, refused)
 
 
 @settings(max_examples=100)

@@ -1,9 +1,11 @@
 """`POST /user_tags` and its batch: bytes in, validated events out; nothing else is consulted."""
 
 import json
-from typing import NoReturn
+import re
+from typing import Annotated, NoReturn
 
 import msgspec
+from msgspec import Meta
 
 from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
 from penstock.apps.audiences.events.spelling import Product, Tag
@@ -18,9 +20,12 @@ BATCH_LINES_MAX = 10_000
 """Blank ones among them: millions of these would be millions of objects."""
 BATCH_BYTES_MAX = 4_194_304
 
-_IDEMPOTENCY_KEY_MAX = 64
-_TAG_TYPES = frozenset({b"", b"application/json"})
-_BATCH_TYPES = _TAG_TYPES | {b"application/x-ndjson", b"application/ndjson", b"application/jsonl"}
+IDEMPOTENCY_KEY_MAX = 64
+TAG_MEDIA = ("application/json",)
+BATCH_MEDIA = ("application/x-ndjson", "application/ndjson", "application/jsonl", *TAG_MEDIA)
+
+_TAG_TYPES = frozenset({b"", *(media.encode() for media in TAG_MEDIA)})
+_BATCH_TYPES = frozenset({b"", *(media.encode() for media in BATCH_MEDIA)})
 _MEMBERS = 11
 _WORDS = 8
 _QUOTES = 2 * (_MEMBERS + _WORDS)
@@ -38,8 +43,37 @@ _decode_any = json.JSONDecoder(parse_int=bool, parse_float=bool).decode
 """Numbers may be of any size here, and dear to read; what they are does not matter."""
 
 
+_FAULT = re.compile(r"(?:missing required field `(\w+)`)?(?: - at `\$\.?([\w.]*)`)?$", re.ASCII)
+"""Where a decoder says that it is not content."""
+
+
+class RefusedLine(msgspec.Struct, frozen=True):
+    """A line of a batch that was refused; the others are not concerned."""
+
+    line: Annotated[int, Meta(ge=1, description="Its number, blank ones counted.")]
+    error: Annotated[str, Meta(description="The code that its tag would be refused with alone.")]
+    field: Annotated[
+        str, Meta(description="The member that is wrong; empty where the whole line is.")
+    ]
+    message: Annotated[str, Meta(description="What is wrong with it.")]
+
+
+class BatchAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a batch."""
+
+    accepted: Annotated[int, Meta(ge=0, description="Tags that are durable now.")]
+    rejected: Annotated[list[RefusedLine], Meta(description="In the order of the lines.")]
+    duplicate: Annotated[
+        int, Meta(ge=0, description="Of a repeat: tags that were stored before, all that it has.")
+    ] = 0
+
+
 class _Repeated(ValueError):
     """An object names a member twice."""
+
+    def __init__(self, whole: str, field: str) -> None:
+        super().__init__(f"a member of {whole} is given twice")
+        self.field = field
 
 
 def record_tag(received: Received, settings: Settings) -> Reply:
@@ -66,19 +100,21 @@ def record_batch(received: Received, settings: Settings) -> Reply:
         raise TooLarge(f"a batch has at most {BATCH_TAGS_MAX} tags; this one has {len(lines)}")
     key = _idempotency_key(received)
     events = _events_at_once(body, lines, latest_ms)
-    rejected: list[dict[str, object]] = []
+    rejected: list[RefusedLine] = []
     if events is None:
         events = []
         for number, line in lines:
             try:
                 if len(line) > TAG_BYTES_MAX:
-                    raise TooLarge
+                    raise TooLarge(f"a tag has at most {TAG_BYTES_MAX:,} bytes")
                 events.append(_event(line, latest_ms))
             except (Rejected, TooLarge) as error:
-                rejected.append({"line": number, "error": error.code})
-    told = {"accepted": len(events), "rejected": rejected}
-    again = Response.json({**told, "duplicate": len(events)}) if key else None
-    return Reply(events, Response.json(told), key, len(rejected), again)
+                field = error.field if isinstance(error, Rejected) else ""
+                rejected.append(RefusedLine(number, error.code, field, error.message))
+    answer = BatchAnswer(len(events), rejected)
+    again = msgspec.structs.replace(answer, duplicate=len(events))
+    repeated = Response.json(again) if key else None
+    return Reply(events, Response.json(answer), key, len(rejected), repeated)
 
 
 def _events_at_once(
@@ -104,19 +140,29 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
             _refuse_repeated_members(body)
         if not _plain(body):
             _refuse_long_words(tag)
-    except (msgspec.ValidationError, _LongWord) as error:
-        raise Rejected(str(error)[:_SHOWN_MAX], code="bad_field") from None
-    except _Repeated as error:
-        raise Rejected(f"a member of {error} is given twice", code="bad_field") from None
+    except msgspec.ValidationError as error:
+        text = str(error)
+        raise Rejected(text[:_SHOWN_MAX], code="bad_field", field=_fault(text)) from None
+    except (_LongWord, _Repeated) as error:
+        raise Rejected(str(error), code="bad_field", field=error.field) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise Rejected(f"the body is not a JSON object: {error}", code="bad_json") from None
+        raise Rejected(f"the tag is not a JSON object: {error}", code="bad_json") from None
     try:
         event = _convert(tag)
     except ValueError:
         _refuse_time(tag.time)
     if event.time_ms > latest_ms:
-        raise Rejected(f"the time {tag.time} lies too far in the future", code="bad_time")
+        raise Rejected(
+            f"the time {tag.time} lies too far in the future", code="bad_time", field="time"
+        )
     return event
+
+
+def _fault(message: str) -> str:
+    """The member that a decoder's message is about; empty where it is about the whole."""
+    found = _FAULT.search(message)
+    missing, place = found.groups() if found else (None, None)
+    return ".".join(name for name in (place, missing) if name)
 
 
 def _convert(tag: Tag) -> TagRecorded:
@@ -161,16 +207,16 @@ def _refuse_repeated_members(body: bytes) -> None:
     product_info = bytes(tag["product_info"])
     product = _members(product_info)
     if _strings(body) != _strings_of(tag):
-        raise _Repeated("the tag")
+        raise _Repeated("the tag", "")
     if _strings(product_info) != _strings_of(product):
-        raise _Repeated("product_info")
+        raise _Repeated("product_info", "product_info")
     unknown = [tag[name] for name in tag.keys() - _TAG_MEMBERS]
     unknown += [product[name] for name in product.keys() - _PRODUCT_MEMBERS]
     values = b"[%b]" % b",".join(unknown)
     if b"{" not in values or b',"' not in values.translate(None, _JSON_SPACE):
         return
     if _strings(values) != _strings(_encode(_decode_any(values.decode()))):
-        raise _Repeated("what is inside an unknown member")
+        raise _Repeated("what is inside an unknown member", "")
 
 
 def _strings_of(members: dict[str, msgspec.Raw]) -> int:
@@ -189,6 +235,10 @@ def _strings(text: bytes) -> int:
 class _LongWord(ValueError):
     """A word is longer in bytes than it is in characters."""
 
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} has more than {WORD_BYTES_MAX} bytes")
+        self.field = field
+
 
 def _refuse_long_words(tag: Tag) -> None:
     product = tag.product_info
@@ -196,18 +246,20 @@ def _refuse_long_words(tag: Tag) -> None:
         "cookie": tag.cookie,
         "country": tag.country,
         "origin": tag.origin,
-        "product_id": product.product_id,
-        "brand_id": product.brand_id,
-        "category_id": product.category_id,
+        "product_info.product_id": product.product_id,
+        "product_info.brand_id": product.brand_id,
+        "product_info.category_id": product.category_id,
     }
     for name, word in named.items():
         if isinstance(word, str) and len(word.encode()) > WORD_BYTES_MAX:
-            raise _LongWord(f"{name} has more than {WORD_BYTES_MAX} bytes")
+            raise _LongWord(name)
 
 
 def _refuse_time(text: str) -> NoReturn:
     raise Rejected(
-        f"{text[:64]!r} is not a time; write it like 2022-03-01T00:00:00.649Z", code="bad_time"
+        f"{text[:64]!r} is not a time; write it like 2022-03-01T00:00:00.649Z",
+        code="bad_time",
+        field="time",
     )
 
 
@@ -227,6 +279,6 @@ def _idempotency_key(received: Received) -> str:
     given = received.headers.get(b"idempotency-key")
     if given is None:
         return ""
-    if not 1 <= len(given) <= _IDEMPOTENCY_KEY_MAX or not all(0x21 <= c <= 0x7E for c in given):
+    if not 1 <= len(given) <= IDEMPOTENCY_KEY_MAX or not all(0x21 <= c <= 0x7E for c in given):
         raise Rejected("Idempotency-Key takes 1 to 64 visible ASCII characters", code="bad_field")
     return given.decode()

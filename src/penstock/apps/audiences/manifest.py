@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from penstock.apps.audiences import ingest, projections, routes
+from penstock.apps.audiences import ingest, interface, projections, routes
 from penstock.apps.audiences.events.times import spell_second
 from penstock.apps.audiences.settings import Settings
 from penstock.core.manifest import Ingest, Manifest, Route
@@ -53,6 +53,7 @@ manifest = Manifest(
             handle=ingest.record_tag,
             body_bytes_max=ingest.TAG_BYTES_MAX,
             summary="Record one tag; 204 once it is durable.",
+            interface=interface.TAG,
         ),
         Ingest(
             operation="audiences.user_tags_batch",
@@ -61,6 +62,7 @@ manifest = Manifest(
             handle=ingest.record_batch,
             body_bytes_max=ingest.BATCH_BYTES_MAX,
             summary="Record up to 1,000 tags, one JSON object a line; each is judged by itself.",
+            interface=interface.BATCH,
         ),
     ),
     projections=(projections.profiles, projections.aggregates),
@@ -73,6 +75,7 @@ manifest = Manifest(
             body_bytes_max=_QUERY_BODY_BYTES_MAX,
             reads_body=_compares,
             summary="The newest tags of a cookie within `time_range`, at most `limit` per list.",
+            interface=interface.PROFILE,
         ),
         Route(
             operation="audiences.aggregates",
@@ -82,6 +85,7 @@ manifest = Manifest(
             body_bytes_max=_QUERY_BODY_BYTES_MAX,
             reads_body=_compares,
             summary="Count and sum of prices per minute of `time_range`, by any of three filters.",
+            interface=interface.AGGREGATES,
         ),
     ),
     package=__package__,

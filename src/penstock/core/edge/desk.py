@@ -16,6 +16,7 @@ from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
 from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
+from penstock.core.edge.origins import Origins
 from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
@@ -28,6 +29,7 @@ from penstock.core.errors import (
     UnsupportedType,
 )
 from penstock.core.ids import Ids
+from penstock.core.interface import Refusal
 from penstock.core.log import Log
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle
@@ -75,6 +77,10 @@ class Edge:
         self.now_ms = clock.now_ms
         self.proxies = Proxies(settings.trusted_proxies) or None
         """None where nobody's word is taken, so that asking costs a request nothing."""
+        self.origins = Origins(settings.origins) or None
+        """None where no page may send anything, so that asking costs a request nothing."""
+        self._preflights: dict[str, list[str]] = {}
+        """Methods of the paths where events go in, if pages of other origins may send any."""
         self._lost: dict[str, int] = {}
         self._log = log
         self._keyed = log is not None and log.keyed
@@ -91,6 +97,23 @@ class Edge:
     def add(self, method: str, path: str, endpoint: Endpoint) -> None:
         timings = self._registry.operation(endpoint.operation)
         self.routes.add(method, path, (endpoint, timings))
+        if self.origins is not None and isinstance(endpoint, IngestEndpoint):
+            self._let_pages_ask(self.origins, method, path)
+
+    def _let_pages_ask(self, origins: Origins, method: str, path: str) -> None:
+        """Offer to browsers what they ask before they let a page send something."""
+        methods = self._preflights.setdefault(path, [])
+        methods.append(method)
+
+        async def preflight(received: Received) -> Response:
+            return origins.preflight(received.headers, methods)
+
+        if len(methods) == 1:
+            self.add(
+                "OPTIONS",
+                path,
+                AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight),
+            )
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -140,6 +163,9 @@ class Edge:
         except PenstockError as error:
             refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal)
+        if self.origins is not None and isinstance(head.endpoint, IngestEndpoint):
+            self.origins.take_beacon(parsed.fields)
+            head.tell_page(self.origins.lines(parsed.fields))
         if refusal is None:
             try:
                 self._check(head)
@@ -321,7 +347,7 @@ class Edge:
         if isinstance(error, UnsupportedType) and error.accepts:
             extra.append((b"accept-encoding", error.accepts.encode()))
         told = PenstockError() if error.status == PenstockError.status else error
-        rendered = Response.json({"error": told.code, "message": told.message}, error.status)
+        rendered = Response.json(Refusal(told.code, told.message), error.status)
         return Response(error.status, rendered.body, tuple(extra))
 
 

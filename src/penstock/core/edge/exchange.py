@@ -198,6 +198,7 @@ class Exchange(ABC):
             response,
             self._floor.date,
             request_id=head.request_id,
+            lines=head.for_page,
             keep_alive=keeps,
             old=head.old,
             body=head.method != "HEAD",

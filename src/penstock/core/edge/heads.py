@@ -13,8 +13,8 @@ class Head:
     """All that is known of a request before its body."""
 
     __slots__ = (
-        "coding", "endpoint", "expects", "headers", "keep_alive", "length", "method", "old",
-        "parameters", "path", "plain", "query", "refusal", "request_id", "timings",
+        "coding", "endpoint", "expects", "for_page", "headers", "keep_alive", "length", "method",
+        "old", "parameters", "path", "plain", "query", "refusal", "request_id", "timings",
     )  # fmt: skip
 
     def __init__(
@@ -41,6 +41,12 @@ class Head:
         """Whether an answer needs no line for this request in particular."""
         self.refusal = refusal
         """Why it leads nowhere, if it does not."""
+        self.for_page = b""
+        """Lines of its answer for a page of another origin."""
+
+    def tell_page(self, lines: bytes) -> None:
+        self.for_page = lines
+        self.plain = self.plain and not lines
 
     @property
     def may_come_again(self) -> bool:

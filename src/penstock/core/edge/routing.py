@@ -34,8 +34,7 @@ class Routes(Generic[T]):
     @property
     def methods(self) -> tuple[str, ...]:
         """All that any path answers."""
-        tables = (*self._exact.values(), *self._templates.values())
-        return tuple(sorted({method for table in tables for method in table}))
+        return _answered(*self._exact.values(), *self._templates.values())
 
     def find(self, method: str, raw_path: bytes) -> tuple[T, tuple[str, ...]]:
         """Raise `NotFound` or `MethodNotAllowed`; `Rejected` for a parameter that is not UTF-8."""
@@ -47,7 +46,7 @@ class Routes(Generic[T]):
         if target is None and method == "HEAD":
             target = methods.get("GET")
         if target is None:
-            raise MethodNotAllowed(tuple(sorted(methods)))
+            raise MethodNotAllowed(_answered(methods))
         return target, parameters
 
     def _match(self, raw_path: bytes) -> tuple[dict[str, T], tuple[str, ...]]:
@@ -55,6 +54,12 @@ class Routes(Generic[T]):
             if match := pattern.fullmatch(raw_path):
                 return methods, tuple(map(_decoded, match.groups()))
         raise NotFound
+
+
+def _answered(*tables: dict[str, T]) -> tuple[str, ...]:
+    """The methods of these paths: what answers GET answers HEAD."""
+    methods = {method for table in tables for method in table}
+    return tuple(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
 def _decoded(segment: bytes) -> str:

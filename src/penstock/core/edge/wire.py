@@ -9,6 +9,7 @@ from penstock.core.edge import Response
 REQUEST_ID = b"x-request-id"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REQUEST_ID_BYTES_MAX = 128
+_WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 _STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode())
     for status in HTTPStatus
@@ -36,25 +37,27 @@ def render(
     date: bytes,
     *,
     request_id: bytes = b"",
+    lines: bytes = b"",
     keep_alive: bool = True,
     old: bool = False,
     body: bool = True,
 ) -> bytes:
-    """`old`: to HTTP/1.0, which has to be told that the connection stays. `body`: all of the
-    answer, not only its head.
+    """`lines`: more of the head, whole. `old`: to HTTP/1.0, which has to be told that the
+    connection stays. `body`: all of the answer, not only its head.
     """
-    lines = [_STATUS_LINES[response.status], date]
+    parts = [_STATUS_LINES[response.status], date]
     for name, value in response.headers:
-        lines += (name, b": ", value, b"\r\n")
-    if response.status != HTTPStatus.NO_CONTENT:
-        lines.append(b"content-length: %d\r\n" % len(response.body))
+        parts += (name, b": ", value, b"\r\n")
+    if response.status not in _WITHOUT_BODY:
+        parts.append(b"content-length: %d\r\n" % len(response.body))
     if request_id and (REQUEST_ID, request_id) not in response.headers:
-        lines += (REQUEST_ID, b": ", request_id, b"\r\n")
+        parts += (REQUEST_ID, b": ", request_id, b"\r\n")
+    parts.append(lines)
     if not keep_alive:
-        lines.append(b"connection: close\r\n")
+        parts.append(b"connection: close\r\n")
     elif old:
-        lines.append(b"connection: keep-alive\r\n")
-    lines.append(b"\r\n")
+        parts.append(b"connection: keep-alive\r\n")
+    parts.append(b"\r\n")
     if body:
-        lines.append(response.body)
-    return b"".join(lines)
+        parts.append(response.body)
+    return b"".join(parts)

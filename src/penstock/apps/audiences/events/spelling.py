@@ -14,22 +14,43 @@ Price = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 ProductNumber = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
+Time = Annotated[
+    str,
+    Meta(
+        description="When, by the sender's clock: 0 to 9 digits of fraction, cut to milliseconds, "
+        "and `Z` or an offset. It is told back at `Z`, with as many digits as came, up to 3.",
+        examples=["2022-03-01T00:00:00.649Z"],
+        # For readers only: what reads a time is `times.parse_tag`, and it answers `bad_time`.
+        extra_json_schema={
+            "format": "date-time",
+            "pattern": r"^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d"
+            r"(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$",
+        },
+    ),
+]
+
+
 class Product(msgspec.Struct, frozen=True, gc=False):
-    product_id: Word | ProductNumber
+    """What was looked at or bought."""
+
+    product_id: Annotated[
+        Word | ProductNumber,
+        Meta(description='The type is part of it: 12486 and `"12486"` are two products.'),
+    ]
     brand_id: Word
     category_id: Word
-    price: Price
+    price: Annotated[Price, Meta(description="In the smallest unit of the currency.")]
 
 
 class Tag(msgspec.Struct, frozen=True, gc=False):
-    """A tag as it is sent and answered (AU-20)."""
+    """A tag as it is sent and answered."""
 
-    time: str
-    cookie: Word
-    country: Word
+    time: Time
+    cookie: Annotated[Word, Meta(description="Whose it is.")]
+    country: Annotated[Word, Meta(description="By custom two letters, as in `PL`.")]
     device: Literal["PC", "MOBILE", "TV"]
     action: Literal["VIEW", "BUY"]
-    origin: Word
+    origin: Annotated[Word, Meta(description="The campaign that led there.")]
     product_info: Product
 
 

@@ -12,6 +12,7 @@ from penstock.apps.audiences.projections import (
     profiles,
     within,
 )
+from penstock.apps.audiences.routes.answers import Aggregates
 from penstock.apps.audiences.routes.debug import compare, read_aggregates, read_profile
 from penstock.apps.audiences.routes.requests import (
     AggregatesRequest,
@@ -25,11 +26,6 @@ from penstock.core.manifest import Context
 
 _encode = msgspec.json.Encoder().encode
 _PROFILE = b'{"cookie":%b,"views":[%b],"buys":[%b]}'
-
-
-class _Aggregates(msgspec.Struct, frozen=True):
-    columns: list[str]
-    rows: list[list[str]]
 
 
 async def profile(received: Received, context: Context) -> Response:
@@ -76,7 +72,7 @@ def _check_retention(request: AggregatesRequest, found: queries.Aggregates) -> N
         raise Gone(f"aggregates are kept from {spell_second(horizon * 60)} on")
 
 
-def _rendered(request: AggregatesRequest, found: queries.Aggregates) -> _Aggregates:
+def _rendered(request: AggregatesRequest, found: queries.Aggregates) -> Aggregates:
     wanted = request.wanted
     rows: list[list[str]] = []
     for minute in range(wanted.start_minute, wanted.end_minute):
@@ -84,4 +80,4 @@ def _rendered(request: AggregatesRequest, found: queries.Aggregates) -> _Aggrega
         values = {"count": str(count), "sum_price": str(sum_price)}
         cells = [spell_second(minute * 60), wanted.action, *request.filters.values()]
         rows.append([*cells, *(values[aggregate] for aggregate in request.aggregates)])
-    return _Aggregates(["1m_bucket", "action", *request.filters, *request.aggregates], rows)
+    return Aggregates(["1m_bucket", "action", *request.filters, *request.aggregates], rows)

@@ -23,7 +23,7 @@ _AGGREGATES: dict[str, Aggregate] = {
 }
 _CODES = {"time_range": "bad_range", "action": "bad_action", "limit": "bad_limit"}
 _LIMIT = re.compile(r"\d{1,10}", re.ASCII)
-_LIMIT_MAX = 2**31 - 1
+LIMIT_MAX = 2**31 - 1
 _MINUTE_MS = 60_000
 
 
@@ -134,8 +134,8 @@ def _limit(parameters: dict[str, list[str]]) -> int:
     text = _single(parameters, "limit")
     if text is None:
         return PROFILE_DEPTH
-    if not _LIMIT.fullmatch(text) or int(text) > _LIMIT_MAX:
-        raise Rejected(f"limit is a whole number from 0 to {_LIMIT_MAX}", code="bad_limit")
+    if not _LIMIT.fullmatch(text) or int(text) > LIMIT_MAX:
+        raise Rejected(f"limit is a whole number from 0 to {LIMIT_MAX}", code="bad_limit")
     return min(int(text), PROFILE_DEPTH)
 
 

@@ -1,0 +1,95 @@
+"""What clients are told of an operation, declared beside it and nowhere else.
+
+The document at `/openapi.json`, the page that shows it and docs/reference are made of it, and a
+test asks every example of a running server.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+from msgspec import Meta
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    name: str
+    place: Literal["query", "path", "header"] = "query"
+    shape: Any
+    """A type with its bounds, as msgspec reads it; a list may be given several times."""
+    meaning: str
+    required: bool = False
+    example: tuple[str, ...] = ()
+    """As it is meant, not percent-encoded; without one the operation's example has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    shape: Any
+    """Of the body, or of each of its lines."""
+    lines: bool = False
+    media: tuple[str, ...] = (JSON,)
+    required: bool = True
+    meaning: str
+    example: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int = 200
+    meaning: str
+    shape: Any = None
+    """None where it has no body."""
+    media: str = JSON
+    example: bytes = b""
+    """What the operation's example is answered, where that is the same every time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    parameters: tuple[Parameter, ...] = ()
+    takes: Body | None = None
+    answers: tuple[Answer, ...]
+    """The example's first."""
+    errors: tuple[str, ...] = ()
+    """Codes, beside those that every operation of its kind may answer."""
+
+
+class Offer(Protocol):
+    """An operation, as far as clients are concerned."""
+
+    @property
+    def operation(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def body_bytes_max(self) -> int: ...
+    @property
+    def interface(self) -> Interface: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """An operation of the server itself, which is only read."""
+
+    operation: str
+    method: str = "GET"
+    path: str
+    summary: str
+    body_bytes_max: int = 1_024
+    interface: Interface
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What every error is answered with."""
+
+    error: Annotated[str, Meta(description="The code, for programs.")]
+    message: Annotated[
+        str, Meta(description="What is wrong and, where it is not plain, what to do, for people.")
+    ]

@@ -1,0 +1,220 @@
+"""The OpenAPI 3.1 document: what every operation takes and answers, made of what is declared.
+
+It holds more than the standard asks for where a reader would miss it: `x-errors` says what each
+code means, `x-lines` what a line of a body is, `x-body-bytes-max` how much may be sent, and
+`x-codeSamples` how to try it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+
+from penstock import __version__
+from penstock.core import errors
+from penstock.core.interface import JSON, Answer, Body, Offer, Parameter, Refusal
+from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.openapi.trying import curl
+
+Document = dict[str, Any]
+Schema = dict[str, Any]
+
+SERVER = "server"
+"""Heads what the server itself is asked."""
+SCHEMAS = "#/components/schemas/"
+_BEACON = "text/plain"
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+_PASSING = {errors.Overloaded.default_code, errors.NotReady.default_code}
+_ABOUT = """\
+A path parameter is percent-decoded and never empty. A body may be coded once, with \
+`Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
+as it is once inflated. Times are told in UTC.
+
+An `X-Request-Id` that comes with a request goes back with its answer; an answer that is an error \
+always has one. What answers `GET` answers `HEAD` too.
+
+After any error nothing of the request was stored. A 4xx says that the request has to change; only \
+408 and 5xx are worth sending again, and a 503 to an event says in `Retry-After` when.
+
+What stores events takes an `Idempotency-Key` of 1 to 64 visible ASCII characters, which stands \
+for this request from when its events are stored, for as long as the setting `idempotency_hours` \
+says. The same operation, path, query and body under it is a repeat: it stores nothing, and gets \
+the status and body that were answered first, with `Idempotent-Replayed: true`; where a body \
+counts events, that of a repeat has `"duplicate": N` besides, those that were stored before. \
+Anything else under it is answered 422 `key_reused`, and nothing of it is stored. Bodies are \
+compared byte for byte, without their `Content-Encoding`; headers are not. A request that was \
+refused claims no key. Operations that store into the same topic share their keys. With a log on \
+Kafka a key is known to the edge that took it, on its own disk: another edge takes whatever comes \
+under it for new, so a balancer has to send each key to the same one."""
+
+
+class Section(NamedTuple):
+    name: str
+    summary: str
+    offers: Sequence[Offer]
+    errors: Mapping[str, str]
+    """Codes of its own, and what they mean."""
+
+
+def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
+    """Of what the applications offer, and what the server itself does."""
+    sections = [Section(m.name, m.summary, [*m.ingest, *m.routes], m.errors) for m in manifests] + [
+        Section(SERVER, "What a person, a monitor and a scraper ask of a process.", own, {})
+    ]
+    shapes = _Shapes(offer for section in sections for offer in section.offers)
+    paths: dict[str, Any] = {}
+    for section in sections:
+        for offer in section.offers:
+            paths.setdefault(offer.path, {})[offer.method.lower()] = _operation(
+                offer, section, shapes
+            )
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Penstock",
+            "version": __version__,
+            "description": _ABOUT,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [],
+        "tags": [{"name": s.name, "description": s.summary} for s in sections],
+        "paths": paths,
+        "components": {"schemas": shapes.components},
+    }
+
+
+class _Shapes:
+    """Types as schemas; those with a name are components and referred to."""
+
+    def __init__(self, offers: Iterable[Offer]) -> None:
+        named = [Refusal, *(shape for offer in offers for shape in _shapes(offer))]
+        found, components = msgspec.json.schema_components(named, ref_template=SCHEMAS + "{name}")
+        self.components: dict[str, Schema] = components
+        self._found = list(zip(named, found, strict=True))
+
+    def of(self, shape: Any) -> Schema:
+        return dict(next(schema for known, schema in self._found if known is shape))
+
+
+def _shapes(offer: Offer) -> Iterator[Any]:
+    interface = offer.interface
+    yield from (parameter.shape for parameter in interface.parameters)
+    if interface.takes is not None:
+        yield interface.takes.shape
+    yield from (answer.shape for answer in interface.answers if answer.shape is not None)
+
+
+def _operation(offer: Offer, section: Section, shapes: _Shapes) -> dict[str, Any]:
+    interface = offer.interface
+    operation: dict[str, Any] = {
+        "tags": [section.name],
+        "operationId": offer.operation,
+        "summary": offer.summary,
+        "parameters": [_parameter(one, shapes) for one in interface.parameters],
+        "responses": {
+            **{str(one.status): _answer(one, shapes) for one in interface.answers},
+            **_refusals(offer, section, [one.status for one in interface.answers]),
+            "default": _refusal("Any other error; it has this shape too."),
+        },
+        "x-body-bytes-max": offer.body_bytes_max,
+        "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer)}],
+    }
+    if interface.takes is not None:
+        operation["requestBody"] = _body(interface.takes, shapes, writes=isinstance(offer, Ingest))
+    return operation
+
+
+def _parameter(parameter: Parameter, shapes: _Shapes) -> dict[str, Any]:
+    schema = shapes.of(parameter.shape)
+    told = {
+        "name": parameter.name,
+        "in": parameter.place,
+        "description": parameter.meaning,
+        "required": parameter.required,
+        "schema": schema,
+    }
+    if parameter.example:
+        several = schema.get("type") == "array"
+        told["example"] = list(parameter.example) if several else parameter.example[0]
+    return told
+
+
+def _body(body: Body, shapes: _Shapes, *, writes: bool) -> dict[str, Any]:
+    content: dict[str, Any]
+    if body.lines:
+        content = {"schema": {"type": "string", "x-lines": shapes.of(body.shape)}}
+        if body.example:
+            content["example"] = body.example.decode()
+    else:
+        content = {"schema": shapes.of(body.shape)}
+        if body.example:
+            content["example"] = msgspec.json.decode(body.example)
+    media = [*body.media, *([_BEACON] if writes else [])]
+    note = f" `{_BEACON}` where the setting `origins` lets pages send events." if writes else ""
+    return {
+        "description": body.meaning + note,
+        "required": body.required,
+        "content": dict.fromkeys(media, content),
+    }
+
+
+def _answer(answer: Answer, shapes: _Shapes) -> dict[str, Any]:
+    told: dict[str, Any] = {"description": answer.meaning}
+    if answer.shape is not None:
+        content: dict[str, Any] = {"schema": shapes.of(answer.shape)}
+        if answer.example:
+            content["example"] = msgspec.json.decode(answer.example)
+        told["content"] = {answer.media: content}
+    return told
+
+
+def _refusals(offer: Offer, section: Section, taken: Sequence[int]) -> dict[str, Any]:
+    """By status, in its order; those that the operation spells in its own way are its answers."""
+    core = {kind.default_code: kind for kind in reversed(errors.catalogue())}
+    codes: dict[int, dict[str, str]] = {}
+    for code in dict.fromkeys((*offer.interface.errors, *_common(offer))):
+        kind = core.get(code, errors.Rejected)
+        meaning = section.errors.get(code) or errors.meaning(kind)
+        codes.setdefault(kind.status, {})[code] = meaning
+    return {
+        str(status): _refusal("\n".join(f"`{c}`: {m}" for c, m in meanings.items()), meanings)
+        for status, meanings in sorted(codes.items())
+        if status not in taken
+    }
+
+
+def _common(offer: Offer) -> Iterator[str]:
+    """Codes that the edge answers to every operation of the kind."""
+    yield errors.TooLarge.default_code
+    if offer.interface.takes is not None:
+        for kind in (errors.BadEncoding, errors.TimedOut, errors.UnsupportedType):
+            yield kind.default_code
+    if any(parameter.name == _IDEMPOTENCY_KEY for parameter in offer.interface.parameters):
+        unprocessable = HTTPStatus.UNPROCESSABLE_ENTITY
+        yield from (k.default_code for k in errors.catalogue() if k.status == unprocessable)
+    if isinstance(offer, Ingest | Route):
+        yield errors.Overloaded.default_code
+        yield errors.NotReady.default_code
+
+
+def _refusal(description: str, meanings: Mapping[str, str] | None = None) -> dict[str, Any]:
+    schema: Schema = {"$ref": SCHEMAS + Refusal.__name__}
+    if meanings is not None:
+        schema["properties"] = {"error": {"enum": list(meanings)}}
+    told: dict[str, Any] = {"description": description, "content": {JSON: {"schema": schema}}}
+    told["headers"] = {
+        "X-Request-Id": {
+            "description": "The request's own, or one that it was given; our lines have it too.",
+            "schema": {"type": "string"},
+        }
+    }
+    if meanings is not None:
+        told["x-errors"] = dict(meanings)
+        if meanings.keys() & _PASSING:
+            told["headers"]["Retry-After"] = {
+                "description": "Seconds after which trying again makes sense.",
+                "schema": {"type": "integer", "minimum": 1},
+            }
+    return told
