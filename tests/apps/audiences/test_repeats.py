@@ -119,14 +119,15 @@ def test_a_repeated_batch_says_what_was_answered_first_and_that_it_is_a_duplicat
 ) -> None:
     ahead = encoded(a_tag(time="2023-11-15T00:00:00Z"))
     sent = batch(b"%b\n%b\n{" % (ONE, ahead))
-    rejected = b'"rejected":[{"line":2,"error":"bad_time"},{"line":3,"error":"bad_json"}]'
     first = served.ask(sent)
-    assert first.body == b'{"accepted":1,%b}' % rejected
+    assert first.json["accepted"] == 1
+    rejected = [(line["line"], line["error"]) for line in first.json["rejected"]]
+    assert rejected == [(2, "bad_time"), (3, "bad_json")]
     clock.ms += 6 * HOUR_MS  # by now the second line would do
     for _ in range(2):
         got = served.ask(sent)
         assert (got.status, is_replayed(got)) == (200, True)
-        assert got.body == b'{"accepted":1,%b,"duplicate":1}' % rejected
+        assert got.body == first.body[:-1] + b',"duplicate":1}'
         assert got.headers["content-type"] == "application/json"
     assert served.metric(STORED) == 1
 
