@@ -336,10 +336,10 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self.transport.abort()
         elif self._at == "request" and not self._rest:
             self.transport.close()
-            if not self.transport.get_write_buffer_size():
-                self._floor.leave(self)  # now, and not when the loop has come to it
         else:
             self.break_off(Overloaded("more arrives than there is room for; try again"))
+        if self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self._floor.leave(self)  # now, and not when the loop has come to it
 
     # -- waiting --------------------------------------------------------------------------------
 

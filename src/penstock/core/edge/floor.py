@@ -132,9 +132,7 @@ class Floor:
         if len(self.present) < self.connections_max:
             return True
         now = perf_counter()
-        if now > self._nobody_until:
-            if self._evict_one(self.present, _NEW_SECONDS):
-                return True
+        if now > self._nobody_until and not self._evict_one(self.present, _NEW_SECONDS):
             self._nobody_until = now + NOBODY_SECONDS
         # When all are at work, a few more are let in: they will not be for long.
         return len(self.present) < self.connections_max + self.connections_max // _FEW
@@ -144,8 +142,10 @@ class Floor:
         and not that of a proxy that others come through too.
         """
         same = self._addresses.get(guest.peer, {}) if counts else {}
-        if counts and len(same) >= max(1, self.connections_max // _SHARE):
-            entered = self._evict_one(same, 0.0)
+        share = max(1, self.connections_max // _SHARE)
+        if counts and len(same) >= share:
+            few = self.connections_max // _FEW
+            entered = self._evict_one(same, 0.0) or len(same) < share + few
         else:
             entered = self.make_room()
         # Also where it was refused: it leaves like all others.

@@ -18,7 +18,10 @@ from penstock.core.edge.desk import Edge
 BACKLOG = 2_048
 _ACCEPTED_AT_ONCE = 16
 """Between looks at what those have sent who are in: to let one in takes some 50 µs."""
-_SHUT_SECONDS = 0.002
+_SHUT_SECONDS = 0.001
+"""How long the door is shut where there is no place, and after as many as are accepted at once: a
+loop that never rests keeps the interpreter from the log.
+"""
 _SHUT_SECONDS_MAX = 1.0
 """When nobody has left for so long, whoever comes is let in to be told so."""
 _NO_FILES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -108,6 +111,7 @@ class Listener:
                 return
             accepted.setblocking(False)  # noqa: FBT003 - it is named so
             Arrival(self._edge, self._context, accepted, str(address[0])).begin()
+        self._shut_door(listening)
 
     def _is_open(self) -> bool:
         """Whether there is a place for whoever is next, or there has been none for too long."""
