@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
 from penstock.core import errors
 from penstock.core.manifest import Manifest
 from penstock.core.openapi import SCHEMAS, Document, document, words
@@ -101,10 +103,11 @@ def _shape(answer: dict[str, Any]) -> str:
 
 
 def _examples(operation: dict[str, Any]) -> Iterator[str]:
+    """Letter by letter what the example is answered."""
     for answer in operation["responses"].values():
         for content in answer.get("content", {}).values():
             if "example" in content:
-                yield f"```json\n{words.spelled(content['example'])}\n```"
+                yield f"```json\n{msgspec.json.encode(content['example']).decode()}\n```"
 
 
 def _rows(rows: Iterable[Row]) -> str:
