@@ -13,6 +13,7 @@ from typing import Any
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from penstock.core import timing
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotReady, told
@@ -73,7 +74,8 @@ class Health:
         problems = await self._readiness.problems()
         if problems:
             return Response.json({"status": "not_ready", "problems": problems}, 503)
-        return Response.json({"status": "ready"})
+        odd = dict(timing.warnings(self._platform.carried, self._platform.clock))
+        return Response.json({"status": "ready"} | ({"warnings": odd} if odd else {}))
 
     async def metrics(self, received: Received) -> Response:
         del received

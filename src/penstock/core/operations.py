@@ -1,5 +1,6 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
-from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.parking import DeadLetter, given_up
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.warehouse import sql
@@ -85,12 +86,30 @@ class Operations:
             except Exception as error:
                 raise Rejected(f"projecting it again: {type(error).__name__}: {error}") from error
         self._stores.parking.remove(letter)
+        self._stores.parking.take_back(projection, partition, offset)
         return self._readable(letter)
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         """Give it up for this projection. The log still has the record."""
         letter = self._stores.parking.letter(projection, partition, offset)
         self._stores.parking.remove(letter)
+        return self._readable(letter)
+
+    def give_up(self, projection: str, partition: int, offset: int) -> Letter:
+        """Leave a record out of this projection from its next rebuild on, until it is retried.
+
+        Raise `NotFound` where there is no such record.
+        """
+        consumer = self._consumer(projection)
+        follow, topic = self._platform.follow, consumer.projection.topic.name
+        with closing(follow.reader()) as reader:
+            known = partition in range(follow.partitions(topic)) and offset >= 0
+            batch = reader.read(topic, partition, offset, 1) if known else None
+        if batch is None or not batch.payloads or batch.offsets[0] != offset:
+            raise NotFound(f"{topic} has no record {partition}/{offset} that can be read")
+        self._stores.parking.give_up(projection, partition, offset)
+        letter = given_up(projection, topic, partition, batch, self._platform.clock.now_ms())
+        self._stores.parking.park(letter)
         return self._readable(letter)
 
     def rebuild(

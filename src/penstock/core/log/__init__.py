@@ -63,6 +63,13 @@ class Batch(NamedTuple):
     appended_at_ms: int
     """When the oldest of them was stored; 0 for an empty batch."""
     damages: tuple[Damage, ...] = ()
+    taken_ms: Sequence[int] = ()
+    """When the log took each of them; empty where it took all of them when it took the oldest."""
+
+    @property
+    def times_ms(self) -> Sequence[int]:
+        """When the log took each of them, by its own clock; it reads the same again."""
+        return self.taken_ms or (self.appended_at_ms,) * len(self.payloads)
 
 
 class Minute(NamedTuple):

@@ -64,6 +64,8 @@ class SqliteFile:
                 self._topics[str(name)] = int(str(topic_id))
             for name, topic_id in self._topics.items():
                 self.ends[name] = _end(self._connection, topic_id)
+            newest = (_newest_ms(self._connection, topic_id) for topic_id in self._topics.values())
+            self.newest_ms = max(newest, default=0)
         except apsw.Error as error:
             self._connection.close()
             raise Misconfigured(failed_open(path, error)) from error
@@ -323,6 +325,7 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
     position, stop, at_ms = offset, offset + limit, 0
     offsets: list[int] = []
     payloads: list[bytes] = []
+    runs: list[tuple[int, int]] = []
     damages: list[Damage] = []
     reason, claimed = _MISSING, 0
     for first, count, block_at_ms, checksum, body in rows:
@@ -341,18 +344,35 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
         elif position < end:
             payloads.extend(blocks.unpack(body)[position - first : end - first])
             offsets.extend(range(position, end))
+            runs.append((block_at_ms, end - position))
             position = end
         if position >= stop:
             break
     if claimed > position:
         damages.append(Damage(position, claimed, reason))
         position = claimed
-    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages))
+    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages), _spread(runs, at_ms))
+
+
+def _spread(runs: Sequence[tuple[int, int]], at_ms: int) -> Sequence[int]:
+    """The times of so many records each, of those that are not all of `at_ms`."""
+    times: list[int] = []
+    if any(at != at_ms for at, _ in runs):
+        for at, records in runs:
+            times += [at] * records
+    return times
 
 
 def _end(connection: apsw.Connection, topic_id: int) -> int:
     found = connection.execute(
         f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
+    ).get
+    return int(str(found or 0))
+
+
+def _newest_ms(connection: apsw.Connection, topic_id: int) -> int:
+    found = connection.execute(
+        f"SELECT CAST(at_ms AS INTEGER) FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
     ).get
     return int(str(found or 0))
 

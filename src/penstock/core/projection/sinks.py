@@ -1,5 +1,6 @@
 """Where projections go: one batch of the log into a table or a space, with exactly-once effect."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.events import Codec, Event, Undecodable
 from penstock.core.log import Batch, record_number, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
-from penstock.core.projection.parking import DeadLetter, Parking, damaged
+from penstock.core.projection.parking import GIVEN_UP_REASON, DeadLetter, Parking, damaged
 from penstock.core.state import Entry, Position, State, Trim
 from penstock.core.warehouse import BadRows, Block, Warehouse
 
@@ -85,46 +86,67 @@ def sink(projection: Projection, stores: Stores) -> Sink:
     return FoldSink(projection, stores)
 
 
+class _Decoded(NamedTuple):
+    events: list[Event]
+    numbers: Sequence[int]
+    times_ms: Sequence[int]
+    """When the log took each of them."""
+    parked: int
+    given_up: int
+
+
 class _Decoding(Generic[T]):
     """Records into events, the undecodable ones parked."""
 
-    def __init__(self, projection: Projection, stores: Stores) -> None:
+    def __init__(self, projection: Projection, stores: Stores, *, of: str) -> None:
+        """`of`: the projection's own name, also where a shadow of it is filled."""
         self._projection = projection
         self._stores = stores
+        self._of = of
         self._codec = stores.codec(projection.topic)
+        self._given_up: dict[int, frozenset[int]] = {}
 
-    def events(self, partition: int, batch: Batch) -> tuple[list[Event], Sequence[int], int]:
-        """Events, their record numbers, and how many records were parked."""
+    def resume(self, partition: int) -> None:
+        self._given_up[partition] = self._stores.parking.given_up(self._of, partition)
+
+    def events(self, partition: int, batch: Batch) -> _Decoded:
         name, topic = self._projection.name, self._projection.topic.name
+        known = self._given_up.get(partition, ())
+        given_up = {offset for offset in known if batch.first <= offset < batch.next}
         parked = 0
         for damage in batch.damages:
             letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
             self._stores.parking.park(letter)
             parked += letter.records
         decode = self._codec.decode
-        try:
-            events = [decode(payload) for payload in batch.payloads]
-            return events, _numbers(partition, batch.offsets), parked
-        except Undecodable:
-            pass
-        events = []
-        numbers: list[int] = []
-        for offset, payload in zip(batch.offsets, batch.payloads, strict=True):
+        if not given_up:
+            with suppress(Undecodable):
+                events = [decode(payload) for payload in batch.payloads]
+                numbers = _numbers(partition, batch.offsets)
+                return _Decoded(events, numbers, batch.times_ms, parked, 0)
+        events, numbers, times_ms = [], [], []
+        for offset, payload, at_ms in zip(
+            batch.offsets, batch.payloads, batch.times_ms, strict=True
+        ):
+            if offset in given_up:
+                self.park(partition, offset, batch, "given_up", GIVEN_UP_REASON)
+                continue
             try:
                 events.append(decode(payload))
-                numbers.append(record_number(partition, offset))
             except Undecodable as error:
-                self.park(partition, offset, payload, "undecodable", error)
+                self.park(partition, offset, batch, "undecodable", _said(error))
                 parked += 1
-        return events, numbers, parked
+            else:
+                numbers.append(record_number(partition, offset))
+                times_ms.append(at_ms)
+        return _Decoded(events, numbers, times_ms, parked, len(given_up))
 
     def event(self, payload: bytes) -> Event:
         event: Event = self._codec.decode(payload)
         return event
 
-    def park(
-        self, partition: int, offset: int, payload: bytes, code: str, error: Exception
-    ) -> None:
+    def park(self, partition: int, offset: int, batch: Batch, code: str, reason: str) -> None:
+        at = bisect_left(batch.offsets, offset)
         self._stores.parking.park(
             DeadLetter(
                 projection=self._projection.name,
@@ -133,30 +155,31 @@ class _Decoding(Generic[T]):
                 offset=offset,
                 next=offset + 1,
                 code=code,
-                reason=f"{type(error).__name__}: {error}",
-                payload=payload,
+                reason=reason,
+                payload=batch.payloads[at],
                 attempts=1,
                 at_ms=self._stores.clock.now_ms(),
+                taken_ms=batch.times_ms[at],
             )
         )
 
     def isolate(
         self,
         partition: int,
-        events: Sequence[Event],
-        numbers: Sequence[int],
+        decoded: _Decoded,
         batch: Batch,
-        project: Callable[[Event, int], None],
+        project: Callable[[Event, int, int], None],
     ) -> int:
         """Project one by one; park those whose projection raises. Returns how many."""
         parked = 0
-        payloads = dict(zip(batch.offsets, batch.payloads, strict=True))
-        for event, number in zip(events, numbers, strict=True):
+        for event, number, at_ms in zip(
+            decoded.events, decoded.numbers, decoded.times_ms, strict=True
+        ):
             try:
-                project(event, number)
+                project(event, number, at_ms)
             except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
                 _, offset = record_place(number)
-                self.park(partition, offset, payloads[offset], "rows", error)
+                self.park(partition, offset, batch, "rows", _said(error))
                 parked += 1
         return parked
 
@@ -166,7 +189,9 @@ class TableSink:
         self._table = table
         self._into = into or table.table
         self._warehouse = stores.tables
-        self._decoding: _Decoding[Any] = _Decoding(replace(table, table=self._into), stores)
+        self._decoding: _Decoding[Any] = _Decoding(
+            replace(table, table=self._into), stores, of=table.name
+        )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
 
@@ -176,6 +201,7 @@ class TableSink:
         return list(self._carries.copy().values())
 
     def resume(self, log: str, partition: int) -> Resume:
+        self._decoding.resume(partition)
         planned = self._warehouse.planned(self._into, partition)
         self._planned[partition] = planned
         if planned is None:
@@ -191,16 +217,16 @@ class TableSink:
         return 0 if planned is None else planned.next
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        events, numbers, parked = self._decoding.events(partition, batch)
+        decoded = self._decoding.events(partition, batch)
         carry = self._carries.get(partition, self._table.carry)
-        rows, poison = self._rows(partition, events, numbers, batch, carry)
+        rows, poison = self._rows(partition, decoded, batch, carry)
         block = Block(log, batch.first, batch.next, _pack(carry))
         self._warehouse.plan(self._into, partition, self._planned.get(partition), block)
         self._planned[partition] = block
         refused = self._insert(partition, block, rows.rows, batch) if rows.rows else 0
         self._carries[partition] = rows.carry
-        parked += poison + refused
-        return Outcome(len(rows.rows) - refused, rows.skipped, parked)
+        parked = decoded.parked + poison + refused
+        return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, parked)
 
     def compact(self) -> None:
         """Nothing to do: the warehouse merges what is small by itself."""
@@ -208,30 +234,25 @@ class TableSink:
     def retry(self, log: str, letter: DeadLetter) -> None:
         event = self._decoding.event(letter.payload)
         number = record_number(letter.partition, letter.offset)
-        rows = self._table.rows([event], [number], self._table.carry).rows
+        rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
     def _rows(
-        self,
-        partition: int,
-        events: Sequence[Event],
-        numbers: Sequence[int],
-        batch: Batch,
-        carry: Any,
+        self, partition: int, decoded: _Decoded, batch: Batch, carry: Any
     ) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
-            return self._table.rows(events, numbers, carry), 0
+            return self._table.rows(*decoded[:3], carry), 0
         rows: list[Row] = []
         skipped = 0
 
-        def project(event: Event, number: int) -> None:
+        def project(event: Event, number: int, at_ms: int) -> None:
             nonlocal carry, skipped
-            one = self._table.rows([event], [number], carry)
+            one = self._table.rows([event], [number], [at_ms], carry)
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
-        parked = self._decoding.isolate(partition, events, numbers, batch, project)
+        parked = self._decoding.isolate(partition, decoded, batch, project)
         return Rows(rows, carry, skipped), parked
 
     def _insert(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
@@ -258,8 +279,7 @@ class TableSink:
         low, high = span
         if high - low == 1:
             _, offset = record_place(rows[low].log_offset)
-            payload = dict(zip(batch.offsets, batch.payloads, strict=True)).get(offset, b"")
-            self._decoding.park(partition, offset, payload, "refused", error)
+            self._decoding.park(partition, offset, batch, "refused", _said(error))
             return 1
         refused = 0
         middle = (low + high) // 2
@@ -278,11 +298,14 @@ class FoldSink:
         self._fold = fold
         self._into = into or fold.space
         self._stores = stores
-        self._decoding: _Decoding[Any] = _Decoding(replace(fold, space=self._into), stores)
+        self._decoding: _Decoding[Any] = _Decoding(
+            replace(fold, space=self._into), stores, of=fold.name
+        )
         self._added: Counter[bytes] = Counter()
         self._positions: dict[int, Position | None] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
+        self._decoding.resume(partition)
         position = self._stores.state.position(self._into, partition)
         self._positions[partition] = position
         if position is None:
@@ -301,14 +324,15 @@ class FoldSink:
         return 0 if position is None else position.next
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        events, numbers, parked = self._decoding.events(partition, batch)
+        decoded = self._decoding.events(partition, batch)
+        parked = decoded.parked
         try:
-            entries = self._fold.entries(events, numbers)
+            entries = self._fold.entries(decoded.events, decoded.numbers)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
-                partition, events, numbers, batch,
-                lambda event, number: found.extend(self._fold.entries([event], [number])),
+                partition, decoded, batch,
+                lambda event, number, _: found.extend(self._fold.entries([event], [number])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._fold.version)
@@ -321,7 +345,7 @@ class FoldSink:
             trims=self._trims(entries) if self._fold.keep else (),
         )
         self._positions[partition] = position
-        return Outcome(len(entries), 0, parked)
+        return Outcome(len(entries), decoded.given_up, parked)
 
     def compact(self) -> None:
         self._stores.state.compact(self._into)
@@ -355,6 +379,10 @@ def _numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
     if partition == 0:
         return offsets
     return [record_number(partition, offset) for offset in offsets]
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _other_log(name: str, kind: str) -> str:
