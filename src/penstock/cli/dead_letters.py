@@ -16,7 +16,7 @@ _ALL = 1_000_000
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Records that a projection could not take, or is not to: list, show, retry, drop, give up."""
+    """Records that a projection left out: list, show, retry, drop, give up."""
 
 
 @dead_letters.command("list")

@@ -72,9 +72,9 @@ class Meters:
                 with samples.apart(f"gauges of {table.name}"):
                     for name, value in _gauges(table, sink).items():
                         samples.gauge("penstock_application", value, number=name)
-                    if (ahead := ahead_seconds(consumer, self._clock)) is not None:
-                        name = "penstock_projection_ahead_seconds"
-                        samples.gauge(name, ahead, projection=table.name)
+                    ahead = ahead_seconds(consumer, self._clock) or 0.0
+                    name = "penstock_projection_ahead_seconds"
+                    samples.gauge(name, ahead, projection=table.name)
 
     def _sample_account(self, samples: Samples, topic: str) -> None:
         totals = self._follow.totals(topic)

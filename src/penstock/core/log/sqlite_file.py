@@ -64,8 +64,7 @@ class SqliteFile:
                 self._topics[str(name)] = int(str(topic_id))
             for name, topic_id in self._topics.items():
                 self.ends[name] = _end(self._connection, topic_id)
-            newest = (_newest_ms(self._connection, topic_id) for topic_id in self._topics.values())
-            self.newest_ms = max(newest, default=0)
+            self.newest_ms = tables.newest_ms(self._connection)
         except apsw.Error as error:
             self._connection.close()
             raise Misconfigured(failed_open(path, error)) from error
@@ -351,28 +350,14 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
     if claimed > position:
         damages.append(Damage(position, claimed, reason))
         position = claimed
-    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages), _spread(runs, at_ms))
-
-
-def _spread(runs: Sequence[tuple[int, int]], at_ms: int) -> Sequence[int]:
-    """The times of so many records each, of those that are not all of `at_ms`."""
-    times: list[int] = []
-    if any(at != at_ms for at, _ in runs):
-        for at, records in runs:
-            times += [at] * records
-    return times
+    return Batch(
+        offset, position, offsets, payloads, at_ms, tuple(damages), blocks.times(runs, at_ms)
+    )
 
 
 def _end(connection: apsw.Connection, topic_id: int) -> int:
     found = connection.execute(
         f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
-    ).get
-    return int(str(found or 0))
-
-
-def _newest_ms(connection: apsw.Connection, topic_id: int) -> int:
-    found = connection.execute(
-        f"SELECT CAST(at_ms AS INTEGER) FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
     ).get
     return int(str(found or 0))
 
