@@ -67,14 +67,13 @@ class Meters:
         samples.gauge("penstock_clock_step_seconds", self._clock.step_seconds())
         self._sample_sizes(samples)
         for consumer in self._consumers:
-            table, sink = consumer.projection, consumer.sink
+            table, sink, of = consumer.projection, consumer.sink, consumer.projection.name
             if isinstance(table, Table) and isinstance(sink, TableSink):
                 with samples.apart(f"gauges of {table.name}"):
                     for name, value in _gauges(table, sink).items():
                         samples.gauge("penstock_application", value, number=name)
-                    ahead = ahead_seconds(consumer, self._clock) or 0.0
-                    name = "penstock_projection_ahead_seconds"
-                    samples.gauge(name, ahead, projection=table.name)
+                    if (ahead := ahead_seconds(consumer, self._clock)) is not None:
+                        samples.gauge("penstock_projection_ahead_seconds", ahead, projection=of)
 
     def _sample_account(self, samples: Samples, topic: str) -> None:
         totals = self._follow.totals(topic)
