@@ -13,6 +13,8 @@ BELIEVED_AFTER_SECONDS = 86_400.0
 """A longer one is believed once it has lasted so long."""
 
 
+_EVEN_MS = 1_000
+"""So little after it agreed nobody looks again: every request asks."""
 _PASSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -52,39 +54,45 @@ class CarefulClock:
         """The believed time when `monotonic` was 0."""
         self._step_ms = 0
         self._stepped_at = 0.0
+        self._even_ms = 0
+        """The wall clock when it was last seen to agree."""
 
     def now_ms(self) -> int:
         """The earlier one."""
-        wall_ms, believed_ms = self._look()
-        return min(wall_ms, believed_ms)
+        wall_ms = self._wall_ms()
+        step_ms = self._step(wall_ms)
+        return wall_ms - step_ms if step_ms > 0 else wall_ms
 
     def latest_ms(self) -> int:
-        wall_ms, believed_ms = self._look()
-        return max(wall_ms, believed_ms)
+        wall_ms = self._wall_ms()
+        step_ms = self._step(wall_ms)
+        return wall_ms - step_ms if step_ms < 0 else wall_ms
 
     def step_seconds(self) -> float:
         """How far the wall clock is ahead of the believed time; 0 where it is believed."""
-        wall_ms, believed_ms = self._look()
-        return (wall_ms - believed_ms) / 1000
+        return self._step(self._wall_ms()) / 1000
 
     def reach(self, at_ms: int) -> None:
         """It has been so late already, when somebody wrote it down."""
         self._offset_ms = max(self._offset_ms, at_ms - int(self.monotonic() * 1000))
+        self._even_ms = 0
 
-    def _look(self) -> tuple[int, int]:
+    def _step(self, wall_ms: int) -> int:
+        """Milliseconds by which this differs from the believed time, which follows small steps."""
+        if 0 <= wall_ms - self._even_ms < _EVEN_MS:
+            return 0
         passed = self.monotonic()
-        wall_ms, passed_ms = self._wall_ms(), int(passed * 1000)
-        believed_ms = self._offset_ms + passed_ms
-        step_ms = wall_ms - believed_ms
+        step_ms = wall_ms - int(passed * 1000) - self._offset_ms
         if not -BELIEVED_STEP_MS <= step_ms <= BELIEVED_STEP_MS:
             with self._lock:
                 if abs(step_ms - self._step_ms) > BELIEVED_STEP_MS:
                     self._step_ms, self._stepped_at = step_ms, passed
                 if passed - self._stepped_at < BELIEVED_AFTER_SECONDS:
-                    return wall_ms, believed_ms
+                    return step_ms
         self._step_ms = 0
-        self._offset_ms = wall_ms - passed_ms
-        return wall_ms, wall_ms
+        self._offset_ms += step_ms
+        self._even_ms = wall_ms
+        return 0
 
 
 def careful(clock: Clock) -> CarefulClock:

@@ -58,17 +58,20 @@ def tag_rows(
     keeps and skips the same tags.
     """
     rows: list[TagRow] = []
-    was = logical_minute, newest_minute = carry or (_NEVER, _NEVER)
+    keep, tag_row = rows.append, TagRow
+    known = logical_minute, newest_minute = carry or (_NEVER, _NEVER)
+    oldest = logical_minute - RETENTION_MINUTES
     for event, offset, taken_ms in zip(events, offsets, times_ms, strict=True):
-        minute = moves_to = event.time_ms // 60_000
-        if event.time_ms > taken_ms:
+        time_ms = event.time_ms
+        minute = moves_to = time_ms // 60_000
+        if time_ms > taken_ms:
             moves_to = taken_ms // 60_000
             newest_minute = max(newest_minute, minute)
-        if moves_to > logical_minute:  # noqa: PLR1730 - a call would take longer than the rest
-            logical_minute = moves_to
-        if minute >= logical_minute - RETENTION_MINUTES:
-            rows.append(
-                TagRow(
+        if moves_to > logical_minute:
+            logical_minute, oldest = moves_to, moves_to - RETENTION_MINUTES
+        if minute >= oldest:
+            keep(
+                tag_row(
                     offset,
                     minute,
                     moves_to,
@@ -80,9 +83,8 @@ def tag_rows(
                 )
             )
     inside = rows
-    if was[0] != logical_minute:
+    if known[0] != logical_minute:
         # A leap within the batch may have outdated its own rows; fewer partitions are touched.
-        oldest = logical_minute - RETENTION_MINUTES
         inside = [row for row in rows if row.minute >= oldest]
     if events:
         carry = Reached(logical_minute, max(logical_minute, newest_minute))
