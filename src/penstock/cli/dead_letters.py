@@ -16,7 +16,7 @@ _ALL = 1_000_000
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Records that a projection left out: list, show, retry, drop, give up."""
+    """Records that a projection left out: list, show, retry, drop, give up, take back."""
 
 
 @dead_letters.command("list")
@@ -109,19 +109,35 @@ def _numbers(
 def give_up(projection: str, offsets: list[int], partition: int, data: str | None) -> None:
     """Leave records out though they could be projected, and rebuild without them.
 
-    For what did harm, such as an event from the future. The log keeps the records; a retry takes
-    one back.
+    For what did harm, such as an event from the future. The log keeps the records.
     """
+    _rebuilt("give_up", projection, offsets, partition, data)
+
+
+@dead_letters.command("take-back")
+@click.argument("projection")
+@click.argument("offsets", nargs=-1, required=True, callback=_numbers)
+@click.option("--partition", default=0, show_default=True)
+@data_option
+def take_back(projection: str, offsets: list[int], partition: int, data: str | None) -> None:
+    """Rebuild with records that were given up."""
+    _rebuilt("take_back", projection, offsets, partition, data)
+
+
+def _rebuilt(
+    verb: str, projection: str, offsets: list[int], partition: int, data: str | None
+) -> None:
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     with operations(data) as operating:
+        act = operating.give_up if verb == "give_up" else operating.take_back
         for offset in offsets:
-            letter = operating.give_up(projection, partition, offset)
+            letter = act(projection, partition, offset)
             click.echo(f"{letter.topic}/{letter.partition}/{letter.offset} {letter.record}")
         with Bar(f"rebuilding {projection}", "records") as bar:
             rebuilt = operating.rebuild(projection, bar.move, from_scratch=True, dry_run=False)
-    click.echo(f"{projection}: {rebuilt.records} records without {len(offsets)}, swapped in")
+    click.echo(f"{projection}: {rebuilt.records} records, swapped in")
 
 
 def _each(

@@ -44,6 +44,8 @@ class Operating(Protocol):
 
     def give_up(self, projection: str, partition: int, offset: int) -> Letter: ...
 
+    def take_back(self, projection: str, partition: int, offset: int) -> Letter: ...
+
     def rebuild(
         self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
     ) -> Rebuilt: ...
@@ -105,6 +107,9 @@ class Remote:
 
     def give_up(self, projection: str, partition: int, offset: int) -> Letter:
         return self._letter("give_up", projection, partition, offset)
+
+    def take_back(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._letter("take_back", projection, partition, offset)
 
     def rebuild(
         self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool

@@ -9,7 +9,7 @@ from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
-from penstock.core.projection.parking import DeadLetter, given_up
+from penstock.core.projection.parking import GIVEN_UP, DeadLetter, given_up
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.warehouse import sql
@@ -78,6 +78,8 @@ class Operations:
         letter = self._stores.parking.letter(projection, partition, offset)
         if not letter.payload:
             raise Rejected("the log's block is damaged; there is nothing left to retry")
+        if letter.code == GIVEN_UP:
+            raise Rejected(letter.reason)
         with consumer.paused():
             try:
                 consumer.sink.retry(self._platform.follow.identity(letter.topic), letter)
@@ -86,17 +88,18 @@ class Operations:
             except Exception as error:
                 raise Rejected(f"projecting it again: {type(error).__name__}: {error}") from error
         self._stores.parking.remove(letter)
-        self._stores.parking.take_back(projection, partition, offset)
         return self._readable(letter)
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         """Give it up for this projection. The log still has the record."""
         letter = self._stores.parking.letter(projection, partition, offset)
+        if letter.code == GIVEN_UP:
+            raise Rejected(letter.reason)
         self._stores.parking.remove(letter)
         return self._readable(letter)
 
     def give_up(self, projection: str, partition: int, offset: int) -> Letter:
-        """Leave a record out of this projection from its next rebuild on, until it is retried.
+        """Leave a record out of this projection from its next rebuild on, until it is taken back.
 
         Raise `NotFound` where there is no such record.
         """
@@ -110,6 +113,17 @@ class Operations:
         self._stores.parking.give_up(projection, partition, offset)
         letter = given_up(projection, topic, partition, batch, self._platform.clock.now_ms())
         self._stores.parking.park(letter)
+        return self._readable(letter)
+
+    def take_back(self, projection: str, partition: int, offset: int) -> Letter:
+        """The next rebuild takes it in again; a retry would be in twice, should its block be sent
+        again.
+        """
+        letter = self._stores.parking.letter(projection, partition, offset)
+        if letter.code != GIVEN_UP:
+            raise Rejected("it was not given up; see why with `penstock dead-letters show`")
+        self._stores.parking.take_back(projection, partition, offset)
+        self._stores.parking.remove(letter)
         return self._readable(letter)
 
     def rebuild(

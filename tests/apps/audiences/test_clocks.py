@@ -12,6 +12,7 @@ from apps.audiences.tags import a_tag, encoded, instant
 from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.projections import RETENTION_MINUTES, TagRow, tag_rows
 from penstock.core.clock import CarefulClock, SystemClock
+from penstock.core.errors import NotFound, Rejected
 from penstock.core.operations import Operations
 from penstock.core.projection.retention import expire
 from support.clock import MovedClock, WrongClock
@@ -143,6 +144,8 @@ def test_what_a_wrong_start_let_in_can_be_given_up_by_its_number(
     assert send(served, old, now_ms()) == [204, 204]
     assert count(served, old) == -1  # never silently in part
     operations = Operations(served.platform)
+    with pytest.raises(NotFound):
+        operations.give_up(AGGREGATES, 0, 9)
     letter = operations.give_up(AGGREGATES, 0, 1)
     assert (letter.code, letter.offset) == ("given_up", 1)
     operations.rebuild(AGGREGATES, lambda _done, _total: None, from_scratch=True, dry_run=False)
@@ -157,7 +160,11 @@ def test_what_a_wrong_start_let_in_can_be_given_up_by_its_number(
     assert again.differences == []
     assert [found.code for found in operations.dead_letters(AGGREGATES)] == ["given_up"]
     assert count(served, old) == 3
-    operations.retry_dead_letter(AGGREGATES, 0, 1)
+    for refused in (operations.retry_dead_letter, operations.drop_dead_letter):
+        with pytest.raises(Rejected, match="take-back"):
+            refused(AGGREGATES, 0, 1)
+    operations.take_back(AGGREGATES, 0, 1)
+    operations.rebuild(AGGREGATES, lambda _done, _total: None, from_scratch=True, dry_run=False)
     assert operations.dead_letters(AGGREGATES) == []
     assert count(served, old) == -1
 

@@ -9,9 +9,10 @@ from penstock.core.log import Batch, Damage
 from penstock.core.state import Entry, State
 
 SPACE = "penstock.dead_letters"
-GIVEN_UP = "penstock.given_up"
+GIVEN_UP_SPACE = "penstock.given_up"
 """What operators decided, which no rebuild forgets: a dead letter of it is found anew by each."""
-GIVEN_UP_REASON = "an operator gave it up; `retry` takes it back"
+GIVEN_UP = "given_up"
+GIVEN_UP_REASON = "an operator gave it up; `take-back` takes it in again"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +85,14 @@ class Parking:
     def give_up(self, projection: str, partition: int, offset: int) -> None:
         """From now on no rebuild of the projection takes this record in. Idempotent."""
         entry = Entry(projection.encode(), _sort(partition, offset), b"")
-        self._state.put(GIVEN_UP, entry)
+        self._state.put(GIVEN_UP_SPACE, entry)
 
     def take_back(self, projection: str, partition: int, offset: int) -> None:
-        self._state.delete(GIVEN_UP, projection.encode(), _sort(partition, offset))
+        self._state.delete(GIVEN_UP_SPACE, projection.encode(), _sort(partition, offset))
 
     def given_up(self, projection: str, partition: int) -> frozenset[int]:
         """Offsets of the records of a partition that this projection leaves out."""
-        (found,) = self._state.first(GIVEN_UP, [projection.encode()], _EVERYTHING)
+        (found,) = self._state.first(GIVEN_UP_SPACE, [projection.encode()], _EVERYTHING)
         places = [(int.from_bytes(sort[:4]), int.from_bytes(sort[4:])) for sort, _ in found]
         return frozenset(offset for of, offset in places if of == partition)
 
@@ -126,7 +127,7 @@ def given_up(projection: str, topic: str, partition: int, batch: Batch, at_ms: i
         partition=partition,
         offset=batch.offsets[0],
         next=batch.offsets[0] + 1,
-        code="given_up",
+        code=GIVEN_UP,
         reason=GIVEN_UP_REASON,
         payload=batch.payloads[0],
         attempts=1,

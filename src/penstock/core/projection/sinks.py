@@ -14,7 +14,13 @@ from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.events import Codec, Event, Undecodable
 from penstock.core.log import Batch, record_number, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
-from penstock.core.projection.parking import GIVEN_UP_REASON, DeadLetter, Parking, damaged
+from penstock.core.projection.parking import (
+    GIVEN_UP,
+    GIVEN_UP_REASON,
+    DeadLetter,
+    Parking,
+    damaged,
+)
 from penstock.core.state import Entry, Position, State, Trim
 from penstock.core.warehouse import BadRows, Block, Warehouse
 
@@ -129,7 +135,7 @@ class _Decoding(Generic[T]):
             batch.offsets, batch.payloads, batch.times_ms, strict=True
         ):
             if offset in given_up:
-                self.park(partition, offset, batch, "given_up", GIVEN_UP_REASON)
+                self.park(partition, offset, batch, GIVEN_UP, GIVEN_UP_REASON)
                 continue
             try:
                 events.append(decode(payload))
