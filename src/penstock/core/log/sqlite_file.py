@@ -350,9 +350,8 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
     if claimed > position:
         damages.append(Damage(position, claimed, reason))
         position = claimed
-    return Batch(
-        offset, position, offsets, payloads, at_ms, tuple(damages), blocks.times(runs, at_ms)
-    )
+    times = blocks.times(runs, at_ms)
+    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages), taken_ms=times)
 
 
 def _end(connection: apsw.Connection, topic_id: int) -> int:

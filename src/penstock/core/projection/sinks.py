@@ -1,54 +1,27 @@
 """Where projections go: one batch of the log into a table or a space, with exactly-once effect."""
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.events import Codec, Event, Undecodable
+from penstock.core.errors import Misconfigured
+from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
-from penstock.core.projection.parking import (
-    GIVEN_UP,
-    GIVEN_UP_REASON,
-    DeadLetter,
-    Parking,
-    damaged,
-)
-from penstock.core.state import Entry, Position, State, Trim
-from penstock.core.warehouse import BadRows, Block, Warehouse
+from penstock.core.projection import Fold, Projection, Row, Rows, Table
+from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.state import Entry, Position, Trim
+from penstock.core.warehouse import BadRows, Block
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
-
-T = TypeVar("T")
-
-
-class Stores(NamedTuple):
-    """What sinks write to."""
-
-    warehouse: Warehouse | None
-    """None in a process that carries no tables and answers no queries."""
-    state: State
-    parking: Parking
-    clock: Clock
-    codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
-    """What the records of a topic are read with."""
-
-    @property
-    def tables(self) -> Warehouse:
-        """Raise `NotReady` in a process without a warehouse."""
-        if self.warehouse is None:
-            raise NotReady("this process has no warehouse; ask one with the role api")
-        return self.warehouse
 
 
 class Outcome(NamedTuple):
@@ -92,110 +65,12 @@ def sink(projection: Projection, stores: Stores) -> Sink:
     return FoldSink(projection, stores)
 
 
-class _Decoded(NamedTuple):
-    events: list[Event]
-    numbers: Sequence[int]
-    times_ms: Sequence[int]
-    """When the log took each of them."""
-    parked: int
-    given_up: int
-
-
-class _Decoding(Generic[T]):
-    """Records into events, the undecodable ones parked."""
-
-    def __init__(self, projection: Projection, stores: Stores, *, of: str) -> None:
-        """`of`: the projection's own name, also where a shadow of it is filled."""
-        self._projection = projection
-        self._stores = stores
-        self._of = of
-        self._codec = stores.codec(projection.topic)
-        self._given_up: dict[int, frozenset[int]] = {}
-
-    def resume(self, partition: int) -> None:
-        self._given_up[partition] = self._stores.parking.given_up(self._of, partition)
-
-    def events(self, partition: int, batch: Batch) -> _Decoded:
-        name, topic = self._projection.name, self._projection.topic.name
-        known = self._given_up.get(partition, ())
-        given_up = {offset for offset in known if batch.first <= offset < batch.next}
-        parked = 0
-        for damage in batch.damages:
-            letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
-            self._stores.parking.park(letter)
-            parked += letter.records
-        decode = self._codec.decode
-        if not given_up:
-            with suppress(Undecodable):
-                events = [decode(payload) for payload in batch.payloads]
-                numbers = _numbers(partition, batch.offsets)
-                return _Decoded(events, numbers, batch.times_ms, parked, 0)
-        events, numbers, times_ms = [], [], []
-        for offset, payload, at_ms in zip(
-            batch.offsets, batch.payloads, batch.times_ms, strict=True
-        ):
-            if offset in given_up:
-                self.park(partition, offset, batch, GIVEN_UP, GIVEN_UP_REASON)
-                continue
-            try:
-                events.append(decode(payload))
-            except Undecodable as error:
-                self.park(partition, offset, batch, "undecodable", _said(error))
-                parked += 1
-            else:
-                numbers.append(record_number(partition, offset))
-                times_ms.append(at_ms)
-        return _Decoded(events, numbers, times_ms, parked, len(given_up))
-
-    def event(self, payload: bytes) -> Event:
-        event: Event = self._codec.decode(payload)
-        return event
-
-    def park(self, partition: int, offset: int, batch: Batch, code: str, reason: str) -> None:
-        at = bisect_left(batch.offsets, offset)
-        self._stores.parking.park(
-            DeadLetter(
-                projection=self._projection.name,
-                topic=self._projection.topic.name,
-                partition=partition,
-                offset=offset,
-                next=offset + 1,
-                code=code,
-                reason=reason,
-                payload=batch.payloads[at],
-                attempts=1,
-                at_ms=self._stores.clock.now_ms(),
-                taken_ms=batch.times_ms[at],
-            )
-        )
-
-    def isolate(
-        self,
-        partition: int,
-        decoded: _Decoded,
-        batch: Batch,
-        project: Callable[[Event, int, int], None],
-    ) -> int:
-        """Project one by one; park those whose projection raises. Returns how many."""
-        parked = 0
-        for event, number, at_ms in zip(
-            decoded.events, decoded.numbers, decoded.times_ms, strict=True
-        ):
-            try:
-                project(event, number, at_ms)
-            except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
-                _, offset = record_place(number)
-                self.park(partition, offset, batch, "rows", _said(error))
-                parked += 1
-        return parked
-
-
 class TableSink:
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
         self._table = table
         self._into = into or table.table
         self._warehouse = stores.tables
-        self._decoding: _Decoding[Any] = _Decoding(
+        self._decoding: Decoding[Any] = Decoding(
             replace(table, table=self._into), stores, of=table.name
         )
         self._planned: dict[int, Block | None] = {}
@@ -244,9 +119,7 @@ class TableSink:
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
-    def _rows(
-        self, partition: int, decoded: _Decoded, batch: Batch, carry: Any
-    ) -> tuple[Rows, int]:
+    def _rows(self, partition: int, decoded: Decoded, batch: Batch, carry: Any) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
             return self._table.rows(*decoded[:3], carry), 0
         rows: list[Row] = []
@@ -285,7 +158,7 @@ class TableSink:
         low, high = span
         if high - low == 1:
             _, offset = record_place(rows[low].log_offset)
-            self._decoding.park(partition, offset, batch, "refused", _said(error))
+            self._decoding.park(partition, offset, batch, "refused", told_of(error))
             return 1
         refused = 0
         middle = (low + high) // 2
@@ -304,7 +177,7 @@ class FoldSink:
         self._fold = fold
         self._into = into or fold.space
         self._stores = stores
-        self._decoding: _Decoding[Any] = _Decoding(
+        self._decoding: Decoding[Any] = Decoding(
             replace(fold, space=self._into), stores, of=fold.name
         )
         self._added: Counter[bytes] = Counter()
@@ -379,16 +252,6 @@ class FoldSink:
             if len(self._added) > _TRACKED_GROUPS_MAX:
                 self._added.clear()
         return [Trim(group, keep) for group in full]
-
-
-def _numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
-    if partition == 0:
-        return offsets
-    return [record_number(partition, offset) for offset in offsets]
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _other_log(name: str, kind: str) -> str:
