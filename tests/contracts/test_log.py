@@ -157,6 +157,18 @@ def test_a_batch_says_when_its_oldest_record_was_stored(log: Log, clock: MovedCl
     assert log.reader().read(TOPIC, 0, 1, 10).appended_at_ms == clock.now_ms()
 
 
+def test_a_record_says_when_the_log_took_it_however_it_is_read(log: Log, clock: MovedClock) -> None:
+    took: list[int] = []
+    for records, hours in ((2, 30.0), (1, -48.0), (3, 0.0), (2, 0.25)):
+        add(log, *(b"%d" % n for n in range(len(took), len(took) + records)))
+        took += [clock.now_ms()] * records
+        clock.step_hours(hours)
+    for first in range(len(took)):
+        for limit in (1, 2, 3, 100):
+            batch = log.reader().read(TOPIC, 0, first, limit)
+            assert list(batch.times_ms) == took[first : first + limit]
+
+
 def test_listeners_are_woken_by_their_topic_only(log: Log) -> None:
     woken, other = threading.Event(), threading.Event()
     log.listen(TOPIC, woken.set)

@@ -34,7 +34,10 @@ class NoteRow(Row, frozen=True, array_like=True, gc=False):
     """Events before this one: shows that the carry is carried."""
 
 
-def note_rows(events: Sequence[Noted], offsets: Sequence[int], seen: int) -> Rows:
+def note_rows(
+    events: Sequence[Noted], offsets: Sequence[int], times_ms: Sequence[int], seen: int
+) -> Rows:
+    del times_ms
     rows: list[NoteRow] = []
     for event, offset in zip(events, offsets, strict=True):
         if event.word == POISON:

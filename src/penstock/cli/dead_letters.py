@@ -16,7 +16,7 @@ _ALL = 1_000_000
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Records that a projection could not take: list, show, retry, drop."""
+    """Records that a projection left out: list, show, retry, drop, give up, take back."""
 
 
 @dead_letters.command("list")
@@ -85,6 +85,59 @@ def drop(
 ) -> None:
     """Give them up for this projection; the log keeps the records."""
     _each("drop", projection, offsets, partition, data, every=every)
+
+
+def _numbers(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> list[int]:
+    """Offsets, and ranges of them with both ends: `7`, `10-12`."""
+    del context, parameter
+    numbers: list[int] = []
+    for text in given:
+        first, dash, last = text.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise click.BadParameter(f"{text} is no offset, and no range like 10-12")
+        numbers += range(int(first), int(last if dash else first) + 1)
+    return numbers
+
+
+@dead_letters.command("give-up")
+@click.argument("projection")
+@click.argument("offsets", nargs=-1, required=True, callback=_numbers)
+@click.option("--partition", default=0, show_default=True)
+@data_option
+def give_up(projection: str, offsets: list[int], partition: int, data: str | None) -> None:
+    """Leave records out though they could be projected, and rebuild without them.
+
+    For what did harm, such as an event from the future. The log keeps the records.
+    """
+    _rebuilt("give_up", projection, offsets, partition, data)
+
+
+@dead_letters.command("take-back")
+@click.argument("projection")
+@click.argument("offsets", nargs=-1, required=True, callback=_numbers)
+@click.option("--partition", default=0, show_default=True)
+@data_option
+def take_back(projection: str, offsets: list[int], partition: int, data: str | None) -> None:
+    """Rebuild with records that were given up."""
+    _rebuilt("take_back", projection, offsets, partition, data)
+
+
+def _rebuilt(
+    verb: str, projection: str, offsets: list[int], partition: int, data: str | None
+) -> None:
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    with operations(data) as operating:
+        act = operating.give_up if verb == "give_up" else operating.take_back
+        for offset in offsets:
+            letter = act(projection, partition, offset)
+            click.echo(f"{letter.topic}/{letter.partition}/{letter.offset} {letter.record}")
+        with Bar(f"rebuilding {projection}", "records") as bar:
+            rebuilt = operating.rebuild(projection, bar.move, from_scratch=True, dry_run=False)
+    click.echo(f"{projection}: {rebuilt.records} records, swapped in")
 
 
 def _each(

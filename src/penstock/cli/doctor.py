@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -128,7 +128,30 @@ def _clock(settings: "Settings") -> Iterator[Finding]:
                 "clock", "warn", f"the disk's clock is {skew:.0f} s off; keep both by NTP"
             )
             return
+    ahead = _taken(settings) - now
+    if ahead > _CLOCK_SKEW_SECONDS:
+        detail = f"it is {ahead:.0f} s behind the log's newest record: one of the two is wrong"
+        yield Finding("clock", "warn", detail)
+        return
     yield Finding("clock", "ok", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)))
+
+
+def _taken(settings: "Settings") -> float:
+    """When the log took its newest record, in epoch seconds; 0 where that is not known."""
+    import apsw  # noqa: PLC0415 - heavy
+
+    from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
+    from penstock.core.log.tables import newest_ms  # noqa: PLC0415 - heavy
+
+    path = own_file(settings)
+    if not path.exists():
+        return 0.0
+    with (
+        suppress(apsw.Error),  # the check of the log says what is the matter
+        closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection,
+    ):
+        return newest_ms(connection) / 1000
+    return 0.0
 
 
 def _limits(settings: "Settings") -> Iterator[Finding]:

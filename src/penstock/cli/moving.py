@@ -40,7 +40,7 @@ def copy(source: str, target: str, data: str | None) -> None:
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core import engines  # noqa: PLC0415 - heavy
-    from penstock.core.clock import SystemClock  # noqa: PLC0415 - heavy
+    from penstock.core.clock import SystemClock, careful  # noqa: PLC0415 - heavy
     from penstock.core.copying import Copy  # noqa: PLC0415 - heavy
     from penstock.core.folder import FolderLock  # noqa: PLC0415 - heavy
     from penstock.main import APPLICATIONS, read_settings  # noqa: PLC0415 - heavy
@@ -58,7 +58,9 @@ def copy(source: str, target: str, data: str | None) -> None:
         with ExitStack() as opened:
             names = [topic.name for topic in topics]
             follow = opened.enter_context(closing(engines.follow_log(reading, names)))
-            log = opened.enter_context(closing(engines.open_log(writing, SystemClock(), names)))
+            log = opened.enter_context(
+                closing(engines.open_log(writing, careful(SystemClock()), names))
+            )
             bar = opened.enter_context(Bar("copying", "records"))
             read, write = (partial(engines.codec_of, settings) for settings in (reading, writing))
             found = Copy(follow, log, topics, read=read, write=write).run(bar.move)

@@ -42,6 +42,10 @@ class Operating(Protocol):
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
 
+    def give_up(self, projection: str, partition: int, offset: int) -> Letter: ...
+
+    def take_back(self, projection: str, partition: int, offset: int) -> Letter: ...
+
     def rebuild(
         self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
     ) -> Rebuilt: ...
@@ -100,6 +104,12 @@ class Remote:
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         return self._letter("drop", projection, partition, offset)
+
+    def give_up(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._letter("give_up", projection, partition, offset)
+
+    def take_back(self, projection: str, partition: int, offset: int) -> Letter:
+        return self._letter("take_back", projection, partition, offset)
 
     def rebuild(
         self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool

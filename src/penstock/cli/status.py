@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -72,10 +72,12 @@ def _ready(door: "Door") -> Iterator[Finding]:
         return
     finally:
         connection.close()
+    told = msgspec.json.decode(body, type=dict[str, Any])
     if response.status == http.client.OK:
         yield Finding("ready", "ok", "events are made durable, and every view answers")
+        for name, oddity in told.get("warnings", {}).items():
+            yield Finding(name, "warn", str(oddity))
         return
-    told = msgspec.json.decode(body, type=dict[str, object])
     problems = told.get("problems")
     if not isinstance(problems, dict):
         yield Finding("ready", "fail", str(told.get("message", f"/readyz says {response.status}")))

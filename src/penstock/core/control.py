@@ -86,6 +86,8 @@ class Control:
             "show": (LetterName, partial(_named, operations.show_dead_letter)),
             "retry": (LetterName, partial(_named, operations.retry_dead_letter)),
             "drop": (LetterName, partial(_named, operations.drop_dead_letter)),
+            "give_up": (LetterName, partial(_named, operations.give_up)),
+            "take_back": (LetterName, partial(_named, operations.take_back)),
             "rebuild": (RebuildWanted, self._rebuild),
             "job": (JobName, self._job),
         }

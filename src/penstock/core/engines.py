@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
-from penstock.core.clock import Clock
+from penstock.core.clock import CarefulClock, Clock
 from penstock.core.errors import Misconfigured
 from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
@@ -80,7 +80,7 @@ def prepare_log(settings: Settings, topics: Sequence[str]) -> list[str]:
     return [f"log {redacted(settings.log_url)}: topics are made by their first record"]
 
 
-def open_log(settings: Settings, clock: Clock, topics: Sequence[str]) -> Log:
+def open_log(settings: Settings, clock: CarefulClock, topics: Sequence[str]) -> Log:
     """The log, to write to. Raise `Misconfigured`."""
     if _is_kafka(settings.log_url):
         from penstock.core.log.kafka.edge import KafkaLog  # noqa: PLC0415 - an extra
@@ -88,7 +88,9 @@ def open_log(settings: Settings, clock: Clock, topics: Sequence[str]) -> Log:
         return KafkaLog(settings, clock, topics)
     path = _path(settings.log_url, "LOG", "sqlite")
     lines = logger(settings.log_level, settings.log_format)
-    return SqliteLog(path, clock, Limits.of(settings), lines=lines)
+    log = SqliteLog(path, clock, Limits.of(settings), lines=lines)
+    clock.reach(log.newest_ms)
+    return log
 
 
 def follow_log(settings: Settings, topics: Sequence[str]) -> Follow:

@@ -16,6 +16,7 @@ from msgspec import Meta
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from penstock.core import timing
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotReady, told
@@ -49,8 +50,11 @@ class Alive(msgspec.Struct, frozen=True):
     status: Literal["alive"]
 
 
-class Ready(msgspec.Struct, frozen=True):
+class Ready(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["ready"]
+    warnings: Annotated[
+        dict[str, str], Meta(description="What is odd, and stands in nobody's way; only if any is.")
+    ] = {}
 
 
 class Unready(msgspec.Struct, frozen=True):
@@ -149,7 +153,8 @@ class Health:
         problems = await self.problems()
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
-        return Response.json(Ready("ready"))
+        odd = dict(timing.warnings(self._platform.carried, self._platform.clock))
+        return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:
         """What stands in the way of being ready."""

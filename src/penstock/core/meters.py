@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady
 from penstock.core.log import Follow, Log
 from penstock.core.lookout import Lookout
@@ -16,6 +16,7 @@ from penstock.core.projection import Table
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, TableSink
 from penstock.core.telemetry import Samples
+from penstock.core.timing import ahead_seconds
 
 _MEASURE_SECONDS = 10.0
 _MEASURED_SECONDS_MAX = 60.0
@@ -49,6 +50,7 @@ class Meters:
         self._stores = stores
         self._topics = tuple(topics)
         self._consumers = consumers
+        self._clock = careful(clock)
 
     def sample(self, samples: Samples) -> None:
         for topic in self._topics:
@@ -64,13 +66,16 @@ class Meters:
         with samples.apart("free space"):
             free = shutil.disk_usage(self._folder).free
             samples.gauge("penstock_disk_free_bytes", free)
+        samples.gauge("penstock_clock_step_seconds", self._clock.step_seconds())
         self._sample_sizes(samples)
         for consumer in self._consumers:
-            table, sink = consumer.projection, consumer.sink
+            table, sink, of = consumer.projection, consumer.sink, consumer.projection.name
             if isinstance(table, Table) and isinstance(sink, TableSink):
                 with samples.apart(f"gauges of {table.name}"):
                     for name, value in _gauges(table, sink).items():
                         samples.gauge("penstock_application", value, number=name)
+                    if (ahead := ahead_seconds(consumer, self._clock)) is not None:
+                        samples.gauge("penstock_projection_ahead_seconds", ahead, projection=of)
 
     def _sample_account(self, samples: Samples, topic: str) -> None:
         totals = self._follow.totals(topic)

@@ -1,5 +1,6 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
-from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.parking import GIVEN_UP, DeadLetter, given_up
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.warehouse import sql
@@ -77,6 +78,8 @@ class Operations:
         letter = self._stores.parking.letter(projection, partition, offset)
         if not letter.payload:
             raise Rejected("the log's block is damaged; there is nothing left to retry")
+        if letter.code == GIVEN_UP:
+            raise Rejected(letter.reason)
         with consumer.paused():
             try:
                 consumer.sink.retry(self._platform.follow.identity(letter.topic), letter)
@@ -90,6 +93,36 @@ class Operations:
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         """Give it up for this projection. The log still has the record."""
         letter = self._stores.parking.letter(projection, partition, offset)
+        if letter.code == GIVEN_UP:
+            raise Rejected(letter.reason)
+        self._stores.parking.remove(letter)
+        return self._readable(letter)
+
+    def give_up(self, projection: str, partition: int, offset: int) -> Letter:
+        """Leave a record out of this projection from its next rebuild on, until it is taken back.
+
+        Raise `NotFound` where there is no such record.
+        """
+        consumer = self._consumer(projection)
+        follow, topic = self._platform.follow, consumer.projection.topic.name
+        with closing(follow.reader()) as reader:
+            known = partition in range(follow.partitions(topic)) and offset >= 0
+            batch = reader.read(topic, partition, offset, 1) if known else None
+        if batch is None or not batch.payloads or batch.offsets[0] != offset:
+            raise NotFound(f"{topic} has no record {partition}/{offset} that can be read")
+        self._stores.parking.give_up(projection, partition, offset)
+        letter = given_up(projection, topic, partition, batch, self._platform.clock.now_ms())
+        self._stores.parking.park(letter)
+        return self._readable(letter)
+
+    def take_back(self, projection: str, partition: int, offset: int) -> Letter:
+        """The next rebuild takes it in again; a retry would be in twice, should its block be sent
+        again.
+        """
+        letter = self._stores.parking.letter(projection, partition, offset)
+        if letter.code != GIVEN_UP:
+            raise Rejected("it was not given up; see why with `penstock dead-letters show`")
+        self._stores.parking.take_back(projection, partition, offset)
         self._stores.parking.remove(letter)
         return self._readable(letter)
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from penstock.core import engines
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint
@@ -72,7 +72,7 @@ class Platform:
         self.settings = settings
         self.manifests = tuple(manifests)
         self.roles = frozenset(roles)
-        self.clock = clock
+        self.clock = careful(clock)
         self.logger = logger
         self.registry = Registry(logger)
         self._applications = applications
@@ -83,8 +83,8 @@ class Platform:
             self.edge = Edge(
                 settings,
                 log=self.log,
-                clock=clock,
-                ids=Ids(clock),
+                clock=self.clock,
+                ids=Ids(self.clock),
                 logger=logger,
                 registry=self.registry,
                 judge=judge,
@@ -103,7 +103,7 @@ class Platform:
             self.stores,
             topics=self._topics,
             consumers=self.consumers.values(),
-            clock=clock,
+            clock=self.clock,
         )
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
         self.lookouts: list[Lookout[Any]] = [meters.sizes]

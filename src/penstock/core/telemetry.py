@@ -195,6 +195,8 @@ METRICS = {
     "penstock_idempotency_keys": "Idempotency keys that the log remembers; each takes disk.",
     "penstock_projection_lag_records": "Events stored and not yet projected. Grows: see its error.",
     "penstock_projection_lag_seconds": "Age of the oldest event not yet projected.",
+    "penstock_projection_ahead_seconds": "From the clock to the newest event; negative: it is old.",
+    "penstock_clock_step_seconds": "How far the clock is ahead of what passed since it stepped.",
     "penstock_projection_records": "Events projected since the start.",
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
     "penstock_projection_parked": "Events put aside with their reason; see `dead-letters list`.",

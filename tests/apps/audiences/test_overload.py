@@ -21,10 +21,13 @@ Edge = Callable[..., Served]
 
 
 class SetClock(SystemClock):
-    """Wall time stands until it is moved."""
+    """Wall time stands until it is moved, and then as much has passed."""
 
     def __init__(self) -> None:
         self.ms = NOW_MS
+
+    def monotonic(self) -> float:
+        return super().monotonic() + (self.ms - NOW_MS) / 1000
 
     def now_ms(self) -> int:
         return self.ms

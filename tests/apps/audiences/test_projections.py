@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.audiences.tags import Tag, a_tag, encoded, instant, received
+from apps.audiences.tags import NOW_MS, Tag, a_tag, encoded, instant, received
 from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.events.spelling import spell
 from penstock.apps.audiences.events.times import parse_tag
@@ -19,9 +19,11 @@ from penstock.apps.audiences.ingest import record_tag
 from penstock.apps.audiences.projections import (
     RETENTION_MINUTES,
     TAGS,
+    Reached,
     TagRow,
     aggregates,
-    newest_tag,
+    gauges,
+    newest_tag_ms,
     oldest_partition,
     profile_entries,
     profile_group,
@@ -56,9 +58,10 @@ def offsets_of(events: list[TagRecorded]) -> range:
 def test_au_62_tags_become_these_rows(path: Path) -> None:
     case = json.loads(path.read_text())
     events = [event_of(a_tag(**changes)) for changes in case["tags"]]
-    made = tag_rows(events, offsets_of(events), case["carry"])
+    times = case.get("taken_ms", [NOW_MS] * len(events))
+    made = tag_rows(events, offsets_of(events), times, case["carry"])
     assert json.loads(msgspec.json.encode(made.rows)) == case["rows"]
-    assert (made.carry, made.skipped) == (case["newest_minute"], case["skipped"])
+    assert (made.carry, made.skipped) == (tuple(case["reached"]), case["skipped"])
 
 
 # -- batches --------------------------------------------------------------------------------------
@@ -79,19 +82,24 @@ streams = st.lists(
 cuts = st.sets(st.integers(1, 11), max_size=4).map(sorted)
 
 
-def in_batches(events: list[TagRecorded], cuts: list[int]) -> tuple[list[Row], Any, int]:
+def in_batches(
+    events: list[TagRecorded], cuts: list[int], times_ms: list[int] | None = None
+) -> tuple[list[Row], Any, int]:
+    """With what was reached, and how many were skipped."""
+    times_ms = times_ms or [NOW_MS] * len(events)
     rows: list[Row] = []
     carry, skipped = None, 0
-    bounds = [0, *cuts, len(events)]
+    bounds = [0, *(cut for cut in cuts if cut < len(events)), len(events)]
     for start, end in pairwise(bounds):
-        made = tag_rows(events[start:end], offsets_of(events)[start:end], carry)
+        offsets = offsets_of(events)[start:end]
+        made = tag_rows(events[start:end], offsets, times_ms[start:end], carry)
         rows.extend(made.rows)
         carry, skipped = made.carry, skipped + made.skipped
     return rows, carry, skipped
 
 
-def inside(rows: list[Row], newest: int | None) -> list[Row]:
-    oldest = (newest or 0) - RETENTION_MINUTES
+def inside(rows: list[Row], reached: Reached | None) -> list[Row]:
+    oldest = (reached.logical_minute if reached else 0) - RETENTION_MINUTES
     return [row for row in rows if isinstance(row, TagRow) and row.minute >= oldest]
 
 
@@ -99,24 +107,24 @@ def inside(rows: list[Row], newest: int | None) -> list[Row]:
 def test_au_80_batches_make_no_difference_inside_the_retention(
     events: list[TagRecorded], cuts: list[int]
 ) -> None:
-    whole, newest, _ = in_batches(events, [])
-    parts, again, _ = in_batches(events, [cut for cut in cuts if cut < len(events)])
-    assert newest == again
-    assert inside(parts, newest) == inside(whole, newest)
+    whole, reached, _ = in_batches(events, [])
+    parts, again, _ = in_batches(events, cuts)
+    assert reached == again
+    assert inside(parts, reached) == inside(whole, reached)
 
 
 @given(events=streams, cuts=cuts)
 def test_au_83_everything_since_a_day_before_the_newest_tag_is_there(
     events: list[TagRecorded], cuts: list[int]
 ) -> None:
-    rows, newest, skipped = in_batches(events, [cut for cut in cuts if cut < len(events)])
+    rows, reached, skipped = in_batches(events, cuts)
     kept = {row.log_offset for row in rows}
     newest_ms = max((event.time_ms for event in events), default=0)
     for event, offset in zip(events, offsets_of(events), strict=True):
         if event.time_ms >= newest_ms - DAY_MS:
             assert offset in kept
     assert skipped == len(events) - len(rows)
-    assert newest == (newest_ms // 60_000 if events else None)
+    assert reached == ((newest_ms // 60_000,) * 2 if events else None)
 
 
 @given(events=streams)
@@ -132,7 +140,7 @@ def test_au_62_a_row_carries_what_is_counted_summed_and_filtered(events: list[Ta
 
 def test_au_85_a_late_tag_is_skipped_and_counted_but_stays_in_the_profile() -> None:
     events = [event_of(a_tag(time="2022-03-03T00:00:00Z")), event_of(a_tag())]
-    made = tag_rows(events, offsets_of(events), None)
+    made = tag_rows(events, offsets_of(events), [NOW_MS] * 2, None)
     assert (len(made.rows), made.skipped) == (1, 1)
     assert len(profile_entries(events, offsets_of(events))) == 2
 
@@ -140,14 +148,15 @@ def test_au_85_a_late_tag_is_skipped_and_counted_but_stays_in_the_profile() -> N
 def test_au_85_the_newest_tag_of_the_batches_before_decides() -> None:
     events = [event_of(a_tag(time="2022-03-01T00:00:00Z"))]
     minute = events[0].time_ms // 60_000
-    assert tag_rows(events, [0], minute + RETENTION_MINUTES).skipped == 0
-    late = tag_rows(events, [0], minute + RETENTION_MINUTES + 1)
-    assert (late.rows, late.carry, late.skipped) == ([], minute + RETENTION_MINUTES + 1, 1)
+    day, more = (Reached(at, at) for at in (minute + RETENTION_MINUTES, minute + 1_441))
+    assert tag_rows(events, [0], [NOW_MS], day).skipped == 0
+    late = tag_rows(events, [0], [NOW_MS], more)
+    assert (late.rows, late.carry, late.skipped) == ([], more, 1)
 
 
 def test_au_80_no_tags_make_no_rows_and_keep_what_was_known() -> None:
-    assert tag_rows([], [], None) == ([], None, 0)
-    assert tag_rows([], [], 7) == ([], 7, 0)
+    assert tag_rows([], [], [], None) == ([], None, 0)
+    assert tag_rows([], [], [], Reached(7, 8)) == ([], Reached(7, 8), 0)
 
 
 # -- retention ------------------------------------------------------------------------------------
@@ -155,7 +164,7 @@ def test_au_80_no_tags_make_no_rows_and_keep_what_was_known() -> None:
 
 @given(newest=st.integers(-10_000_000, 100_000_000), minute=st.integers(-3_000, 3_000))
 def test_au_83_only_partitions_wholly_behind_the_retention_may_go(newest: int, minute: int) -> None:
-    bound = oldest_partition(newest)
+    bound = oldest_partition([newest, newest + 9_000])
     assert bound is not None
     at = newest - RETENTION_MINUTES + minute
     partition = int(at / 60)  # towards zero, as the table's partition key divides
@@ -165,12 +174,13 @@ def test_au_83_only_partitions_wholly_behind_the_retention_may_go(newest: int, m
 
 def test_au_83_nothing_may_go_before_there_is_a_tag() -> None:
     assert oldest_partition(None) is None
-    assert newest_tag(None) == {}
+    assert (gauges(None), newest_tag_ms(None)) == ({}, None)
 
 
 def test_au_111_the_newest_tag_and_the_horizon_are_reported_in_seconds() -> None:
-    assert newest_tag(27_434_880) == {
-        "audiences.newest_tag_seconds": 1_646_092_800.0,
+    assert newest_tag_ms([27_434_880, 27_434_890]) == 1_646_093_400_000
+    assert gauges([27_434_880, 27_434_890]) == {
+        "audiences.newest_tag_seconds": 1_646_093_400.0,
         "audiences.retention_horizon_seconds": 1_646_006_400.0,
     }
 

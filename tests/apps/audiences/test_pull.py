@@ -29,9 +29,10 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     warehouse = open_warehouse(tmp_path_factory.mktemp("warehouse"))
     queue, *_ = pull.statements(PULL, TAGS.events, "host:9092", Layout("penstock"))
     columns = queue.partition("\n) ENGINE = Kafka")[0]
-    warehouse.create(
-        [f"{columns}, _partition UInt64, _offset UInt64, _error String) ENGINE = Memory"]
+    virtual = (
+        "_partition UInt64, _offset UInt64, _error String, _timestamp_ms Nullable(DateTime64(3))"
     )
+    warehouse.create([f"{columns}, {virtual}) ENGINE = Memory"])
     yield warehouse
     warehouse.close()
 
@@ -53,9 +54,11 @@ def tags(draw: st.DrawFn, day_ms: int) -> TagRecorded:
     )
 
 
-def message(event: TagRecorded, partition: int, offset: int) -> bytes:
+def message(event: TagRecorded, partition: int, offset: int, taken_ms: int) -> bytes:
     """As the topic carries it in JSON, with what the engine Kafka adds."""
-    return b'{"_partition":%d,"_offset":%d,' % (partition, offset) + encode(event)[1:]
+    seconds = b"%d.%03d" % divmod(taken_ms, 1000)
+    added = b'{"_partition":%d,"_offset":%d,"_timestamp_ms":%b,' % (partition, offset, seconds)
+    return added + encode(event)[1:]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -67,11 +70,15 @@ def test_pulled_rows_are_projected_rows(
     first = data.draw(st.integers(0, 1 << 40))
     offsets = range(first, first + len(events))
     engine.command("TRUNCATE TABLE audiences_tags_queue")
-    lines = [message(event, partition, n) for event, n in zip(events, offsets, strict=True)]
+    times = data.draw(st.lists(st.integers(0, 2 * DAY_MS), min_size=20, max_size=20))
+    times = [max(0, day * DAY_MS) + after for after in times[: len(events)]]
+    taken = zip(events, offsets, times, strict=True)
+    lines = [message(event, partition, n, at_ms) for event, n, at_ms in taken]
     with engine._clients.one() as client:
         client.raw_insert("audiences_tags_queue", insert_block=b"\n".join(lines), fmt="JSONEachRow")
     numbers = [record_number(partition, offset) for offset in offsets]
-    projected = [msgspec.structs.astuple(row) for row in tag_rows(events, numbers, None).rows]
+    made = tag_rows(events, numbers, times, None)
+    projected = [msgspec.structs.astuple(row) for row in made.rows]
     assert sorted(engine.query(PULL.select, {})) == sorted(projected)
 
 

@@ -3,6 +3,7 @@
 import struct
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.events.spelling import spell
@@ -16,15 +17,28 @@ TAGS: Topic[TagRecorded] = Topic(
 PROFILE_DEPTH = 200
 """Newest tags of one cookie and action that a profile knows (AU-45)."""
 RETENTION_MINUTES = 1_440
-"""Aggregates reach back so far from the newest tag (AU-83)."""
+"""Aggregates reach back so far from logical time (AU-83)."""
 
 _NEWEST_FIRST = struct.Struct(">QQ")
 _LAST = (1 << 63) - 1
 _PARTITION_MINUTES = 60
+_NEVER = -(1 << 62)
+
+
+class Reached(NamedTuple):
+    """What the tags so far have come to, in minutes since the epoch."""
+
+    logical_minute: int
+    """Logical time (AU-80): the newest tag, or the log's own time when it took that, whichever is
+    earlier. The retention goes by it, so no sender's clock moves it beyond the log's own."""
+    newest_minute: int
+    """The newest tag by its sender's clock; it decides nothing."""
 
 
 class TagRow(Row, frozen=True, array_like=True, gc=False):
     minute: int
+    logical_minute: int
+    """How far this tag by itself moves logical time, whose newest value is the largest of all."""
     action: str
     origin: str
     brand_id: str
@@ -33,24 +47,34 @@ class TagRow(Row, frozen=True, array_like=True, gc=False):
 
 
 def tag_rows(
-    events: Sequence[TagRecorded], offsets: Sequence[int], newest_minute: int | None
+    events: Sequence[TagRecorded],
+    offsets: Sequence[int],
+    times_ms: Sequence[int],
+    carry: Sequence[int] | None,
 ) -> Rows:
     """A row per tag that is inside the retention when it arrives (AU-85).
 
-    The carry is the minute of the newest tag so far: logical time (AU-80), so that replaying the
-    log at any speed keeps and skips the same tags.
+    The carry is what was `Reached` so far. All of it is in the log, so replaying that at any speed
+    keeps and skips the same tags.
     """
     rows: list[TagRow] = []
-    newest = newest_minute
-    for event, offset in zip(events, offsets, strict=True):
-        minute = event.time_ms // 60_000
-        if newest is None or minute > newest:
-            newest = minute
-        if minute >= newest - RETENTION_MINUTES:
-            rows.append(
-                TagRow(
+    keep, tag_row = rows.append, TagRow
+    known = logical_minute, newest_minute = carry or (_NEVER, _NEVER)
+    oldest = logical_minute - RETENTION_MINUTES
+    for event, offset, taken_ms in zip(events, offsets, times_ms, strict=True):
+        time_ms = event.time_ms
+        minute = moves_to = time_ms // 60_000
+        if time_ms > taken_ms:
+            moves_to = taken_ms // 60_000
+            newest_minute = max(newest_minute, minute)
+        if moves_to > logical_minute:
+            logical_minute, oldest = moves_to, moves_to - RETENTION_MINUTES
+        if minute >= oldest:
+            keep(
+                tag_row(
                     offset,
                     minute,
+                    moves_to,
                     event.action,
                     event.origin,
                     event.brand_id,
@@ -59,11 +83,12 @@ def tag_rows(
                 )
             )
     inside = rows
-    if newest is not None and newest_minute != newest:
+    if known[0] != logical_minute:
         # A leap within the batch may have outdated its own rows; fewer partitions are touched.
-        oldest = newest - RETENTION_MINUTES
         inside = [row for row in rows if row.minute >= oldest]
-    return Rows(inside, newest, len(events) - len(inside))
+    if events:
+        carry = Reached(logical_minute, max(logical_minute, newest_minute))
+    return Rows(inside, carry, len(events) - len(inside))
 
 
 def profile_group(cookie: str, action: str) -> bytes:
@@ -95,20 +120,25 @@ def within(newest_first: Sequence[tuple[bytes, bytes]], start_ms: int, end_ms: i
     return [value for _, value in newest_first[low:high]]
 
 
-def oldest_partition(newest_minute: int | None) -> int | None:
+def oldest_partition(carry: Sequence[int] | None) -> int | None:
     """Partitions are hours; whole ones behind the retention go, without touching any row."""
-    if newest_minute is None:
+    if carry is None:
         return None
-    return (newest_minute - RETENTION_MINUTES) // _PARTITION_MINUTES
+    return (Reached(*carry).logical_minute - RETENTION_MINUTES) // _PARTITION_MINUTES
 
 
-def newest_tag(newest_minute: int | None) -> dict[str, float]:
-    if newest_minute is None:
+def gauges(carry: Sequence[int] | None) -> dict[str, float]:
+    if carry is None:
         return {}
+    reached = Reached(*carry)
     return {
-        "audiences.newest_tag_seconds": newest_minute * 60.0,
-        "audiences.retention_horizon_seconds": (newest_minute - RETENTION_MINUTES) * 60.0,
+        "audiences.newest_tag_seconds": reached.newest_minute * 60.0,
+        "audiences.retention_horizon_seconds": (reached.logical_minute - RETENTION_MINUTES) * 60.0,
     }
+
+
+def newest_tag_ms(carry: Sequence[int] | None) -> int | None:
+    return None if carry is None else Reached(*carry).newest_minute * 60_000
 
 
 profiles = Fold(
@@ -125,7 +155,8 @@ aggregates = Table(
     row=TagRow,
     rows=tag_rows,
     flush=Flush.adaptive(share=0.08, wait_seconds=0.5),
-    retained="minute >= (SELECT max(minute) - 1440 FROM {table})",
+    retained="minute >= (SELECT max(logical_minute) - 1440 FROM {table})",
     expired=oldest_partition,
-    gauges=newest_tag,
+    gauges=gauges,
+    newest_ms=newest_tag_ms,
 )

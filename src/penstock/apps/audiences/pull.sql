@@ -6,6 +6,8 @@
 SELECT
   bitOr(bitShiftLeft(_partition, 48), _offset) AS log_offset,
   intDiv(time_ms - positiveModulo(time_ms, 60000), 60000) AS minute,
+  least(minute, intDiv(toUnixTimestamp64Milli(assumeNotNull(_timestamp_ms)), 60000))
+    AS logical_minute,
   action,
   origin,
   brand_id,

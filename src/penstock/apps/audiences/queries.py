@@ -18,8 +18,8 @@ class AggregateFilter(NamedTuple):
 
 
 class Aggregates(NamedTuple):
-    newest_minute: int | None
-    """Minute of the newest tag that is counted; None while there is none."""
+    logical_minute: int | None
+    """Of the tags that are counted; None while there is none."""
     minutes: dict[int, tuple[int, int]]
     """Count and sum of prices, of minutes that have any."""
 

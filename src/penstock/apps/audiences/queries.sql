@@ -1,7 +1,7 @@
 -- name: aggregates
 -- How many tags of an action were there in each minute of a range, and what did they sum to?
--- The first row is the newest minute known, if any, for judging the range against the retention.
-SELECT max(minute) AS minute, toUInt64(0) AS count, toInt64(0) AS sum_price, 0 AS kind
+-- The first row is the logical minute, if any, for judging the range against the retention.
+SELECT max(logical_minute) AS minute, toUInt64(0) AS count, toInt64(0) AS sum_price, 0 AS kind
 FROM audiences_tags
 HAVING count() > 0
 UNION ALL

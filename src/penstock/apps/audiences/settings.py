@@ -12,7 +12,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_future_skew_hours: Annotated[
         float,
         Meta(ge=0, description="Refuse tags later than the server's clock by more; 0: never."),
-    ] = 24.0
+    ] = 1.0
     read_your_write_seconds: Annotated[
         float,
         Meta(ge=0, description="Longest wait of a profile query for tags acknowledged before it."),

@@ -30,7 +30,8 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     client: str
     """Address of the client, or of the proxy where none is trusted."""
     at_ms: int
-    """Server time of arrival in epoch milliseconds."""
+    """Server time of arrival in epoch milliseconds: the latest that it can be, where the clock has
+    stepped."""
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Response, codings, judging, repeats
 from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
@@ -74,7 +74,7 @@ class Edge:
         self.in_flight_max = settings.requests_in_flight_max
         self.behind = 0
         """Requests that were answered and whose events are on their way into the log."""
-        self.now_ms = clock.now_ms
+        self.latest_ms = careful(clock).latest_ms
         self.proxies = Proxies(settings.trusted_proxies) or None
         """None where nobody's word is taken, so that asking costs a request nothing."""
         self.origins = Origins(settings.origins) or None
@@ -226,7 +226,7 @@ class Edge:
             head.headers,
             body,
             peer if self.proxies is None else self.proxies.client(peer, head.headers),
-            self.now_ms(),
+            self.latest_ms(),
         )
 
     def start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":

@@ -82,6 +82,13 @@ class Batch(NamedTuple):
     appended_at_ms: int
     """When the oldest of them was stored; 0 for an empty batch."""
     damages: tuple[Damage, ...] = ()
+    taken_ms: Sequence[int] = ()
+    """When the log took each of them; empty where it took all of them when it took the oldest."""
+
+    @property
+    def times_ms(self) -> Sequence[int]:
+        """When the log took each of them, by its own clock; it reads the same again."""
+        return self.taken_ms or (self.appended_at_ms,) * len(self.payloads)
 
 
 class Minute(NamedTuple):
@@ -185,6 +192,12 @@ RECORD_BITS = 48
 def record_number(partition: int, offset: int) -> int:
     """One number for a record within its topic; on one partition's records it is their order."""
     return partition << RECORD_BITS | offset
+
+
+def record_numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
+    if partition == 0:
+        return offsets
+    return [record_number(partition, offset) for offset in offsets]
 
 
 def record_place(number: int) -> tuple[int, int]:

@@ -54,6 +54,13 @@ def unpack(body: bytes) -> list[bytes]:
         raise DamagedBlock(f"unpacking a block: {error}") from error
 
 
+def times(runs: Sequence[tuple[int, int]], at_ms: int) -> list[int]:
+    """When each record was taken, of runs of blocks' times and records; none if all at `at_ms`."""
+    if all(at == at_ms for at, _ in runs):
+        return []
+    return [at for at, records in runs for _ in range(records)]
+
+
 def checksum(first: int, count: int, body: bytes) -> int:
     """Covers the offsets too, so that a block in the wrong place is found as well."""
     return zlib.crc32(body, zlib.crc32(b"%d:%d" % (first, count)))

@@ -77,8 +77,10 @@ class MemoryLog:
         del partition
         found = self._records.get(topic, [])[offset : offset + limit]
         after = offset + len(found)
-        at = found[0][0] if found else 0
-        return Batch(offset, after, range(offset, after), [payload for _, payload in found], at)
+        times = [at for at, _ in found]
+        payloads = [payload for _, payload in found]
+        at = times[0] if times else 0
+        return Batch(offset, after, range(offset, after), payloads, at, taken_ms=times)
 
     def start(self, topic: str, partition: int) -> int:
         del topic, partition

@@ -72,6 +72,8 @@ class SqliteLog:
         self._logger = lines or logger()
         self._file = SqliteFile(path, vfs=vfs, writable=True)
         self._space = Space(path, limits.disk_free_bytes_min, clock)
+        self.newest_ms = self._file.newest_ms
+        """When the newest of the records was taken that were there at the start; 0 for none."""
         self.commits = 0
         self._queue: queue.SimpleQueue[_Submission | threading.Event | None] = queue.SimpleQueue()
         self._lock = threading.Lock()

@@ -66,6 +66,7 @@ class SqliteFile:
                 self._topics[str(name)] = int(str(topic_id))
             for name, topic_id in self._topics.items():
                 self.ends[name] = _end(self._connection, topic_id)
+            self.newest_ms = tables.newest_ms(self._connection)
         except apsw.Error as error:
             self._connection.close()
             raise Misconfigured(failed_open(path, error)) from error
@@ -339,6 +340,7 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
     position, stop, at_ms = offset, offset + limit, 0
     offsets: list[int] = []
     payloads: list[bytes] = []
+    runs: list[tuple[int, int]] = []
     damages: list[Damage] = []
     reason, claimed = _MISSING, 0
     for first, count, block_at_ms, checksum, body in rows:
@@ -357,13 +359,15 @@ def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit
         elif position < end:
             payloads.extend(blocks.unpack(body)[position - first : end - first])
             offsets.extend(range(position, end))
+            runs.append((block_at_ms, end - position))
             position = end
         if position >= stop:
             break
     if claimed > position:
         damages.append(Damage(position, claimed, reason))
         position = claimed
-    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages))
+    times = blocks.times(runs, at_ms)
+    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages), taken_ms=times)
 
 
 def _end(connection: apsw.Connection, topic_id: int) -> int:

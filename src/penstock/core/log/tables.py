@@ -1,5 +1,7 @@
 """The tables of the embedded log. A topic has its own, `blocks_ID`, whose row is a block."""
 
+import apsw
+
 SCHEMA_VERSION = "1"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -27,6 +29,17 @@ BLOCK = (
 """What is read of a block, always of these types: one bit of a damaged page makes a text of a body,
 which its checksum finds if it gets to see it.
 """
+
+
+def newest_ms(connection: apsw.Connection) -> int:
+    """When the newest of each topic's last blocks was taken; 0 where there is none."""
+    newest = [0]
+    for (topic,) in connection.execute("SELECT id FROM topics"):
+        found = connection.execute(
+            f"SELECT CAST(at_ms AS INTEGER) FROM blocks_{topic} ORDER BY first DESC LIMIT 1"
+        ).get
+        newest.append(int(str(found or 0)))
+    return max(newest)
 
 
 def of_topic(topic_id: int) -> tuple[str, ...]:

@@ -57,8 +57,9 @@ class Table(Generic[E]):
     table: str
     topic: Topic[E]
     row: type[Row]
-    rows: Callable[[Sequence[E], Sequence[int], Any], Rows]
-    """Events, their record numbers, and what the call before carried over → rows. Pure.
+    rows: Callable[[Sequence[E], Sequence[int], Sequence[int], Any], Rows]
+    """Events, their record numbers, when the log took each (epoch milliseconds by the log's own
+    clock), and what the call before carried over → rows. Pure.
 
     Each partition of the log has a carry of its own.
     """
@@ -71,6 +72,8 @@ class Table(Generic[E]):
     """From the carry: partitions with a lower number may be dropped; None: keep everything."""
     gauges: Callable[[Any], dict[str, float]] = field(default=lambda _: {})
     """From the carry: numbers for `penstock_application{number=…}`."""
+    newest_ms: Callable[[Any], int | None] = field(default=lambda _: None)
+    """From the carry: the time of the newest event by its sender's clock, in epoch milliseconds."""
 
     @property
     def name(self) -> str:

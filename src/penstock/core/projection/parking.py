@@ -5,10 +5,14 @@ from collections import Counter
 import msgspec
 
 from penstock.core.errors import NotFound, PenstockError
-from penstock.core.log import Damage
+from penstock.core.log import Batch, Damage
 from penstock.core.state import Entry, State
 
 SPACE = "penstock.dead_letters"
+GIVEN_UP_SPACE = "penstock.given_up"
+"""What operators decided, which no rebuild forgets: a dead letter of it is found anew by each."""
+GIVEN_UP = "given_up"
+GIVEN_UP_REASON = "an operator gave it up; `take-back` takes it in again"
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,12 +23,14 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     next: int
     """`offset + 1`, but for a damaged range of the log."""
     code: str
-    """`undecodable`, `rows`, `refused` or `damaged`."""
+    """`undecodable`, `rows`, `refused`, `damaged` or `given_up`."""
     reason: str
     payload: bytes
     """The record as it stands in the log; empty for a damaged range."""
     attempts: int
     at_ms: int
+    taken_ms: int = 0
+    """When the log took the record, by its own clock; 0 where that is not known."""
 
     @property
     def records(self) -> int:
@@ -35,6 +41,7 @@ class Stopped(PenstockError):
     """Too many records in a row could not be projected: the code is wrong, not the records."""
 
 
+_EVERYTHING = 1 << 31
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DeadLetter).decode
 
@@ -75,6 +82,20 @@ class Parking:
             SPACE, letter.projection.encode(), _sort(letter.partition, letter.offset)
         )
 
+    def give_up(self, projection: str, partition: int, offset: int) -> None:
+        """From now on no rebuild of the projection takes this record in. Idempotent."""
+        entry = Entry(projection.encode(), _sort(partition, offset), b"")
+        self._state.put(GIVEN_UP_SPACE, entry)
+
+    def take_back(self, projection: str, partition: int, offset: int) -> None:
+        self._state.delete(GIVEN_UP_SPACE, projection.encode(), _sort(partition, offset))
+
+    def given_up(self, projection: str, partition: int) -> frozenset[int]:
+        """Offsets of the records of a partition that this projection leaves out."""
+        (found,) = self._state.first(GIVEN_UP_SPACE, [projection.encode()], _EVERYTHING)
+        places = [(int.from_bytes(sort[:4]), int.from_bytes(sort[4:])) for sort, _ in found]
+        return frozenset(offset for of, offset in places if of == partition)
+
     def by_partition(self, projection: str) -> Counter[int]:
         """Records, not letters: a damaged range counts for all that was in it."""
         counted: Counter[int] = Counter()
@@ -95,6 +116,23 @@ def damaged(projection: str, topic: str, partition: int, damage: Damage, at_ms: 
         payload=b"",
         attempts=1,
         at_ms=at_ms,
+    )
+
+
+def given_up(projection: str, topic: str, partition: int, batch: Batch, at_ms: int) -> DeadLetter:
+    """Of the first record of the batch."""
+    return DeadLetter(
+        projection=projection,
+        topic=topic,
+        partition=partition,
+        offset=batch.offsets[0],
+        next=batch.offsets[0] + 1,
+        code=GIVEN_UP,
+        reason=GIVEN_UP_REASON,
+        payload=batch.payloads[0],
+        attempts=1,
+        at_ms=at_ms,
+        taken_ms=batch.times_ms[0],
     )
 
 

@@ -1,47 +1,27 @@
 """Where projections go: one batch of the log into a table or a space, with exactly-once effect."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.events import Codec, Event, Undecodable
+from penstock.core.errors import Misconfigured
+from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
-from penstock.core.projection.parking import DeadLetter, Parking, damaged
-from penstock.core.state import Entry, Position, State, Trim
-from penstock.core.warehouse import BadRows, Block, Warehouse
+from penstock.core.projection import Fold, Projection, Row, Rows, Table
+from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.state import Entry, Position, Trim
+from penstock.core.warehouse import BadRows, Block
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
-
-T = TypeVar("T")
-
-
-class Stores(NamedTuple):
-    """What sinks write to."""
-
-    warehouse: Warehouse | None
-    """None in a process that carries no tables and answers no queries."""
-    state: State
-    parking: Parking
-    clock: Clock
-    codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
-    """What the records of a topic are read with."""
-
-    @property
-    def tables(self) -> Warehouse:
-        """Raise `NotReady` in a process without a warehouse."""
-        if self.warehouse is None:
-            raise NotReady("this process has no warehouse; ask one with the role api")
-        return self.warehouse
 
 
 class Outcome(NamedTuple):
@@ -85,88 +65,14 @@ def sink(projection: Projection, stores: Stores) -> Sink:
     return FoldSink(projection, stores)
 
 
-class _Decoding(Generic[T]):
-    """Records into events, the undecodable ones parked."""
-
-    def __init__(self, projection: Projection, stores: Stores) -> None:
-        self._projection = projection
-        self._stores = stores
-        self._codec = stores.codec(projection.topic)
-
-    def events(self, partition: int, batch: Batch) -> tuple[list[Event], Sequence[int], int]:
-        """Events, their record numbers, and how many records were parked."""
-        name, topic = self._projection.name, self._projection.topic.name
-        parked = 0
-        for damage in batch.damages:
-            letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
-            self._stores.parking.park(letter)
-            parked += letter.records
-        decode = self._codec.decode
-        try:
-            events = [decode(payload) for payload in batch.payloads]
-            return events, _numbers(partition, batch.offsets), parked
-        except Undecodable:
-            pass
-        events = []
-        numbers: list[int] = []
-        for offset, payload in zip(batch.offsets, batch.payloads, strict=True):
-            try:
-                events.append(decode(payload))
-                numbers.append(record_number(partition, offset))
-            except Undecodable as error:
-                self.park(partition, offset, payload, "undecodable", error)
-                parked += 1
-        return events, numbers, parked
-
-    def event(self, payload: bytes) -> Event:
-        event: Event = self._codec.decode(payload)
-        return event
-
-    def park(
-        self, partition: int, offset: int, payload: bytes, code: str, error: Exception
-    ) -> None:
-        self._stores.parking.park(
-            DeadLetter(
-                projection=self._projection.name,
-                topic=self._projection.topic.name,
-                partition=partition,
-                offset=offset,
-                next=offset + 1,
-                code=code,
-                reason=f"{type(error).__name__}: {error}",
-                payload=payload,
-                attempts=1,
-                at_ms=self._stores.clock.now_ms(),
-            )
-        )
-
-    def isolate(
-        self,
-        partition: int,
-        events: Sequence[Event],
-        numbers: Sequence[int],
-        batch: Batch,
-        project: Callable[[Event, int], None],
-    ) -> int:
-        """Project one by one; park those whose projection raises. Returns how many."""
-        parked = 0
-        payloads = dict(zip(batch.offsets, batch.payloads, strict=True))
-        for event, number in zip(events, numbers, strict=True):
-            try:
-                project(event, number)
-            except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
-                _, offset = record_place(number)
-                self.park(partition, offset, payloads[offset], "rows", error)
-                parked += 1
-        return parked
-
-
 class TableSink:
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
         self._table = table
         self._into = into or table.table
         self._warehouse = stores.tables
-        self._decoding: _Decoding[Any] = _Decoding(replace(table, table=self._into), stores)
+        self._decoding: Decoding[Any] = Decoding(
+            replace(table, table=self._into), stores, of=table.name
+        )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
 
@@ -176,6 +82,7 @@ class TableSink:
         return list(self._carries.copy().values())
 
     def resume(self, log: str, partition: int) -> Resume:
+        self._decoding.resume(partition)
         planned = self._warehouse.planned(self._into, partition)
         self._planned[partition] = planned
         if planned is None:
@@ -191,16 +98,16 @@ class TableSink:
         return 0 if planned is None else planned.next
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        events, numbers, parked = self._decoding.events(partition, batch)
+        decoded = self._decoding.events(partition, batch)
         carry = self._carries.get(partition, self._table.carry)
-        rows, poison = self._rows(partition, events, numbers, batch, carry)
+        rows, poison = self._rows(partition, decoded, batch, carry)
         block = Block(log, batch.first, batch.next, _pack(carry))
         self._warehouse.plan(self._into, partition, self._planned.get(partition), block)
         self._planned[partition] = block
         refused = self._insert(partition, block, rows.rows, batch) if rows.rows else 0
         self._carries[partition] = rows.carry
-        parked += poison + refused
-        return Outcome(len(rows.rows) - refused, rows.skipped, parked)
+        parked = decoded.parked + poison + refused
+        return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, parked)
 
     def compact(self) -> None:
         """Nothing to do: the warehouse merges what is small by itself."""
@@ -208,30 +115,23 @@ class TableSink:
     def retry(self, log: str, letter: DeadLetter) -> None:
         event = self._decoding.event(letter.payload)
         number = record_number(letter.partition, letter.offset)
-        rows = self._table.rows([event], [number], self._table.carry).rows
+        rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
-    def _rows(
-        self,
-        partition: int,
-        events: Sequence[Event],
-        numbers: Sequence[int],
-        batch: Batch,
-        carry: Any,
-    ) -> tuple[Rows, int]:
+    def _rows(self, partition: int, decoded: Decoded, batch: Batch, carry: Any) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
-            return self._table.rows(events, numbers, carry), 0
+            return self._table.rows(*decoded[:3], carry), 0
         rows: list[Row] = []
         skipped = 0
 
-        def project(event: Event, number: int) -> None:
+        def project(event: Event, number: int, at_ms: int) -> None:
             nonlocal carry, skipped
-            one = self._table.rows([event], [number], carry)
+            one = self._table.rows([event], [number], [at_ms], carry)
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
-        parked = self._decoding.isolate(partition, events, numbers, batch, project)
+        parked = self._decoding.isolate(partition, decoded, batch, project)
         return Rows(rows, carry, skipped), parked
 
     def _insert(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
@@ -258,8 +158,7 @@ class TableSink:
         low, high = span
         if high - low == 1:
             _, offset = record_place(rows[low].log_offset)
-            payload = dict(zip(batch.offsets, batch.payloads, strict=True)).get(offset, b"")
-            self._decoding.park(partition, offset, payload, "refused", error)
+            self._decoding.park(partition, offset, batch, "refused", told_of(error))
             return 1
         refused = 0
         middle = (low + high) // 2
@@ -278,11 +177,14 @@ class FoldSink:
         self._fold = fold
         self._into = into or fold.space
         self._stores = stores
-        self._decoding: _Decoding[Any] = _Decoding(replace(fold, space=self._into), stores)
+        self._decoding: Decoding[Any] = Decoding(
+            replace(fold, space=self._into), stores, of=fold.name
+        )
         self._added: Counter[bytes] = Counter()
         self._positions: dict[int, Position | None] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
+        self._decoding.resume(partition)
         position = self._stores.state.position(self._into, partition)
         self._positions[partition] = position
         if position is None:
@@ -301,14 +203,15 @@ class FoldSink:
         return 0 if position is None else position.next
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        events, numbers, parked = self._decoding.events(partition, batch)
+        decoded = self._decoding.events(partition, batch)
+        parked = decoded.parked
         try:
-            entries = self._fold.entries(events, numbers)
+            entries = self._fold.entries(decoded.events, decoded.numbers)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
-                partition, events, numbers, batch,
-                lambda event, number: found.extend(self._fold.entries([event], [number])),
+                partition, decoded, batch,
+                lambda event, number, _: found.extend(self._fold.entries([event], [number])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._fold.version)
@@ -321,7 +224,7 @@ class FoldSink:
             trims=self._trims(entries) if self._fold.keep else (),
         )
         self._positions[partition] = position
-        return Outcome(len(entries), 0, parked)
+        return Outcome(len(entries), decoded.given_up, parked)
 
     def compact(self) -> None:
         self._stores.state.compact(self._into)
@@ -349,12 +252,6 @@ class FoldSink:
             if len(self._added) > _TRACKED_GROUPS_MAX:
                 self._added.clear()
         return [Trim(group, keep) for group in full]
-
-
-def _numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
-    if partition == 0:
-        return offsets
-    return [record_number(partition, offset) for offset in offsets]
 
 
 def _other_log(name: str, kind: str) -> str:

@@ -65,9 +65,9 @@ def _asked_for(stored: list[tuple[bytes, bytes]], request: ProfileRequest) -> by
 def _check_retention(request: AggregatesRequest, found: queries.Aggregates) -> None:
     """Exact or refused, never silently partial (AU-84)."""
     wanted = request.wanted
-    if found.newest_minute is None or wanted.start_minute == wanted.end_minute:
+    if found.logical_minute is None or wanted.start_minute == wanted.end_minute:
         return
-    horizon = found.newest_minute - RETENTION_MINUTES
+    horizon = found.logical_minute - RETENTION_MINUTES
     if wanted.start_minute < horizon:
         raise Gone(f"aggregates are kept from {spell_second(horizon * 60)} on")
 

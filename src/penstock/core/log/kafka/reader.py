@@ -88,12 +88,14 @@ class _Tail:
         taken = [self.records.popleft() for _ in range(min(limit, len(self.records)))]
         self.size -= sum(map(len, taken))
         self.position = (self.records[0].offset() or 0) if self.records else self.fetched
+        times = [message.timestamp()[1] for message in taken]
         return Batch(
             first,
             self.position,
             [message.offset() or 0 for message in taken],
             [message.value() or b"" for message in taken],
-            taken[0].timestamp()[1] if taken else 0,
+            times[0] if times else 0,
+            taken_ms=times,
         )
 
 
