@@ -18,7 +18,7 @@ from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
-    from penstock.core.log.sqlite_file import SqliteReader
+    from penstock.core.log.sqlite_reader import SqliteReader
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
@@ -238,7 +238,7 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
 def _blocks(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
-    from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
 
     path = _log_file(settings)
     if not path.exists() or path.stem == "spool":

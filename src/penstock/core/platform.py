@@ -38,6 +38,8 @@ from penstock.core.projection.parking import Parking
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.schedule import Schedule
 from penstock.core.projection.sinks import Stores, sink
+from penstock.core.projection.verdicts import SPACE as VERDICTS
+from penstock.core.projection.views import Views
 from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
@@ -47,6 +49,8 @@ ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
 _ELSEWHERE_POLL_SECONDS = 0.01
+_LOOK_SECONDS_MAX = 5.0
+"""So long a start waits for its views to be compared with the log before it answers from them."""
 
 T = TypeVar("T")
 
@@ -98,6 +102,7 @@ class Platform:
             consumers=self.consumers.values(),
             clock=clock,
         )
+        self.views = Views(self.consumers)
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
         self.lookouts: list[Lookout[Any]] = [meters.sizes]
         """They look while the platform runs."""
@@ -219,6 +224,8 @@ class Platform:
                 _check_columns(self.stores.warehouse, manifest)
         for consumer in self.carried:
             consumer.start()
+        for consumer in self.carried:
+            consumer.looked(_LOOK_SECONDS_MAX)
         for schedule in self.schedules:
             schedule.start()
         for lookout in self.lookouts:
@@ -271,6 +278,7 @@ class Platform:
                     stores.state.drop(projection.space)
             stores.tables.create(sql.schema(manifest.package))
         stores.state.drop(DEAD_LETTERS)
+        stores.state.drop(VERDICTS)
         for consumer in self.carried:
             consumer.start()
 
@@ -339,12 +347,14 @@ class ApplicationContext:
         self._counts = dict.fromkeys(counters, 0)
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
+        self._platform.views.check_query(statement)
         rows: list[Row] = await self._platform.run(
             partial(self._stores.tables.query, statement, parameters)
         )
         return rows
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        self._platform.views.check(space)
         if self._state_is_near:
             return self._stores.state.first(space, groups, limit)
         found: list[History] = await self._platform.run(

@@ -11,6 +11,10 @@ then names the older position: the log has the rest.
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from penstock.core.position import Position
+
+__all__ = ["Entry", "History", "Position", "State", "Trim"]
+
 
 class Entry(NamedTuple):
     group: bytes
@@ -22,17 +26,6 @@ class Entry(NamedTuple):
 
 History = list[tuple[bytes, bytes]]
 """Sort keys and values of one group's entries, in order."""
-
-
-class Position(NamedTuple):
-    """How far a projection has come in one partition of one log."""
-
-    log: str
-    """Identity of the log; a position in another log means nothing."""
-    next: int
-    """Offset of the first record that is not in yet."""
-    version: int = 0
-    """Of the fold that wrote the entries; 0 for what was written before folds had one."""
 
 
 class Trim(NamedTuple):

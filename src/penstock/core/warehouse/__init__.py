@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from penstock.core.errors import NotReady, PenstockError
+from penstock.core.position import Position
 
 Value = str | int | float
 Row = tuple[object, ...]
@@ -31,6 +32,13 @@ class Block(NamedTuple):
     next: int
     carry: bytes
     """What the projection knew before this block (its state), to make the same rows again."""
+    proof: str = ""
+    """Of the last record before `next`; see `Position.proof`."""
+
+    @property
+    def position(self) -> Position:
+        """Behind the block."""
+        return Position(self.log, self.next, proof=self.proof)
 
 
 class Warehouse(Protocol):

@@ -11,7 +11,7 @@ from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
-from penstock.core.warehouse.plans import Plans, declaration
+from penstock.core.warehouse.plans import PLANS, Plans, declaration
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -37,6 +37,7 @@ class ClickHouse:
         )
         try:
             self._create(self._layout.create_everywhere(declaration(alone=alone)))
+            self._add_proofs()
         except BaseException:
             self.close()
             raise
@@ -196,6 +197,12 @@ class ClickHouse:
             return True
         self._short.add(token)
         return False
+
+    def _add_proofs(self) -> None:
+        """To a table of plans that is older than proofs; its own host's rows first."""
+        for table in dict.fromkeys((self._layout.local(PLANS), PLANS)):
+            if (columns := self.columns(table)) and "proof" not in columns:
+                self._create([self._layout.add_column(table, "proof String")])
 
     def _insert_plan(self, statement: str, token: str) -> None:
         if self._engine.folder is not None:
