@@ -43,7 +43,13 @@ class Operating(Protocol):
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
 
     def rebuild(
-        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+        self,
+        projection: str,
+        progress: Progress,
+        *,
+        from_scratch: bool,
+        dry_run: bool,
+        accept_loss: bool,
     ) -> Rebuilt: ...
 
 
@@ -102,9 +108,20 @@ class Remote:
         return self._letter("drop", projection, partition, offset)
 
     def rebuild(
-        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+        self,
+        projection: str,
+        progress: Progress,
+        *,
+        from_scratch: bool,
+        dry_run: bool,
+        accept_loss: bool,
     ) -> Rebuilt:
-        wanted = {"projection": projection, "from_scratch": from_scratch, "dry_run": dry_run}
+        wanted = {
+            "projection": projection,
+            "from_scratch": from_scratch,
+            "dry_run": dry_run,
+            "accept_loss": accept_loss,
+        }
         name = self._ask("rebuild", wanted, dict[str, int])
         while True:
             job = self._ask("job", name, Job)

@@ -64,6 +64,7 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     projection: str
     from_scratch: bool = False
     dry_run: bool = False
+    accept_loss: bool = False
 
 
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,6 +139,7 @@ class Control:
                 progress,
                 from_scratch=wanted.from_scratch,
                 dry_run=wanted.dry_run,
+                accept_loss=wanted.accept_loss,
             )
         except PenstockError as error:
             job.error = str(error)

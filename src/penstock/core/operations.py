@@ -10,6 +10,7 @@ from penstock.core.platform import Platform
 from penstock.core.projection import Table
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
+from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
 from penstock.core.warehouse import sql
 
@@ -55,9 +56,7 @@ class Operations:
                 for partition in range(platform.follow.partitions(topic.name)):
                     start = platform.follow.start(topic.name, partition)
                     end = platform.follow.end(topic.name, partition)
-                    readers = {
-                        c.projection.name: platform.position(c, partition) for c in consumers
-                    }
+                    readers = {c.projection.name: c.position(partition) for c in consumers}
                     lines.append(TopicLine(topic.name, partition, start, end, readers))
         return lines
 
@@ -94,13 +93,36 @@ class Operations:
         return self._readable(letter)
 
     def rebuild(
-        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+        self,
+        projection: str,
+        progress: Progress,
+        *,
+        from_scratch: bool,
+        dry_run: bool,
+        accept_loss: bool,
     ) -> Rebuilt:
         consumer = self._consumer(projection)
-        platform = self._platform
-        work = Rebuild(consumer, self._stores, platform.follow, platform.clock, platform.logger)
+        platform, stores = self._platform, self._stores
+        table = isinstance(consumer.projection, Table)
+        work = Rebuild(
+            consumer,
+            stores,
+            platform.follow,
+            platform.clock,
+            platform.logger,
+            turn=platform.turn(consumer),
+            room=Room(
+                stores.tables.folder if table else stores.state.folder,
+                platform.settings.disk_free_bytes_min,
+            ),
+            leaving=platform.leaving.is_set,
+        )
         return work.run(
-            self._statement(consumer), progress, compare=not from_scratch, swap=not dry_run
+            self._statement(consumer),
+            progress,
+            compare=not from_scratch,
+            swap=not dry_run,
+            accept_loss=accept_loss,
         )
 
     def _statement(self, consumer: Consumer) -> str:

@@ -35,6 +35,7 @@ from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.parking import Parking
+from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.schedule import Schedule
 from penstock.core.projection.sinks import Stores, sink
@@ -49,8 +50,6 @@ ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
 _ELSEWHERE_POLL_SECONDS = 0.01
-_LOOK_SECONDS_MAX = 5.0
-"""So long a start waits for its views to be compared with the log before it answers from them."""
 
 T = TypeVar("T")
 
@@ -74,6 +73,7 @@ class Platform:
         self.logger = logger
         self.registry = Registry(logger)
         self._applications = applications
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._topics = [topic.name for manifest in manifests for topic in manifest.topics]
         with ExitStack() as opened:
             self.follow, self.log = self._open_log(opened)
@@ -87,9 +87,12 @@ class Platform:
                 registry=self.registry,
             )
             self._closing = opened.pop_all()
+        self.leaving = threading.Event()
+        """Set when the end begins: long work is to be given up."""
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         if self.stores is not None:
+            self.leases = engines.open_leases(settings, self.stores.state, clock)
             self.consumers = self._consumers(self.stores)
             if any(isinstance(c.projection, Table) for c in self.carried):
                 self.schedules.append(self._retention(self.stores))
@@ -174,10 +177,14 @@ class Platform:
             "retention",
             work,
             seconds=retention.INTERVAL_SECONDS,
-            leases=engines.open_leases(self.settings, stores.state, self.clock),
-            owner=f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}",
+            leases=self.leases,
+            owner=self._owner,
             logger=self.logger,
         )
+
+    def turn(self, consumer: Consumer) -> Turn:
+        """To rebuild its read model."""
+        return Turn(consumer.projection, self.leases, self._owner, self.clock)
 
     def _offer(self) -> None:
         for manifest in self.manifests:
@@ -223,9 +230,10 @@ class Platform:
             for manifest in self.manifests:
                 _check_columns(self.stores.warehouse, manifest)
         for consumer in self.carried:
+            clean_up(consumer, self.require_stores(), self.turn(consumer), self.logger)
             consumer.start()
         for consumer in self.carried:
-            consumer.looked(_LOOK_SECONDS_MAX)
+            consumer.looked()
         for schedule in self.schedules:
             schedule.start()
         for lookout in self.lookouts:
@@ -249,6 +257,7 @@ class Platform:
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""
+        self.leaving.set()
         for schedule in self.schedules:
             schedule.stop()
         for consumer in self.consumers.values():
@@ -282,13 +291,6 @@ class Platform:
         for consumer in self.carried:
             consumer.start()
 
-    def position(self, consumer: Consumer, partition: int) -> int:
-        """How far a projection has come, whichever process carries it. Blocks."""
-        cursor = consumer.cursors.get(partition)
-        if cursor is not None and cursor.state == "running":
-            return cursor.position
-        return consumer.sink.position(partition)
-
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         """Wait until the projection has everything that the log has now, whoever carries it."""
         consumer = self.consumers[projection]
@@ -308,7 +310,7 @@ class Platform:
     async def _reached_elsewhere(
         self, consumer: Consumer, partition: int, end: int, deadline: float
     ) -> bool:
-        while await self.run(partial(consumer.sink.position, partition)) < end:
+        while await self.run(partial(consumer.position, partition)) < end:
             if self.clock.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_ELSEWHERE_POLL_SECONDS)

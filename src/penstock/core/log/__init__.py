@@ -177,6 +177,12 @@ def record_number(partition: int, offset: int) -> int:
     return partition << RECORD_BITS | offset
 
 
+def record_numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
+    if partition == 0:
+        return offsets
+    return [record_number(partition, offset) for offset in offsets]
+
+
 def record_place(number: int) -> tuple[int, int]:
     """Partition and offset of a record number."""
     return number >> RECORD_BITS, number & (1 << RECORD_BITS) - 1

@@ -9,6 +9,7 @@ from penstock.core.log import Damage
 from penstock.core.state import Entry, State
 
 SPACE = "penstock.dead_letters"
+_FORGOTTEN_AT_ONCE = 1_000
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +75,13 @@ class Parking:
         self._state.delete(
             SPACE, letter.projection.encode(), _sort(letter.partition, letter.offset)
         )
+
+    def forget(self, projection: str) -> None:
+        """All of its letters."""
+        group = projection.encode()
+        while found := self._state.first(SPACE, [group], _FORGOTTEN_AT_ONCE)[0]:
+            for sort, _ in found:
+                self._state.delete(SPACE, group, sort)
 
     def by_partition(self, projection: str) -> Counter[int]:
         """Records, not letters: a damaged range counts for all that was in it."""

@@ -17,6 +17,8 @@ from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
 from penstock.core.projection.sinks import Sink
 from penstock.core.telemetry import Logger, Samples
 
+_LOOK_SECONDS_MAX = 5.0
+
 
 class Consumer:
     """Carries a topic, or this process's share of it, into one projection."""
@@ -28,6 +30,8 @@ class Consumer:
         self.sink = sink
         self.cursors: dict[int, Cursor] = {}
         """By partition; replaced whole, never changed, so that any thread may read it."""
+        self.rebuilding = threading.Lock()
+        """Held by whoever rebuilds its read model."""
         self.told: Disproved | None = None
         """What another process that carries it found."""
         self._log = log
@@ -57,11 +61,11 @@ class Consumer:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def looked(self, seconds: float) -> bool:
+    def looked(self) -> bool:
         """Wait until the partitions that were ours at the start were compared with the log, or
-        could not be.
+        could not be: nobody is to be answered from them before. Not for ever.
         """
-        return self._looked.wait(seconds)
+        return self._looked.wait(_LOOK_SECONDS_MAX)
 
     def begin(self) -> None:
         """Whatever stopped a cursor is mended: if this consumer runs, all of them go on."""
@@ -84,6 +88,14 @@ class Consumer:
     def paused(self) -> threading.Lock:
         """While this lock is held no batch is in hand and none is begun."""
         return self._pause
+
+    def position(self, partition: int) -> int:
+        """How far it has come, whichever process carries it. Blocks."""
+        cursor = self.cursors.get(partition)
+        if cursor is not None and cursor.state == "running":
+            return cursor.position
+        stored = self.sink.stored(partition)
+        return 0 if stored is None else stored.next
 
     def whole(self) -> list[Cursor]:
         """Cursors of every partition; those of a consumer that does not run are made for the

@@ -11,7 +11,7 @@ import msgspec
 from penstock.core.clock import Clock
 from penstock.core.errors import Disproved, NotReady
 from penstock.core.events import Codec, Event, Undecodable
-from penstock.core.log import Batch, record_number, record_place
+from penstock.core.log import Batch, record_number, record_numbers, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic, verdicts
 from penstock.core.projection.parking import DeadLetter, Parking, damaged
 from penstock.core.state import Entry, Position, State, Trim
@@ -77,8 +77,8 @@ class Sink(Protocol):
         """Tell all processes why the view is not to be answered from; nothing: it may be."""
         ...
 
-    def position(self, partition: int) -> int:
-        """How far the store has come, whoever filled it; 0 for none. For any thread."""
+    def stored(self, partition: int) -> Position | None:
+        """How far the store has come, whoever filled it; None for nothing yet. For any thread."""
         ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -119,7 +119,7 @@ class _Decoding(Generic[T]):
         decode = self._codec.decode
         try:
             events = [decode(payload) for payload in batch.payloads]
-            return events, _numbers(partition, batch.offsets), parked
+            return events, record_numbers(partition, batch.offsets), parked
         except Undecodable:
             pass
         events = []
@@ -198,7 +198,7 @@ class TableSink:
             self._carries[partition] = self._table.carry
             return Resume(None)
         if planned.log != log:
-            raise _other_log(self._into, "table")
+            raise verdicts.other_log(self._into, "table")
         self._carries[partition] = _unpack(planned.carry)
         return Resume(planned.position, planned.first)
 
@@ -210,9 +210,9 @@ class TableSink:
     def judge(self, partition: int, disproved: str) -> None:
         verdicts.note(self._state, self._into, partition, disproved)
 
-    def position(self, partition: int) -> int:
+    def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
-        return 0 if planned is None else planned.next
+        return None if planned is None else planned.position
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         events, numbers, parked = self._decoding.events(partition, batch)
@@ -323,7 +323,7 @@ class FoldSink:
         if position is None:
             return Resume(None)
         if position.log != log:
-            raise _other_log(self._into, "space")
+            raise verdicts.other_log(self._into, "space")
         if position.version != self._fold.version:
             raise Disproved(
                 f"{self._into} was filled by version {position.version} of its projection, and "
@@ -338,9 +338,8 @@ class FoldSink:
     def judge(self, partition: int, disproved: str) -> None:
         verdicts.note(self._stores.state, self._into, partition, disproved)
 
-    def position(self, partition: int) -> int:
-        position = self._stores.state.position(self._into, partition)
-        return 0 if position is None else position.next
+    def stored(self, partition: int) -> Position | None:
+        return self._stores.state.position(self._into, partition)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         events, numbers, parked = self._decoding.events(partition, batch)
@@ -394,16 +393,3 @@ class FoldSink:
             if len(self._added) > _TRACKED_GROUPS_MAX:
                 self._added.clear()
         return [Trim(group, keep) for group in full]
-
-
-def _numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
-    if partition == 0:
-        return offsets
-    return [record_number(partition, offset) for offset in offsets]
-
-
-def _other_log(name: str, kind: str) -> Disproved:
-    return Disproved(
-        f"the {kind} {name} was filled from another log; if the log was replaced on purpose, "
-        f"run `penstock rebuild {name} --from-scratch`"
-    )

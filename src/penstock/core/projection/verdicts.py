@@ -4,10 +4,18 @@ Whoever carries a projection compares its position with the log; others only ask
 verdict stands in the state, beside the dead letters, until the position is proved again.
 """
 
+from penstock.core.errors import Disproved
 from penstock.core.state import Entry, State
 
 SPACE = "penstock.disproved"
 _ANY = 1 << 16
+
+
+def other_log(view: str, kind: str) -> Disproved:
+    return Disproved(
+        f"the {kind} {view} was filled from another log; if the log was replaced on purpose, "
+        f"run `penstock rebuild {view} --from-scratch`"
+    )
 
 
 def note(state: State, view: str, partition: int, disproved: str) -> None:

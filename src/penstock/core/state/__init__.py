@@ -9,6 +9,7 @@ then names the older position: the log has the rest.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from penstock.core.position import Position
@@ -36,6 +37,11 @@ class Trim(NamedTuple):
 
 
 class State(Protocol):
+    @property
+    def folder(self) -> Path | None:
+        """Where an embedded engine keeps it; None on a server, whose disk is its own matter."""
+        ...
+
     def position(self, space: str, partition: int) -> Position | None:
         """None for a space that has nothing yet."""
         ...
@@ -87,6 +93,10 @@ class State(Protocol):
 
     def compact(self, space: str) -> None:
         """Arrange the space for reading, in the background; worth it after much was written."""
+        ...
+
+    def bytes_of(self, space: str) -> int:
+        """Of one space, about; 0 where the engine cannot tell."""
         ...
 
     def bytes_on_disk(self) -> int: ...

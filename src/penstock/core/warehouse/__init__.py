@@ -7,6 +7,7 @@ simply sent again.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from penstock.core.errors import NotReady, PenstockError
@@ -46,6 +47,11 @@ class Warehouse(Protocol):
 
     Raise `Unavailable` for what may pass and `BadRows` for rows that never will.
     """
+
+    @property
+    def folder(self) -> Path | None:
+        """Where an embedded engine keeps it; None on a server, whose disk is its own matter."""
+        ...
 
     def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]: ...
 
@@ -87,6 +93,10 @@ class Warehouse(Protocol):
 
     def expire(self, table: str, bound: int) -> int:
         """Drop the partitions with a lower number, at most a thousand; how many there were."""
+        ...
+
+    def bytes_of(self, table: str) -> int:
+        """Of one table."""
         ...
 
     def bytes_on_disk(self) -> int: ...

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -102,13 +103,23 @@ class ClickHouse:
             self.command(self._layout.drop_partition(table, int(str(partition))))
         return len(outdated)
 
+    @property
+    def folder(self) -> Path | None:
+        return self._engine.folder
+
+    def bytes_of(self, table: str) -> int:
+        return self._bytes("AND table = {table:String}", {"table": self._layout.local(table)})
+
     def bytes_on_disk(self) -> int:
         if self._engine.folder is not None:
             return bytes_of(self._engine.folder)
+        return self._bytes("", {})
+
+    def _bytes(self, which: str, parameters: Mapping[str, Value]) -> int:
         rows = self._ask_hosts(
             f"SELECT sum(bytes_on_disk) FROM {self._layout.system('parts')} WHERE active "
-            "AND database = {database:String}",
-            {"database": self._layout.database},
+            f"AND database = {{database:String}} {which}",
+            {"database": self._layout.database, **parameters},
         )
         return int(str(rows[0][0] or 0))
 
