@@ -85,7 +85,9 @@ def test_a_damaged_log_does_not_take_the_place_of_what_was_made_when_it_was_whol
     damage(carried, 3)
     rebuilt = rebuild(carried, projection, compare=compare)
     assert not rebuilt.swapped
-    assert "records 3 to 3 of partition 0 are damaged" in rebuilt.lost[0]
+    if projection is notes.fold or not compare:
+        assert "records 3 to 3 of partition 0 are damaged" in rebuilt.lost[0]
+    assert "live" in rebuilt.lost[-1], "counted"
     assert carried.numbers() == before
     assert nothing_is_left(carried, projection)
     note(carried.log, 5)

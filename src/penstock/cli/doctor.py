@@ -56,7 +56,7 @@ def doctor(data: str | None, *, deep: bool) -> None:
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
-    findings = examined(settings, [*CHECKS, _blocks] if deep else CHECKS)
+    findings = examined(settings, [*CHECKS, _views, *([_blocks] if deep else [])])
     echo_rows(("check", "verdict", "detail"), findings)
     if any(finding.verdict == "fail" for finding in findings):
         sys.exit(1)
@@ -233,6 +233,21 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
             yield Finding(name, "fail", str(error))
         else:
             yield Finding(name, "ok", f"{redacted(url)} can be used")
+
+
+def _views(settings: "Settings") -> Iterator[Finding]:
+    """Is what they hold what the log has? Where nothing was made yet, nothing is to find it out."""
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+    from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+
+    urls = (settings.log_url, settings.state_url, settings.warehouse_url)
+    if not all(Path(urlsplit(url).path).exists() for url in urls if is_embedded(url)):
+        yield Finding("views", "ok", "there are none yet")
+        return
+    with operations(settings.data, edge=False) as operating:
+        for view in operating.views():
+            verdict = "fail" if view.disproved else "ok"
+            yield Finding(view.name, verdict, view.disproved or "what the log proves")
 
 
 def _blocks(settings: "Settings") -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from penstock.core.control import FILE, Door, Job
 from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
 from penstock.core.log.disk import failed_open
-from penstock.core.operations import Letter, Operations, TopicLine
+from penstock.core.operations import Letter, Operations, TopicLine, View
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
 from penstock.core.settings import Settings
@@ -33,6 +33,8 @@ _POLL_SECONDS = 0.2
 
 class Operating(Protocol):
     def topics(self) -> list[TopicLine]: ...
+
+    def views(self) -> list[View]: ...
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]: ...
 
@@ -54,8 +56,9 @@ class Operating(Protocol):
 
 
 @contextmanager
-def operations(data: str | None) -> Iterator[Operating]:
-    """Those of the process that serves the data folder, or our own if none does.
+def operations(data: str | None, *, edge: bool = True) -> Iterator[Operating]:
+    """Those of the process that serves the data folder, or our own if none does; without `edge`
+    another process may have that role.
 
     Raise `Misconfigured` where there is no data, with nothing made.
     """
@@ -66,7 +69,7 @@ def operations(data: str | None) -> Iterator[Operating]:
         return
     check_there(settings)
     # An edge on shared engines has nothing that the tools need; the embedded one is the log.
-    roles = ROLES if is_embedded(settings.log_url) else ("api", "work")
+    roles = ROLES if edge and is_embedded(settings.log_url) else ("api", "work")
     platform = build(os.environ, overrides, roles=roles)
     try:
         yield Operations(platform)
@@ -94,6 +97,9 @@ class Remote:
 
     def topics(self) -> list[TopicLine]:
         return self._ask("topics", {}, list[TopicLine])
+
+    def views(self) -> list[View]:
+        return self._ask("views", {}, list[View])
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
         return self._ask("dead_letters", {"projection": projection, "limit": limit}, list[Letter])

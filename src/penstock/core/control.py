@@ -80,6 +80,7 @@ class Control:
         operations = self._operations
         self._verbs: dict[str, tuple[type[msgspec.Struct], Callable[[Any], object]]] = {
             "topics": (LettersWanted, lambda _: operations.topics()),
+            "views": (LettersWanted, lambda _: operations.views()),
             "dead_letters": (
                 LettersWanted,
                 lambda w: operations.dead_letters(w.projection, w.limit),

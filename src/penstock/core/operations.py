@@ -1,17 +1,20 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
-from penstock.core.errors import NotFound, PenstockError, Rejected
+from penstock.core.errors import Disproved, NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
+from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.sinks import sink
 from penstock.core.warehouse import sql
 
 
@@ -42,6 +45,12 @@ class Letter(msgspec.Struct, frozen=True):
 _RECORD_SHOWN = 4_096
 
 
+class View(msgspec.Struct, frozen=True):
+    name: str
+    disproved: str
+    """Why it is not answered from; empty when it is what the log proves."""
+
+
 class Operations:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -59,6 +68,27 @@ class Operations:
                     readers = {c.projection.name: c.position(partition) for c in consumers}
                     lines.append(TopicLine(topic.name, partition, start, end, readers))
         return lines
+
+    def views(self) -> list[View]:
+        """Each compared with the log, whoever carries it."""
+        platform, found = self._platform, []
+        with closing(platform.follow.reader()) as reader:
+            for name, consumer in platform.consumers.items():
+                projection, disproved = consumer.projection, ""
+                try:
+                    for partition in range(platform.follow.partitions(projection.topic.name)):
+                        Cursor(
+                            projection,
+                            sink(projection, self._stores),
+                            platform.follow,
+                            platform.clock,
+                            platform.logger,
+                            partition=partition,
+                        ).compare(reader)
+                except Disproved as error:
+                    disproved = error.message
+                found.append(View(name, disproved))
+        return found
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
         if projection:

@@ -127,12 +127,8 @@ class Cursor:
     def resume(self, reader: Reader) -> None:
         """Go to where the store says; apply again what may not have gone in."""
         was, counted = self.position, self.counts
-        self._identity = self._log.identity(self._topic)
-        position, first = self.sink.resume(self._identity, self.partition)
-        known = 0 if position is None else position.next
-        proof = "" if position is None else position.proof
-        self._proof = self._read(reader, known, 0, proof).proof
-        if self._proof != proof:
+        known, first, unproved = self.compare(reader)
+        if unproved:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
         self.position = first or self._log.start(self._topic, self.partition)
@@ -143,6 +139,17 @@ class Cursor:
             if was >= known:
                 self.counts = counted
         self._resumed = True
+
+    def compare(self, reader: Reader) -> tuple[int, int, bool]:
+        """What the store has, with the log: where it ends, where the last block begins that may not
+        be in, and whether there was no proof of it yet. Raise `Disproved`.
+        """
+        self._identity = self._log.identity(self._topic)
+        position, first = self.sink.resume(self._identity, self.partition)
+        known = 0 if position is None else position.next
+        proof = "" if position is None else position.proof
+        self._proof = self._read(reader, known, 0, proof).proof
+        return known, first, self._proof != proof
 
     def _prove(self, reader: Reader) -> None:
         """Compare what is behind, though nothing is ahead."""
