@@ -154,6 +154,9 @@ class Cursor:
     def _prove(self, reader: Reader) -> None:
         """Compare what is behind, though nothing is ahead."""
         self._check_log()
+        if self.behind() < 0:
+            # What was read may be ahead of what is known of the end, but not for so long.
+            raise NotReady(f"{self._topic} ends before what was read of it")
         self._read(reader, self.position, 0, self._proof)
 
     def _check_log(self) -> None:
@@ -243,8 +246,7 @@ class Cursor:
         backlog, now = self.behind(), self._clock.monotonic()
         if backlog <= 0:
             self._waiting_since, self._even_at = None, now
-            compared = backlog == 0 and now < self._proved_at + _PROVE_SECONDS
-            return IDLE_SECONDS if compared else 0.0
+            return IDLE_SECONDS if now < self._proved_at + _PROVE_SECONDS else 0.0
         if self._waiting_since is None:
             self._waiting_since = now
         return self.projection.flush.wait(

@@ -24,6 +24,8 @@ _MORE_SECONDS = 0.05
 _SILENCE_SECONDS = 5.0
 """Brokers that neither send records nor say that there are none are away."""
 _FORGET_SECONDS = 30.0
+_BELIEVED_SECONDS = 30.0
+"""So long a client that reads on is believed to have noticed what the brokers cut off."""
 
 _PROPERTIES = {
     "group.id": "penstock-reader",  # the client insists on one; it is never joined
@@ -47,7 +49,7 @@ class _Tail:
 
     __slots__ = (
         "asked_at", "ended", "error", "fetched", "heard", "lost", "paused", "position", "proof",
-        "records", "size",
+        "records", "since", "size",
     )  # fmt: skip
 
     def __init__(self, offset: int) -> None:
@@ -66,6 +68,7 @@ class _Tail:
         self.lost: Damage | None = None
         self.paused = False
         self.asked_at = 0.0
+        self.since = time.monotonic()
 
     def hear(self, message: Message) -> None:
         offset, error = message.offset() or 0, message.error()
@@ -117,7 +120,7 @@ class KafkaReader:
         """Raise `NotReady` when the brokers are away, or no longer have what was read before."""
         place = (topic, partition)
         try:
-            tail = self._tail(place, offset, proof)
+            tail = self._tail(place, offset, proof, limit)
             if limit == 0:
                 return Batch(offset, offset, (), (), 0, proof=tail.proof)
             if tail.lost is None:
@@ -132,12 +135,15 @@ class KafkaReader:
 
     # -- which partitions are fetched ---------------------------------------------------------
 
-    def _tail(self, place: Place, offset: int, proof: str | None) -> _Tail:
+    def _tail(self, place: Place, offset: int, proof: str | None, limit: int) -> _Tail:
         """Where reading goes on, what was read before is what it was: the client itself notices
-        when the brokers cut off what it has read. Anywhere else it is looked at.
+        when the brokers cut off what it has read. It is believed for a while; then, and anywhere
+        else, the record of the proof is looked at.
         """
         now = time.monotonic()
         tail = self._tails.get(place)
+        if tail is not None and proof and limit > 0 and now > tail.since + _BELIEVED_SECONDS:
+            tail = None
         if tail is None or tail.position != offset or (proof and proof != tail.proof):
             for other in [p for p, t in self._tails.items() if t.asked_at < now - _FORGET_SECONDS]:
                 self._forget(other)
