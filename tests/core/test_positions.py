@@ -8,9 +8,11 @@ from pathlib import Path
 import apsw
 import pytest
 
+from penstock.core import health
 from penstock.core.errors import Disproved
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import verdicts
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.views import Views
@@ -188,6 +190,9 @@ def test_a_log_of_before_openings_were_noted_is_read_on(carried: Carried) -> Non
     connection = apsw.Connection(str(carried.folder / "log" / "log.db"))
     connection.execute("DROP TABLE openings")
     connection.close()
+    reader = SqliteReader(carried.folder / "log" / "log.db")  # beside a writer of that version
+    assert reader.read(TOPIC, 0, 0, 9, "").proof == reader.identity()
+    reader.close()
     carried.log = carried._open_log()
     carried.carry()
     older = carried.copy_log()
@@ -281,6 +286,44 @@ def pass_time_until(clock: MovedClock, true: Callable[[], bool]) -> None:
         return true()
 
     wait_until(look)
+
+
+@pytest.mark.parametrize("added", [0, 1, 5])
+def test_a_log_that_becomes_another_one_under_its_own_process_is_noticed(
+    carried: Carried, added: int
+) -> None:
+    """As a topic that is made anew does, on brokers."""
+    note(carried.log, 0, 1)
+    consumers = [carried.consumer(projection) for projection in BOTH]
+    try:
+        for consumer in consumers:
+            consumer.start()
+            assert consumer.looked()
+        wait_until(lambda: all(c.position(0) == 2 for c in consumers))
+        carried.log.clear()
+        for number in range(added):
+            note(carried.log, number)
+        pass_time_until(carried.clock, lambda: all(c.disproved for c in consumers))
+        assert all("another log" in c.last_error for c in consumers)
+    finally:
+        for consumer in consumers:
+            consumer.stop()
+    assert carried.numbers() == ([0, 1], [b"0", b"1"])
+
+
+def test_a_process_that_only_answers_learns_what_another_one_found(carried: Carried) -> None:
+    consumer = carried.consumer(notes.fold)
+    views = Views({"tests.notes": consumer})
+    for partition in (0, 300):
+        verdicts.note(carried.state, "tests.notes", partition, "the log is another one")
+    assert health._told(carried.state, consumer) == "the log is another one"
+    with pytest.raises(Disproved, match="the log is another one"):
+        views.check("tests.notes")
+    verdicts.note(carried.state, "tests.notes", 0, "")
+    assert health._told(carried.state, consumer) != ""
+    verdicts.note(carried.state, "tests.notes", 300, "")
+    assert health._told(carried.state, consumer) == ""
+    views.check("tests.notes")
 
 
 def test_the_log_moved_away_for_a_while_is_read_on(carried: Carried) -> None:

@@ -77,7 +77,7 @@ def refused(client: Client, data: Path) -> None:
     """Queries, readiness and doctor all say what to do; nobody gets a number."""
     for view, path in zip(VIEWS, (PROFILE, AGGREGATES), strict=True):
         answer = client.post(path)
-        assert (answer.status, answer.json["code"]) == (503, "disproved")
+        assert (answer.status, answer.json["error"]) == (503, "disproved")
         assert f"`penstock rebuild {view} --from-scratch`" in answer.json["message"]
     ready = client.get("/readyz")
     assert (ready.status, set(ready.json["problems"])) == (503, set(VIEWS))

@@ -237,9 +237,13 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
 
 def _views(settings: "Settings") -> Iterator[Finding]:
     """Is what they hold what the log has? Where nothing was made yet, nothing is to find it out."""
-    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+    from penstock.cli.remote import operations, serving  # noqa: PLC0415 - heavy
     from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+    from penstock.core.folder import is_taken  # noqa: PLC0415 - heavy
 
+    if serving(settings) is None and is_taken(settings.folder, "work"):
+        yield Finding("views", "warn", "a process has them that these tools cannot ask")
+        return
     urls = (settings.log_url, settings.state_url, settings.warehouse_url)
     if not all(Path(urlsplit(url).path).exists() for url in urls if is_embedded(url)):
         yield Finding("views", "ok", "there are none yet")

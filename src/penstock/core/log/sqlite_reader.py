@@ -68,7 +68,10 @@ class SqliteReader:
         return self._opening_before(topic_id, following) if following else ""
 
     def _opening_before(self, topic_id: int | None, offset: int) -> str:
-        return str(self._connection.execute(tables.OPENING, (topic_id, offset)).get)
+        try:
+            return str(self._connection.execute(tables.OPENING, (topic_id, offset)).get)
+        except apsw.SQLError:  # whoever writes it is of a version that notes none
+            return self.identity()
 
     def topics(self) -> list[str]:
         return [str(name) for (name,) in self._connection.execute("SELECT name FROM topics")]

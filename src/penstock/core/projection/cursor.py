@@ -149,7 +149,7 @@ class Cursor:
         known = 0 if position is None else position.next
         proof = "" if position is None else position.proof
         self._proof = self._read(reader, known, 0, proof).proof
-        return known, first, self._proof != proof
+        return known, first, not proof and bool(self._proof)
 
     def _prove(self, reader: Reader) -> None:
         """Compare what is behind, though nothing is ahead."""
