@@ -65,7 +65,9 @@ class Operations:
                 for partition in range(platform.follow.partitions(topic.name)):
                     start = platform.follow.start(topic.name, partition)
                     end = platform.follow.end(topic.name, partition)
-                    readers = {c.projection.name: c.position(partition) for c in consumers}
+                    readers = {
+                        c.projection.name: platform.position(c, partition) for c in consumers
+                    }
                     lines.append(TopicLine(topic.name, partition, start, end, readers))
         return lines
 

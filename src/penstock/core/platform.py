@@ -30,7 +30,7 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.disk import FATAL
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.lookout import Lookout
-from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.manifest import Ingest, Manifest, Route, check_columns
 from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
@@ -44,7 +44,7 @@ from penstock.core.projection.views import Views
 from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
-from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.warehouse import Row, Value, sql
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
@@ -228,7 +228,7 @@ class Platform:
         """Raise `Misconfigured` when a table is not what this version writes."""
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
-                _check_columns(self.stores.warehouse, manifest)
+                check_columns(self.stores.warehouse, manifest)
         for consumer in self.carried:
             clean_up(consumer, self.require_stores(), self.turn(consumer), self.logger)
             consumer.start()
@@ -291,6 +291,13 @@ class Platform:
         for consumer in self.carried:
             consumer.start()
 
+    def position(self, consumer: Consumer, partition: int) -> int:
+        """How far a projection has come, whichever process carries it. Blocks."""
+        cursor = consumer.cursors.get(partition)
+        if cursor is not None and cursor.state == "running":
+            return cursor.position
+        return consumer.sink.position(partition)
+
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         """Wait until the projection has everything that the log has now, whoever carries it."""
         consumer = self.consumers[projection]
@@ -310,7 +317,7 @@ class Platform:
     async def _reached_elsewhere(
         self, consumer: Consumer, partition: int, end: int, deadline: float
     ) -> bool:
-        while await self.run(partial(consumer.position, partition)) < end:
+        while await self.run(partial(consumer.sink.position, partition)) < end:
             if self.clock.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_ELSEWHERE_POLL_SECONDS)
@@ -379,21 +386,3 @@ class ApplicationContext:
     def sample(self, samples: Samples) -> None:
         for name, value in self._counts.items():
             samples.gauge("penstock_application", value, number=name)
-
-
-def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
-    """A column is written down twice, in `tables.sql` and in the row; here the two are tied."""
-    for projection in manifest.projections:
-        if isinstance(projection, Table):
-            declared = [field.name for field in msgspec.structs.fields(projection.row)]
-            found = warehouse.columns(projection.table)
-            if not found:
-                raise Misconfigured(
-                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
-                )
-            if declared != found:
-                raise Misconfigured(
-                    f"the table {projection.table} has the columns {', '.join(found)}; this "
-                    f"version writes {', '.join(declared)}. Run "
-                    f"`penstock rebuild {projection.table} --from-scratch`"
-                )

@@ -1,8 +1,6 @@
 """A cursor: how far one projection has come in one partition, and how it goes on."""
 
-import asyncio
 import random
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,6 +11,7 @@ from penstock.core.projection import Projection
 from penstock.core.projection.flush import Backlog
 from penstock.core.projection.parking import Stopped
 from penstock.core.projection.sinks import Outcome, Sink
+from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
 PARKED_IN_A_ROW_MAX = 100
@@ -95,8 +94,7 @@ class Cursor:
         """Records of the backlog that is being worked off, as far as it is."""
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
-        self._waiters_lock = threading.Lock()
-        self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiters = Waiters()
 
     # -- work -----------------------------------------------------------------------------------
 
@@ -132,7 +130,7 @@ class Cursor:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
         self.position = first or self._log.start(self._topic, self.partition)
-        self._release(self.position)
+        self._waiters.release(self.position)
         if first < known:
             self._proof = ""  # whoever knows the end of a block knows what is before it
             self.step(reader, known - first)
@@ -192,7 +190,7 @@ class Cursor:
         self.position, self._proof = batch.next, batch.proof
         self._oldest_ms = batch.appended_at_ms
         self._waiting_since = None
-        self._release(self.position)
+        self._waiters.release(self.position)
         self._measure(batch, asked_at if batch.next >= end else None)
         return batch.next - batch.first
 
@@ -325,34 +323,12 @@ class Cursor:
         """
         if self.position >= offset:
             return True
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        with self._waiters_lock:
-            self._waiters.append((offset, loop, future))
-        if self.position >= offset:
-            return True
-        try:
-            await asyncio.wait_for(future, timeout_seconds)
-        except TimeoutError:
-            with self._waiters_lock:
-                self._waiters = [waiter for waiter in self._waiters if waiter[2] is not future]
-            return self.position >= offset
+        await self._waiters.reach(offset, lambda: self.position, timeout_seconds)
         return self.position >= offset  # a cursor that is given up lets everybody go
 
     def release(self) -> None:
         """Nobody need wait here any longer."""
-        self._release(float("inf"))
-
-    def _release(self, position: float) -> None:
-        if not self._waiters:
-            return
-        with self._waiters_lock:
-            reached = [waiter for waiter in self._waiters if waiter[0] <= position]
-            self._waiters = [waiter for waiter in self._waiters if waiter[0] > position]
-        for loop in {loop for _, loop, _ in reached}:
-            futures = [future for _, own, future in reached if own is loop]
-            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_resolve, futures)
+        self._waiters.release(float("inf"))
 
     def status(self) -> Status:
         end = self._log.end(self._topic, self.partition)
@@ -383,12 +359,6 @@ class Cursor:
         if since is None and self._oldest_ms:
             return max(0.0, (self._clock.now_ms() - self._oldest_ms) / 1000)
         return self._clock.monotonic() - (self._began if since is None else since)
-
-
-def _resolve(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
 
 
 def _spelt(error: Exception) -> str:

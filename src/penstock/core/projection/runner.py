@@ -89,14 +89,6 @@ class Consumer:
         """While this lock is held no batch is in hand and none is begun."""
         return self._pause
 
-    def position(self, partition: int) -> int:
-        """How far it has come, whichever process carries it. Blocks."""
-        cursor = self.cursors.get(partition)
-        if cursor is not None and cursor.state == "running":
-            return cursor.position
-        stored = self.sink.stored(partition)
-        return 0 if stored is None else stored.next
-
     def whole(self) -> list[Cursor]:
         """Cursors of every partition; those of a consumer that does not run are made for the
         occasion. Raise `NotReady` when other processes have some of them.

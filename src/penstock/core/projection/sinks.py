@@ -1,47 +1,27 @@
 """Where projections go: one batch of the log into a table or a space, with exactly-once effect."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from penstock.core.clock import Clock
-from penstock.core.errors import Disproved, NotReady
-from penstock.core.events import Codec, Event, Undecodable
-from penstock.core.log import Batch, record_number, record_numbers, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic, verdicts
-from penstock.core.projection.parking import DeadLetter, Parking, damaged
-from penstock.core.state import Entry, Position, State, Trim
-from penstock.core.warehouse import BadRows, Block, Warehouse
+from penstock.core.errors import Disproved
+from penstock.core.events import Event
+from penstock.core.log import Batch, record_number, record_place
+from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts
+from penstock.core.projection.decoding import Decoding
+from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.state import Entry, Position, Trim
+from penstock.core.warehouse import BadRows, Block
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
-
-T = TypeVar("T")
-
-
-class Stores(NamedTuple):
-    """What sinks write to."""
-
-    warehouse: Warehouse | None
-    """None in a process that carries no tables and answers no queries."""
-    state: State
-    parking: Parking
-    clock: Clock
-    codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
-    """What the records of a topic are read with."""
-
-    @property
-    def tables(self) -> Warehouse:
-        """Raise `NotReady` in a process without a warehouse."""
-        if self.warehouse is None:
-            raise NotReady("this process has no warehouse; ask one with the role api")
-        return self.warehouse
 
 
 class Outcome(NamedTuple):
@@ -77,8 +57,12 @@ class Sink(Protocol):
         """Tell all processes why the view is not to be answered from; nothing: it may be."""
         ...
 
+    def position(self, partition: int) -> int:
+        """How far the store has come, whoever filled it; 0 for none. For any thread."""
+        ...
+
     def stored(self, partition: int) -> Position | None:
-        """How far the store has come, whoever filled it; None for nothing yet. For any thread."""
+        """The same with its proof."""
         ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -100,89 +84,13 @@ def sink(projection: Projection, stores: Stores) -> Sink:
     return FoldSink(projection, stores)
 
 
-class _Decoding(Generic[T]):
-    """Records into events, the undecodable ones parked."""
-
-    def __init__(self, projection: Projection, stores: Stores) -> None:
-        self._projection = projection
-        self._stores = stores
-        self._codec = stores.codec(projection.topic)
-
-    def events(self, partition: int, batch: Batch) -> tuple[list[Event], Sequence[int], int]:
-        """Events, their record numbers, and how many records were parked."""
-        name, topic = self._projection.name, self._projection.topic.name
-        parked = 0
-        for damage in batch.damages:
-            letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
-            self._stores.parking.park(letter)
-            parked += letter.records
-        decode = self._codec.decode
-        try:
-            events = [decode(payload) for payload in batch.payloads]
-            return events, record_numbers(partition, batch.offsets), parked
-        except Undecodable:
-            pass
-        events = []
-        numbers: list[int] = []
-        for offset, payload in zip(batch.offsets, batch.payloads, strict=True):
-            try:
-                events.append(decode(payload))
-                numbers.append(record_number(partition, offset))
-            except Undecodable as error:
-                self.park(partition, offset, payload, "undecodable", error)
-                parked += 1
-        return events, numbers, parked
-
-    def event(self, payload: bytes) -> Event:
-        event: Event = self._codec.decode(payload)
-        return event
-
-    def park(
-        self, partition: int, offset: int, payload: bytes, code: str, error: Exception
-    ) -> None:
-        self._stores.parking.park(
-            DeadLetter(
-                projection=self._projection.name,
-                topic=self._projection.topic.name,
-                partition=partition,
-                offset=offset,
-                next=offset + 1,
-                code=code,
-                reason=f"{type(error).__name__}: {error}",
-                payload=payload,
-                attempts=1,
-                at_ms=self._stores.clock.now_ms(),
-            )
-        )
-
-    def isolate(
-        self,
-        partition: int,
-        events: Sequence[Event],
-        numbers: Sequence[int],
-        batch: Batch,
-        project: Callable[[Event, int], None],
-    ) -> int:
-        """Project one by one; park those whose projection raises. Returns how many."""
-        parked = 0
-        payloads = dict(zip(batch.offsets, batch.payloads, strict=True))
-        for event, number in zip(events, numbers, strict=True):
-            try:
-                project(event, number)
-            except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
-                _, offset = record_place(number)
-                self.park(partition, offset, payloads[offset], "rows", error)
-                parked += 1
-        return parked
-
-
 class TableSink:
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
         self._table = table
         self._into = into or table.table
         self._warehouse = stores.tables
         self._state = stores.state
-        self._decoding: _Decoding[Any] = _Decoding(replace(table, table=self._into), stores)
+        self._decoding: Decoding[Any] = Decoding(replace(table, table=self._into), stores)
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
 
@@ -209,6 +117,10 @@ class TableSink:
 
     def judge(self, partition: int, disproved: str) -> None:
         verdicts.note(self._state, self._into, partition, disproved)
+
+    def position(self, partition: int) -> int:
+        stored = self.stored(partition)
+        return 0 if stored is None else stored.next
 
     def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
@@ -313,7 +225,7 @@ class FoldSink:
         self._fold = fold
         self._into = into or fold.space
         self._stores = stores
-        self._decoding: _Decoding[Any] = _Decoding(replace(fold, space=self._into), stores)
+        self._decoding: Decoding[Any] = Decoding(replace(fold, space=self._into), stores)
         self._added: Counter[bytes] = Counter()
         self._positions: dict[int, Position | None] = {}
 
@@ -337,6 +249,10 @@ class FoldSink:
 
     def judge(self, partition: int, disproved: str) -> None:
         verdicts.note(self._stores.state, self._into, partition, disproved)
+
+    def position(self, partition: int) -> int:
+        stored = self.stored(partition)
+        return 0 if stored is None else stored.next
 
     def stored(self, partition: int) -> Position | None:
         return self._stores.state.position(self._into, partition)

@@ -1,0 +1,31 @@
+"""What projections are carried into."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from penstock.core.clock import Clock
+from penstock.core.errors import NotReady
+from penstock.core.events import Codec
+from penstock.core.projection import Topic
+from penstock.core.projection.parking import Parking
+from penstock.core.state import State
+from penstock.core.warehouse import Warehouse
+
+
+class Stores(NamedTuple):
+    """What sinks write to, and how they read."""
+
+    warehouse: Warehouse | None
+    """None in a process that carries no tables and answers no queries."""
+    state: State
+    parking: Parking
+    clock: Clock
+    codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
+    """What the records of a topic are read with."""
+
+    @property
+    def tables(self) -> Warehouse:
+        """Raise `NotReady` in a process without a warehouse."""
+        if self.warehouse is None:
+            raise NotReady("this process has no warehouse; ask one with the role api")
+        return self.warehouse
