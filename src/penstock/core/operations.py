@@ -86,7 +86,7 @@ class Operations:
                             platform.clock,
                             platform.logger,
                             partition=partition,
-                        ).compare(reader)
+                        ).proved(reader)
                 except Disproved as error:
                     disproved = error.message
                 found.append(View(name, disproved))

@@ -125,7 +125,7 @@ class Cursor:
     def resume(self, reader: Reader) -> None:
         """Go to where the store says; apply again what may not have gone in."""
         was, counted = self.position, self.counts
-        known, first, unproved = self.compare(reader)
+        known, first, unproved = self.proved(reader)
         if unproved:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
@@ -138,7 +138,7 @@ class Cursor:
                 self.counts = counted
         self._resumed = True
 
-    def compare(self, reader: Reader) -> tuple[int, int, bool]:
+    def proved(self, reader: Reader) -> tuple[int, int, bool]:
         """What the store has, with the log: where it ends, where the last block begins that may not
         be in, and whether there was no proof of it yet. Raise `Disproved`.
         """
