@@ -60,9 +60,10 @@ class SqliteReader:
         knows the opening of a record knows all before it.
         """
         first, following = batch.first, batch.next
-        end = 0 if topic_id is None else end_of(self._connection, topic_id)
-        if first > end:
-            raise Disproved(f"the log ends at {end}")
+        if first == following:
+            end = 0 if topic_id is None else end_of(self._connection, topic_id)
+            if first > end:
+                raise Disproved(f"the log ends at {end}")
         if proof and first and self._opening_before(topic_id, first) != proof:
             raise Disproved("the log has other records there")
         return self._opening_before(topic_id, following) if following else ""
