@@ -282,9 +282,9 @@ class Cursor:
         """Say so once; what was disproved is looked at again."""
         known, self._resumed = self.last_error, False
         self._retry_at = self._clock.monotonic() + _LOOK_AGAIN_SECONDS
-        self.disproved = error if isinstance(error, Disproved) else None
         if (self.state, known) != ("stopped", _spelt(error)):
             self._fail(error, "stopped")
+        self.disproved = error if isinstance(error, Disproved) else None
         if self.disproved is not None:
             with suppress(NotReady):  # told again at the next look
                 self.sink.judge(self.partition, error.message)

@@ -194,7 +194,11 @@ class RocksState:
         family = self._families.get(name)
         if family is None and create:
             with self._lock:
-                if space not in self._families and name == space:
+                name = self._active(space)
+                family = self._families.get(name)
+                if family is not None:  # another thread has made it meanwhile
+                    return family
+                if name == space:
                     name = f"{space}@{uuid4().hex[:8]}"
                     self._db.put(_active_key(space), name.encode())
                 family = self._db.create_column_family(name, self._options())
