@@ -14,7 +14,7 @@ from bench.servers import scratch
 _RATE = 400
 _PARTS = (
     ("compressing a block (log's thread)", ("log/blocks.py",)),
-    ("SQLite: writing and syncing (log's thread)", ("log/sqlite_file.py", "log/checkpoint.py")),
+    ("SQLite: writing and syncing (log's thread)", ("log/sqlite_", "log/checkpoint.py")),
     ("the log's thread around that", ("log/sqlite.py:_run", "log/sqlite.py")),
     ("judging the tag", ("apps/audiences",)),
     ("writing the answer to its socket", ("core/edge/wire.py", "exchange.py:_answer")),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.core.errors import Disproved
 from penstock.core.log import DUPLICATE, REUSED, Append, Log, Receipt
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
@@ -137,6 +138,28 @@ def test_a_read_gives_exactly_the_range_that_was_asked_for(
     assert list(batch.payloads) == [b"%d" % n for n in expected]
     assert batch.appended_at_ms == (clock.now_ms() if expected else 0)
     assert batch.damages == ()
+
+
+def test_who_reads_on_has_what_is_behind_compared(log: Log) -> None:
+    """Reliability 45."""
+    add(log, b"a", b"b")
+    add(log, b"c")
+    reader = log.reader()
+    first = reader.read(TOPIC, 0, 0, 1, "")
+    rest = reader.read(TOPIC, 0, 1, 9, first.proof)
+    assert list(rest.payloads) == [b"b", b"c"]
+    assert "" not in (first.proof, rest.proof)
+    for other in (reader, log.reader()):
+        for limit in (0, 9):
+            nothing = other.read(TOPIC, 0, 3, limit, rest.proof)
+            assert (nothing.next, nothing.proof) == (3, rest.proof)
+        assert other.read(TOPIC, 0, 3, 0, "").proof == rest.proof
+        assert list(other.read(TOPIC, 0, 1, 1, first.proof).payloads) == [b"b"]
+        for offset, proof in ((3, rest.proof + "0"), (1, first.proof + "0"), (9, ""), (9, "5:0")):
+            with pytest.raises(Disproved):
+                other.read(TOPIC, 0, offset, 1, proof)
+        assert other.read(TOPIC, 0, 9, 1).next == 9  # who does not ask is not told
+    assert log.reader().read(TOPIC, 0, 0, 0, "").proof == ""
 
 
 def test_a_range_reads_the_same_again_after_more_was_added(log: Log) -> None:

@@ -17,7 +17,7 @@ from penstock.core.errors import Misconfigured, NotReady, Overloaded
 from penstock.core.log import DUPLICATE, Append, Log, Receipt, blocks, checkpoint
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.log.sqlite_file import SqliteReader
+from penstock.core.log.sqlite_reader import SqliteReader
 from support.clock import MovedClock
 from support.logs import TOPIC, account, add, begin, contents
 

@@ -19,7 +19,7 @@ from penstock.core.folder import FolderLock
 from penstock.core.log import Append, Receipt
 from penstock.core.log.backup import Unproven, contents_of, create, restore, verify
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.log.sqlite_file import SqliteReader
+from penstock.core.log.sqlite_reader import SqliteReader
 from support.disks import flip
 
 TOPIC = "tests.things"

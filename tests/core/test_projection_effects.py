@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Event
 from penstock.core.log import Log
 from penstock.core.log.memory import MemoryLog
@@ -174,7 +174,7 @@ def test_a_store_filled_from_another_log_is_left_alone(bench: Bench) -> None:
     bench.log = MemoryLog(bench.clock)
     note(bench.log, *range(10))
     for consumer in (bench.table(), bench.fold()):
-        with pytest.raises(Misconfigured, match="penstock rebuild"):
+        with pytest.raises(Disproved, match="penstock rebuild"):
             bench.carry(consumer)
     assert len(rows_of(bench.warehouse)) == 3
 
@@ -195,7 +195,7 @@ def test_a_log_that_lost_its_end_is_not_taken_for_one_without_news(
     (tmp_path / "log.db").write_bytes(older)
     bench.log = SqliteLog(tmp_path / "log.db", bench.clock, Limits())
     for consumer in (bench.table(), bench.fold()):
-        with pytest.raises(Misconfigured, match="penstock rebuild"):
+        with pytest.raises(Disproved, match="penstock rebuild"):
             bench.carry(consumer)
 
 

@@ -12,7 +12,7 @@ from penstock.core.folder import FolderLock
 from penstock.core.log.backup import Unproven, create
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import SqliteLog
-from penstock.core.log.sqlite_file import SqliteReader
+from penstock.core.log.sqlite_reader import SqliteReader
 
 PAGE = 4_096
 BLOCKS = 600

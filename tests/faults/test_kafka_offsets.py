@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from penstock.core.errors import NotReady
-from penstock.core.log import Damage, Reader
+from penstock.core.errors import Disproved, NotReady
+from penstock.core.log import Batch, Damage, Reader
 from penstock.core.log.kafka.follow import KafkaFollower
 from penstock.core.log.kafka.reader import DELETED
 from penstock.core.log.kafka.topics import create_topics
@@ -83,6 +83,81 @@ def test_a_topic_made_anew_is_another_log_and_is_not_read_on_in(
     finally:
         reader.close()
         follower.close()
+
+
+def test_a_topic_made_anew_and_filled_further_is_not_gone_on_in(
+    kafka_cluster: KafkaCluster, single: Settings
+) -> None:
+    """Reliability 45: it never ended before what was read of it, as far as anybody looked."""
+    topic = new_topic(single)
+    client = AdminClient({"bootstrap.servers": kafka_cluster.bootstrap})
+    log = open_edge(single, topic)
+    add(log, b"a", b"a", topic=topic)
+    follower = KafkaFollower(single, [topic])
+    reader = follower.reader()
+    try:
+        before = follower.identity(topic)
+        proof = _read_to(reader, topic, 2).proof
+        assert reader.read(topic, 0, 2, 0, proof).proof == proof
+        log.close()
+        client.delete_topics([topic])[topic].result(30)
+        _await(lambda: topic not in client.list_topics(timeout=30).topics)
+        _make_again(single, topic)
+        log = open_edge(single, topic)
+        add(log, b"a", b"a", b"a", topic=topic)
+        _await(lambda: follower.identity(topic) != before)
+        other = follower.reader()
+        try:
+            with pytest.raises(Disproved, match="other records"):
+                _read_to(other, topic, 2, proof)
+        finally:
+            other.close()
+    finally:
+        reader.close()
+        follower.close()
+        log.close()
+
+
+def test_what_retention_deleted_behind_a_position_disproves_nothing(
+    kafka_cluster: KafkaCluster, single: Settings
+) -> None:
+    topic = new_topic(single)
+    log = open_edge(single, topic)
+    reader, late = log.reader(), log.reader()
+    try:
+        add(log, *(b"%d" % n for n in range(4)), topic=topic)
+        proof = _read_to(reader, topic, 4).proof
+        _delete_before(kafka_cluster, topic, 4)
+        assert late.read(topic, 0, 4, 0, proof).next == 4
+        add(log, b"4", topic=topic)
+        batch = late.read(topic, 0, 4, 9, proof)
+        assert (list(batch.payloads), batch.damages) == ([b"4"], ())
+        with pytest.raises(Disproved, match="ends at 5"):
+            log.reader().read(topic, 0, 9, 0, "")
+    finally:
+        reader.close()
+        late.close()
+        log.close()
+
+
+def _read_to(reader: Reader, topic: str, end: int, proof: str = "") -> Batch:
+    """What is read last before `end`; with a proof of `end`, that is asked for, until brokers that
+    have not heard of the topic yet have.
+    """
+    found: list[Batch] = []
+
+    def reached() -> bool:
+        try:
+            offset = end if proof else (found[-1].next if found else 0)
+            found.append(reader.read(topic, 0, offset, end - offset, proof))
+        except NotReady as error:
+            if isinstance(error, Disproved):
+                raise
+            return False
+        return found[-1].next == end
+
+    _await(reached)
+    return found[-1]
 
 
 def _make_again(settings: Settings, topic: str) -> None:

@@ -179,7 +179,7 @@ def test_a_log_that_was_rolled_back_is_noticed(data: Path, tmp_path: Path, start
         time.sleep(0.05)
     status, problems = connection.ask("GET", "/readyz")
     assert status == 503
-    assert b"restored from an older copy" in problems
+    assert b"an older copy of it was put back" in problems
     connection.close()
 
 

@@ -112,8 +112,10 @@ class _ApartReader:
         self._reader = reader
         self._prefix = prefix
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
-        return self._reader.read(self._prefix + topic, partition, offset, limit)
+    def read(
+        self, topic: str, partition: int, offset: int, limit: int, proof: str | None = None
+    ) -> Batch:
+        return self._reader.read(self._prefix + topic, partition, offset, limit, proof)
 
     def close(self) -> None:
         self._reader.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from penstock.cli.listing import echo_rows
-from penstock.cli.operator import data_option
+from penstock.cli.operator import data_option, tell
 
 if TYPE_CHECKING:
     from penstock.core.operations import Letter
@@ -137,7 +137,7 @@ def _rebuilt(
             click.echo(f"{letter.topic}/{letter.partition}/{letter.offset} {letter.record}")
         with Bar(f"rebuilding {projection}", "records") as bar:
             rebuilt = operating.rebuild(projection, bar.move, from_scratch=True, dry_run=False)
-    click.echo(f"{projection}: {rebuilt.records} records, swapped in")
+    tell(rebuilt)
 
 
 def _each(

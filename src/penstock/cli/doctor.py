@@ -18,7 +18,7 @@ from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
-    from penstock.core.log.sqlite_file import SqliteReader
+    from penstock.core.log.sqlite_reader import SqliteReader
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
@@ -56,7 +56,7 @@ def doctor(data: str | None, *, deep: bool) -> None:
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
-    findings = examined(settings, [*CHECKS, _blocks] if deep else CHECKS)
+    findings = examined(settings, [*CHECKS, _views, *([_blocks] if deep else [])])
     echo_rows(("check", "verdict", "detail"), findings)
     if any(finding.verdict == "fail" for finding in findings):
         sys.exit(1)
@@ -256,11 +256,30 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
             yield Finding(name, "ok", f"{redacted(url)} can be used")
 
 
+def _views(settings: "Settings") -> Iterator[Finding]:
+    """Is what they hold what the log has? Where nothing was made yet, nothing is to find it out."""
+    from penstock.cli.remote import operations, serving  # noqa: PLC0415 - heavy
+    from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+    from penstock.core.folder import is_taken  # noqa: PLC0415 - heavy
+
+    if serving(settings) is None and is_taken(settings.folder, "work"):
+        yield Finding("views", "warn", "a process has them that these tools cannot ask")
+        return
+    urls = (settings.log_url, settings.state_url, settings.warehouse_url)
+    if not all(Path(urlsplit(url).path).exists() for url in urls if is_embedded(url)):
+        yield Finding("views", "ok", "there are none yet")
+        return
+    with operations(settings.data, edge=False) as operating:
+        for view in operating.views():
+            verdict = "fail" if view.disproved else "ok"
+            yield Finding(view.name, verdict, view.disproved or "what the log proves")
+
+
 def _blocks(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
-    from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if not path.exists() or path.stem == "spool":

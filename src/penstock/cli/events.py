@@ -17,7 +17,7 @@ from penstock.cli.operator import data_option
 if TYPE_CHECKING:
     from penstock.core.events import Codec
     from penstock.core.log import Batch
-    from penstock.core.log.sqlite_file import SqliteReader
+    from penstock.core.log.sqlite_reader import SqliteReader
 
 _POLL_SECONDS = 0.2
 
@@ -40,7 +40,7 @@ def events(topic: str, first: int, limit: int | None, data: str | None, *, follo
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.errors import PenstockError  # noqa: PLC0415 - heavy
     from penstock.core.log.disk import failed_open  # noqa: PLC0415 - heavy
-    from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})

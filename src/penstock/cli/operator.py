@@ -1,10 +1,14 @@
 """`penstock rebuild` and `penstock topics`."""
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from penstock.cli.listing import echo_rows
+
+if TYPE_CHECKING:
+    from penstock.core.projection.rebuild import Rebuilt
 
 data_option = click.option(
     "--data", type=click.Path(file_okay=False), help="Folder of the embedded engines."
@@ -19,22 +23,42 @@ data_option = click.option(
     help="Do not compare: the log or the form of the read model is another.",
 )
 @click.option("--dry-run", is_flag=True, help="Build and compare, but keep what there is.")
+@click.option(
+    "--accept-loss", is_flag=True, help="Let it take its place though it has less than there is."
+)
 @data_option
-def rebuild(projection: str, data: str | None, *, from_scratch: bool, dry_run: bool) -> None:
+def rebuild(
+    projection: str, data: str | None, *, from_scratch: bool, dry_run: bool, accept_loss: bool
+) -> None:
     """Rebuild a read model from the log.
 
-    It goes into a shadow, is compared with what there is, and takes its place. The exit status is 1
-    when they differ.
+    It goes into a shadow, is compared with what there is, and takes its place, unless it has less.
+    The exit status is 1 when they differ, or when what there is was kept for that.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     with operations(data) as operating, Bar(f"rebuilding {projection}", "records") as bar:
         rebuilt = operating.rebuild(
-            projection, bar.move, from_scratch=from_scratch, dry_run=dry_run
+            projection,
+            bar.move,
+            from_scratch=from_scratch,
+            dry_run=dry_run,
+            accept_loss=accept_loss,
         )
-    fate = "kept as it was" if dry_run else "swapped in"
-    click.echo(f"{projection}: {rebuilt.records} records, {fate}")
+    tell(rebuilt, dry_run=dry_run)
+
+
+def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
+    """Exit with 1 when both differ, or when what there is was kept."""
+    fate = "swapped in" if rebuilt.swapped else "kept as it was"
+    click.echo(f"{rebuilt.projection}: {rebuilt.records} records, {fate}")
+    if rebuilt.lost:
+        click.echo("what was built has less than what there is:")
+        for loss in rebuilt.lost:
+            click.echo(f"  {loss}")
+        if not rebuilt.swapped and not dry_run:
+            click.echo("to have it all the same, add --accept-loss")
     if not rebuilt.compared:
         click.echo("not compared")
     elif not rebuilt.differences:
@@ -43,6 +67,7 @@ def rebuild(projection: str, data: str | None, *, from_scratch: bool, dry_run: b
         click.echo("different:")
         for difference in rebuilt.differences:
             click.echo(f"  {difference}")
+    if rebuilt.differences or (rebuilt.lost and not rebuilt.swapped):
         sys.exit(1)
 
 

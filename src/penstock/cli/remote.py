@@ -19,7 +19,7 @@ from penstock.core.control import FILE, Door, Job
 from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
 from penstock.core.log.disk import failed_open
-from penstock.core.operations import Letter, Operations, TopicLine
+from penstock.core.operations import Letter, Operations, TopicLine, View
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
 from penstock.core.settings import Settings
@@ -34,6 +34,8 @@ _POLL_SECONDS = 0.2
 class Operating(Protocol):
     def topics(self) -> list[TopicLine]: ...
 
+    def views(self) -> list[View]: ...
+
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]: ...
 
     def show_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
@@ -47,13 +49,20 @@ class Operating(Protocol):
     def take_back(self, projection: str, partition: int, offset: int) -> Letter: ...
 
     def rebuild(
-        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+        self,
+        projection: str,
+        progress: Progress,
+        *,
+        from_scratch: bool,
+        dry_run: bool,
+        accept_loss: bool = False,
     ) -> Rebuilt: ...
 
 
 @contextmanager
-def operations(data: str | None) -> Iterator[Operating]:
-    """Those of the process that serves the data folder, or our own if none does.
+def operations(data: str | None, *, edge: bool = True) -> Iterator[Operating]:
+    """Those of the process that serves the data folder, or our own if none does; without `edge`
+    another process may have that role.
 
     Raise `Misconfigured` where there is no data, with nothing made.
     """
@@ -64,7 +73,7 @@ def operations(data: str | None) -> Iterator[Operating]:
         return
     check_there(settings)
     # An edge on shared engines has nothing that the tools need; the embedded one is the log.
-    roles = ROLES if is_embedded(settings.log_url) else ("api", "work")
+    roles = ROLES if edge and is_embedded(settings.log_url) else ("api", "work")
     platform = build(os.environ, overrides, roles=roles)
     try:
         yield Operations(platform)
@@ -93,6 +102,9 @@ class Remote:
     def topics(self) -> list[TopicLine]:
         return self._ask("topics", {}, list[TopicLine])
 
+    def views(self) -> list[View]:
+        return self._ask("views", {}, list[View])
+
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
         return self._ask("dead_letters", {"projection": projection, "limit": limit}, list[Letter])
 
@@ -112,9 +124,20 @@ class Remote:
         return self._letter("take_back", projection, partition, offset)
 
     def rebuild(
-        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+        self,
+        projection: str,
+        progress: Progress,
+        *,
+        from_scratch: bool,
+        dry_run: bool,
+        accept_loss: bool = False,
     ) -> Rebuilt:
-        wanted = {"projection": projection, "from_scratch": from_scratch, "dry_run": dry_run}
+        wanted = {
+            "projection": projection,
+            "from_scratch": from_scratch,
+            "dry_run": dry_run,
+            "accept_loss": accept_loss,
+        }
         name = self._ask("rebuild", wanted, dict[str, int])
         while True:
             job = self._ask("job", name, Job)

@@ -109,7 +109,7 @@ def _roles(settings: "Settings") -> Iterator[Finding]:
 def _held(settings: "Settings") -> Iterator[Finding]:
     """What the log holds; how far views are is known to who serves them."""
     from penstock.core.engines import is_embedded, log_file  # noqa: PLC0415 - heavy
-    from penstock.core.log.sqlite_file import SqliteReader  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
 
     if not is_embedded(settings.log_url):
         return

@@ -64,6 +64,7 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     projection: str
     from_scratch: bool = False
     dry_run: bool = False
+    accept_loss: bool = False
 
 
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +80,7 @@ class Control:
         operations = self._operations
         self._verbs: dict[str, tuple[type[msgspec.Struct], Callable[[Any], object]]] = {
             "topics": (LettersWanted, lambda _: operations.topics()),
+            "views": (LettersWanted, lambda _: operations.views()),
             "dead_letters": (
                 LettersWanted,
                 lambda w: operations.dead_letters(w.projection, w.limit),
@@ -140,6 +142,7 @@ class Control:
                 progress,
                 from_scratch=wanted.from_scratch,
                 dry_run=wanted.dry_run,
+                accept_loss=wanted.accept_loss,
             )
         except PenstockError as error:
             job.error = str(error)

@@ -158,6 +158,15 @@ class NotReady(PenstockError):
         super().__init__(message, retry_after=retry_after, detail=detail)
 
 
+class Disproved(NotReady):
+    """A view was made from records that the log does not have; until it is rebuilt it is silent."""
+
+    default_code = "disproved"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message, retry_after=0)
+
+
 class Misconfigured(PenstockError):
     """The start stops here: the message names the setting or the folder, and the remedy."""
 

@@ -19,15 +19,17 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from penstock.core import timing
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.errors import NotReady, told
+from penstock.core.errors import Disproved, NotReady, told
 from penstock.core.interface import Answer, Asked, Interface
 from penstock.core.log import Minute
 from penstock.core.log.disk import shortage
 from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
+from penstock.core.projection import verdicts
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.runner import Consumer
 from penstock.core.stages import MinuteStage, Pipeline, ProjectionStage, TopicStage
+from penstock.core.state import State
 
 _MINUTES_SHOWN = 60
 
@@ -313,8 +315,10 @@ class Readiness:
         if platform.stores.warehouse is not None:
             yield "warehouse", _asking(partial(platform.stores.warehouse.query, "SELECT 1", {}))
         yield "state", _asking(partial(platform.stores.state.position, DEAD_LETTERS, 0))
-        for consumer in platform.carried:
-            yield consumer.projection.name, partial(_standstill, consumer)
+        carried = platform.carried
+        for consumer in platform.consumers.values():
+            check = _standstill if consumer in carried else partial(_told, platform.stores.state)
+            yield consumer.projection.name, partial(check, consumer)
 
 
 def _asking(question: Callable[[], object]) -> Check:
@@ -325,6 +329,13 @@ def _asking(question: Callable[[], object]) -> Check:
         return ""
 
     return check
+
+
+def _told(state: State, consumer: Consumer) -> str:
+    """What those found who carry it; this process learns it here."""
+    why = verdicts.told(state, consumer.projection.name)
+    consumer.told = Disproved(why) if why else None
+    return why
 
 
 def _standstill(consumer: Consumer) -> str:

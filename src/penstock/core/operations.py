@@ -5,13 +5,16 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.errors import NotFound, PenstockError, Rejected
+from penstock.core.errors import Disproved, NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
+from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.parking import GIVEN_UP, DeadLetter, given_up
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
+from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.sinks import sink
 from penstock.core.warehouse import sql
 
 
@@ -42,6 +45,12 @@ class Letter(msgspec.Struct, frozen=True):
 _RECORD_SHOWN = 4_096
 
 
+class View(msgspec.Struct, frozen=True):
+    name: str
+    disproved: str
+    """Why it is not answered from; empty when it is what the log proves."""
+
+
 class Operations:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
@@ -61,6 +70,27 @@ class Operations:
                     }
                     lines.append(TopicLine(topic.name, partition, start, end, readers))
         return lines
+
+    def views(self) -> list[View]:
+        """Each compared with the log, whoever carries it."""
+        platform, found = self._platform, []
+        with closing(platform.follow.reader()) as reader:
+            for name, consumer in platform.consumers.items():
+                projection, disproved = consumer.projection, ""
+                try:
+                    for partition in range(platform.follow.partitions(projection.topic.name)):
+                        Cursor(
+                            projection,
+                            sink(projection, self._stores),
+                            platform.follow,
+                            platform.clock,
+                            platform.logger,
+                            partition=partition,
+                        ).proved(reader)
+                except Disproved as error:
+                    disproved = error.message
+                found.append(View(name, disproved))
+        return found
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
         if projection:
@@ -127,13 +157,36 @@ class Operations:
         return self._readable(letter)
 
     def rebuild(
-        self, projection: str, progress: Progress, *, from_scratch: bool, dry_run: bool
+        self,
+        projection: str,
+        progress: Progress,
+        *,
+        from_scratch: bool,
+        dry_run: bool,
+        accept_loss: bool = False,
     ) -> Rebuilt:
         consumer = self._consumer(projection)
-        platform = self._platform
-        work = Rebuild(consumer, self._stores, platform.follow, platform.clock, platform.logger)
+        platform, stores = self._platform, self._stores
+        table = isinstance(consumer.projection, Table)
+        work = Rebuild(
+            consumer,
+            stores,
+            platform.follow,
+            platform.clock,
+            platform.logger,
+            turn=platform.turn(consumer),
+            room=Room(
+                stores.tables.folder if table else stores.state.folder,
+                platform.settings.disk_free_bytes_min,
+            ),
+            leaving=platform.leaving.is_set,
+        )
         return work.run(
-            self._statement(consumer), progress, compare=not from_scratch, swap=not dry_run
+            self._statement(consumer),
+            progress,
+            compare=not from_scratch,
+            swap=not dry_run,
+            accept_loss=accept_loss,
         )
 
     def _statement(self, consumer: Consumer) -> str:

@@ -31,18 +31,21 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.disk import FATAL
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.lookout import Lookout
-from penstock.core.manifest import Manifest, Route
+from penstock.core.manifest import Manifest, Route, check_columns
 from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.parking import Parking
+from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.schedule import Schedule
 from penstock.core.projection.sinks import Stores, sink
+from penstock.core.projection.verdicts import SPACE as VERDICTS
+from penstock.core.projection.views import Views
 from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
-from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.warehouse import Row, Value, sql
 from penstock.core.worker import Worker
 
 ROLES = ("edge", "api", "work")
@@ -76,6 +79,7 @@ class Platform:
         self.logger = logger
         self.registry = Registry(logger)
         self._applications = applications
+        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._topics = [topic.name for manifest in manifests for topic in manifest.topics]
         with ExitStack() as opened:
             self.follow, self.log = self._open_log(opened)
@@ -90,9 +94,12 @@ class Platform:
                 judge=judge,
             )
             self._closing = opened.pop_all()
+        self.leaving = threading.Event()
+        """Set when the end begins: long work is to be given up."""
         self.consumers: dict[str, Consumer] = {}
         self.schedules: list[Schedule] = []
         if self.stores is not None:
+            self.leases = engines.open_leases(settings, self.stores.state, clock)
             self.consumers = self._consumers(self.stores)
             if any(isinstance(c.projection, Table) for c in self.carried):
                 self.schedules.append(self._retention(self.stores))
@@ -105,6 +112,7 @@ class Platform:
             consumers=self.consumers.values(),
             clock=self.clock,
         )
+        self.views = Views(self.consumers)
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
         self.lookouts: list[Lookout[Any]] = [meters.sizes]
         """They look while the platform runs."""
@@ -176,10 +184,14 @@ class Platform:
             "retention",
             work,
             seconds=retention.INTERVAL_SECONDS,
-            leases=engines.open_leases(self.settings, stores.state, self.clock),
-            owner=f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}",
+            leases=self.leases,
+            owner=self._owner,
             logger=self.logger,
         )
+
+    def turn(self, consumer: Consumer) -> Turn:
+        """To rebuild its read model."""
+        return Turn(consumer.projection, self.leases, self._owner, self.clock)
 
     def _offer(self) -> None:
         if self.log is not None:
@@ -213,9 +225,12 @@ class Platform:
         """Raise `Misconfigured` when a table is not what this version writes."""
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
-                _check_columns(self.stores.warehouse, manifest)
+                check_columns(self.stores.warehouse, manifest)
         for consumer in self.carried:
+            clean_up(consumer, self.require_stores(), self.turn(consumer), self.logger)
             consumer.start()
+        for consumer in self.carried:
+            consumer.looked()
         for schedule in self.schedules:
             schedule.start()
         for lookout in self.lookouts:
@@ -239,6 +254,7 @@ class Platform:
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""
+        self.leaving.set()
         for schedule in self.schedules:
             schedule.stop()
         for consumer in self.consumers.values():
@@ -268,6 +284,7 @@ class Platform:
                     stores.state.drop(projection.space)
             stores.tables.create(sql.schema(manifest.package))
         stores.state.drop(DEAD_LETTERS)
+        stores.state.drop(VERDICTS)
         for consumer in self.carried:
             consumer.start()
 
@@ -336,12 +353,14 @@ class ApplicationContext:
         self._counts = dict.fromkeys(counters, 0)
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
+        self._platform.views.check_query(statement)
         rows: list[Row] = await self._platform.run(
             partial(self._stores.tables.query, statement, parameters)
         )
         return rows
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        self._platform.views.check(space)
         if self._state_is_near:
             return self._stores.state.first(space, groups, limit)
         found: list[History] = await self._platform.run(
@@ -364,21 +383,3 @@ class ApplicationContext:
     def sample(self, samples: Samples) -> None:
         for name, value in self._counts.items():
             samples.gauge("penstock_application", value, number=name)
-
-
-def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
-    """A column is written down twice, in `tables.sql` and in the row; here the two are tied."""
-    for projection in manifest.projections:
-        if isinstance(projection, Table):
-            declared = [field.name for field in msgspec.structs.fields(projection.row)]
-            found = warehouse.columns(projection.table)
-            if not found:
-                raise Misconfigured(
-                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
-                )
-            if declared != found:
-                raise Misconfigured(
-                    f"the table {projection.table} has the columns {', '.join(found)}; this "
-                    f"version writes {', '.join(declared)}. Run "
-                    f"`penstock rebuild {projection.table} --from-scratch`"
-                )

@@ -84,6 +84,8 @@ class Batch(NamedTuple):
     damages: tuple[Damage, ...] = ()
     taken_ms: Sequence[int] = ()
     """When the log took each of them; empty where it took all of them when it took the oldest."""
+    proof: str = ""
+    """By which the record before `next` is known again, if that was asked for and there is one."""
 
     @property
     def times_ms(self) -> Sequence[int]:
@@ -110,8 +112,15 @@ def added_up(minutes: Iterable[Minute]) -> Minute:
 class Reader(Protocol):
     """Reads on behalf of one thread."""
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
-        """At most `limit` records from `offset` on; empty when there are none yet."""
+    def read(
+        self, topic: str, partition: int, offset: int, limit: int, proof: str | None = None
+    ) -> Batch:
+        """At most `limit` records from `offset` on; empty when there are none yet.
+
+        With a proof, raise `Disproved` where the log ends before `offset`, or where the record
+        before it is another one; an empty proof is that of any record. Records that retention
+        deleted can be neither proved nor disproved, and are believed.
+        """
         ...
 
     def close(self) -> None: ...

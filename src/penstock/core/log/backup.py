@@ -25,7 +25,7 @@ from penstock.core.errors import PenstockError
 from penstock.core.folder import FolderLock, synced
 from penstock.core.log import blocks, tables
 from penstock.core.log.disk import is_damage
-from penstock.core.log.sqlite_file import connect
+from penstock.core.log.sqlite_reader import connect
 
 
 class Bar(Protocol):

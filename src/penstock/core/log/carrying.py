@@ -7,7 +7,7 @@ import apsw
 
 from penstock.core.errors import NotReady
 from penstock.core.log import keys
-from penstock.core.log.sqlite_file import connect
+from penstock.core.log.sqlite_reader import connect
 
 
 def carry_keys(source: Path, target: Path) -> int:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import apsw
 
-from penstock.core.errors import Misconfigured, told
+from penstock.core.errors import Misconfigured, NotReady, told
 from penstock.core.log import Minute, Share, Whole
 from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import failed_open
-from penstock.core.log.sqlite_file import SqliteReader
+from penstock.core.log.sqlite_reader import SqliteReader
 
 _POLL_SECONDS = 0.01
 _RETRY_SECONDS = 0.5
@@ -91,21 +91,34 @@ class SqliteFollower:
         self._thread.join()
         self._reader.close()
 
+    def _turn(self) -> None:
+        """Another file is in the place of the log: follow that one, whatever it turns out to be."""
+        found = SqliteReader(self._path)
+        try:
+            self._identity = found.identity()
+        except apsw.Error:
+            found.close()
+            raise
+        self._reader.close()
+        self._reader = found
+
     def _poll(self) -> None:
         while not self._closing.wait(_RETRY_SECONDS if self._trouble else _POLL_SECONDS):
             try:
                 self._look()
             except apsw.BusyError:
                 continue
-            except apsw.Error as error:
+            except (apsw.Error, NotReady) as error:
                 self._trouble = f"reading the log: {told(error)}"
             else:
                 self._trouble = ""
 
     def _look(self) -> None:
+        if self._reader.replaced():
+            self._turn()
         for topic, listeners in list(self._listeners.items()):
             end = self._reader.end(topic)
-            if end > self._ends.get(topic, 0):
+            if end != self._ends.get(topic, 0):
                 self._ends[topic] = end
                 for wake in listeners:
                     wake()

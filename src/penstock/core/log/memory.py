@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 from penstock.core.clock import Clock
-from penstock.core.errors import NotReady
+from penstock.core.errors import Disproved, NotReady
 from penstock.core.log import (
     DUPLICATE,
     REUSED,
@@ -73,14 +73,22 @@ class MemoryLog:
     def reader(self) -> "MemoryLog":
         return self
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
-        del partition
+    def read(
+        self, topic: str, partition: int, offset: int, limit: int, proof: str | None = None
+    ) -> Batch:
+        """One log, which never changes what it has: its identity proves all of its records."""
+        end = self.end(topic, partition)
+        if proof is not None and (offset > end or (proof and proof != self._identity)):
+            raise Disproved(f"the log ends at {end}")
         found = self._records.get(topic, [])[offset : offset + limit]
         after = offset + len(found)
         times = [at for at, _ in found]
         payloads = [payload for _, payload in found]
         at = times[0] if times else 0
-        return Batch(offset, after, range(offset, after), payloads, at, taken_ms=times)
+        proved = "" if proof is None or after == 0 else self._identity
+        return Batch(
+            offset, after, range(offset, after), payloads, at, taken_ms=times, proof=proved
+        )
 
     def start(self, topic: str, partition: int) -> int:
         del topic, partition

@@ -18,7 +18,7 @@ from penstock.core.errors import Misconfigured
 from penstock.core.folder import FolderLock, is_taken, synced
 from penstock.core.log import Damage, blocks, tables
 from penstock.core.log.backup import LOG, NO_DATA, PARTIAL, Bar, Bars, Unproven, check_empty
-from penstock.core.log.sqlite_file import connect
+from penstock.core.log.sqlite_reader import connect
 
 _DAMAGED = LOG + ".damaged"
 _FAILURES = (apsw.Error, MemoryError, UnicodeError)

@@ -18,7 +18,8 @@ from penstock.core.errors import NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
 from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import FATAL, Space, defect, failed_write
-from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
+from penstock.core.log.sqlite_file import SqliteFile, Transaction
+from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, logger
 

@@ -1,21 +1,18 @@
-"""The file of the embedded log: its tables, one write transaction, one reader."""
+"""The file of the embedded log: its tables, and one write transaction."""
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import apsw
 
-from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.log import Append, Batch, Damage, Minute, Receipt, blocks, keys, tables
+from penstock.core.errors import Misconfigured
+from penstock.core.log import Append, Minute, Receipt, blocks, keys, tables
 from penstock.core.log.checkpoint import KEPT_BYTES, Checkpoints
 from penstock.core.log.disk import failed_open
+from penstock.core.log.sqlite_reader import connect, end_of
 
-_BUSY_MS = 5_000
 _LEDGER_DAYS = 7
-_MISSING = "missing from the log"
-_BATCH_RECORDS = 1_000
 
 _FOLD_OLD_MINUTES = """INSERT INTO ledger
 SELECT 0, topic, sum(received), sum(stored), sum(duplicate), sum(rejected) FROM ledger
@@ -59,13 +56,17 @@ class SqliteFile:
         self.ends: dict[str, int] = {}
         self.expired_left = False
         """Whether there are more keys to forget than the last transaction did."""
+        self._opening = uuid4().hex
+        """Of no other opening, nor of a copy: who added a record is what proves it."""
+        self._opened: set[str] = set()
+        """Topics that know this opening; the first record that it adds brings it along."""
         self._swept_second = self._swept_minute = 0
         try:
             self._prepare()
             for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
                 self._topics[str(name)] = int(str(topic_id))
             for name, topic_id in self._topics.items():
-                self.ends[name] = _end(self._connection, topic_id)
+                self.ends[name] = end_of(self._connection, topic_id)
             self.newest_ms = tables.newest_ms(self._connection)
         except apsw.Error as error:
             self._connection.close()
@@ -95,7 +96,7 @@ class SqliteFile:
         rejected: dict[str, int],
     ) -> list[list[Receipt]]:
         """Commit, synced. Raise `apsw.Error` with nothing stored and `ends` as they were."""
-        known = dict(self._topics)
+        known, opened = dict(self._topics), set(self._opened)
         claims = self._claims(transaction)
         try:
             if self._needs_several_statements(transaction, group, rejected):
@@ -105,13 +106,14 @@ class SqliteFile:
                 written = self._topic(transaction, topic)
                 written.received += count
                 written.rejected += count
-            for topic_write in transaction.topics.values():
-                self._store(transaction, topic_write)
+            for topic, topic_write in transaction.topics.items():
+                self._store(transaction, topic, topic_write)
             if self._connection.in_transaction:
                 self._sweep(transaction, claims)
                 self._connection.execute("COMMIT")
         except BaseException:
-            self._topics, self.expired_left = known, False
+            self._topics, self._opened = known, opened
+            self.expired_left = False
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
@@ -139,7 +141,7 @@ class SqliteFile:
                     return True
                 topics.add(append.topic)
                 records += len(append.payloads)
-        return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self.ends.keys()
+        return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self._opened
 
     def _add(self, transaction: Transaction, claims: keys.Claims, append: Append) -> Receipt:
         written = self._topic(transaction, append.topic)
@@ -158,13 +160,15 @@ class SqliteFile:
     def _claims(self, transaction: Transaction) -> keys.Claims:
         return keys.Claims(self._connection, transaction.now_ms, transaction.keys_from_ms)
 
-    def _store(self, transaction: Transaction, written: _TopicWrite) -> None:
+    def _store(self, transaction: Transaction, topic: str, written: _TopicWrite) -> None:
         now = transaction.now_ms
         counts = (written.received, written.duplicate, written.rejected)
         if not written.payloads:
             received, duplicate, refused = counts
             account = (now // 60_000, written.id, received, 0, duplicate, refused)
             self._connection.execute(_LEDGER, account)
+        elif topic not in self._opened:
+            self._open(topic, written)
         for start in range(0, len(written.payloads), blocks.RECORDS_MAX):
             part = written.payloads[start : start + blocks.RECORDS_MAX]
             first = written.first + start
@@ -175,6 +179,13 @@ class SqliteFile:
                 (first, len(part), now, *counts, blocks.checksum(first, len(part), body), body),
             )
             counts = (0, 0, 0)
+
+    def _open(self, topic: str, written: _TopicWrite) -> None:
+        """From here on records are of this opening, whatever a lost end had said."""
+        place = (written.id, written.first)
+        self._connection.execute("DELETE FROM openings WHERE topic = ? AND first >= ?", place)
+        self._connection.execute("INSERT INTO openings VALUES (?, ?, ?)", (*place, self._opening))
+        self._opened.add(topic)
 
     def _topic(self, transaction: Transaction, name: str) -> _TopicWrite:
         written = transaction.topics.get(name)
@@ -226,11 +237,12 @@ class SqliteFile:
                 self._connection.execute(f"DELETE FROM blocks_{topic_id}")
             keys.clear(self._connection)
             self._connection.execute("DELETE FROM ledger")
+            self._connection.execute("DELETE FROM openings")
             self.identity = str(uuid4())
             self._connection.execute(
                 "UPDATE meta SET value = ? WHERE key = 'identity'", (self.identity,)
             )
-        self.ends = dict.fromkeys(self._topics, 0)
+        self.ends, self._opened = dict.fromkeys(self._topics, 0), set()
 
     def start(self, topic: str) -> int:
         topic_id = self._topics.get(topic)
@@ -246,145 +258,3 @@ class SqliteFile:
     def close(self) -> None:
         self._checkpoints.close()
         self._connection.close()
-
-
-class SqliteReader:
-    """A read-only connection, for one thread at a time."""
-
-    def __init__(self, path: Path, *, vfs: str = "") -> None:
-        """Raise `NotReady` while the file cannot be opened."""
-        try:
-            self._connection = connect(path, vfs=vfs, writable=False)
-        except Misconfigured as error:
-            raise NotReady("the log cannot be opened", detail=str(error)) from error
-        self._topics: dict[str, int] = {}
-
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
-        del partition
-        topic_id = self._topic(topic)
-        nothing = Batch(offset, offset, (), (), 0)
-        return nothing if topic_id is None else _gather(self._rows(topic_id, offset), offset, limit)
-
-    def topics(self) -> list[str]:
-        return [str(name) for (name,) in self._connection.execute("SELECT name FROM topics")]
-
-    def blocks(self, topic: str, offset: int) -> list[Batch]:
-        """From `offset` on, each block a batch of its own, with its own time: a thousand records
-        or somewhat more, so that no reader, however slow, keeps the write-ahead log from folding.
-        """
-        topic_id = self._topic(topic)
-        found: list[Batch] = []
-        if topic_id is None:
-            return found
-        position = offset
-        with closing(self._rows(topic_id, offset)) as rows:
-            for row in rows:
-                if (following := row[0] + row[1]) > position:
-                    found.append(_gather(iter([row]), position, following - position))
-                    position = found[-1].next
-                if position - offset >= _BATCH_RECORDS:
-                    break
-        return found
-
-    def end(self, topic: str) -> int:
-        topic_id = self._topic(topic)
-        return 0 if topic_id is None else _end(self._connection, topic_id)
-
-    def ledger(self, topic: str, since_minute: int) -> list[Minute]:
-        topic_id = self._topic(topic)
-        rows = self._connection.execute(
-            "SELECT minute, received, stored, duplicate, rejected FROM ledger "
-            "WHERE topic = ? AND minute >= ? ORDER BY minute",
-            (topic_id, since_minute),
-        )
-        return [Minute(*(int(str(cell)) for cell in row)) for row in rows]
-
-    def totals(self, topic: str) -> Minute:
-        sums = self._connection.execute(
-            "SELECT 0, coalesce(sum(received), 0), coalesce(sum(stored), 0), "
-            "coalesce(sum(duplicate), 0), coalesce(sum(rejected), 0) FROM ledger WHERE topic = ?",
-            (self._topic(topic),),
-        ).get
-        return Minute(*sums)
-
-    def idempotency_keys(self) -> int:
-        return keys.number(self._connection)
-
-    def identity(self) -> str:
-        return str(self._connection.execute("SELECT value FROM meta WHERE key = 'identity'").get)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _topic(self, name: str) -> int | None:
-        if name not in self._topics:
-            found = self._connection.execute("SELECT id FROM topics WHERE name = ?", (name,)).get
-            if found is None:
-                return None
-            self._topics[name] = int(str(found))
-        return self._topics[name]
-
-    def _rows(self, topic_id: int, offset: int) -> Generator[tuple[int, int, int, int, bytes]]:
-        table = f"blocks_{topic_id}"
-        cursor = self._connection.execute(
-            f"SELECT {tables.BLOCK} FROM {table} WHERE first >= "
-            f"coalesce((SELECT max(first) FROM {table} WHERE first <= ?), 0) ORDER BY first",
-            (offset,),
-        )
-        with closing(cursor):
-            yield from cursor
-
-
-def _gather(rows: Iterator[tuple[int, int, int, int, bytes]], offset: int, limit: int) -> Batch:
-    """Blocks into one batch of exactly the asked range, holes and damage named."""
-    position, stop, at_ms = offset, offset + limit, 0
-    offsets: list[int] = []
-    payloads: list[bytes] = []
-    runs: list[tuple[int, int]] = []
-    damages: list[Damage] = []
-    reason, claimed = _MISSING, 0
-    for first, count, block_at_ms, checksum, body in rows:
-        if first > position:
-            damages.append(Damage(position, min(first, stop), reason))
-            position = min(first, stop)
-        reason, claimed = _MISSING, 0
-        if position >= stop:
-            break
-        end = min(first + count, stop)
-        if position < end:
-            at_ms = at_ms or block_at_ms
-        if blocks.checksum(first, count, body) != checksum:
-            # Its count may be what is damaged: the next block says where this one ends.
-            reason, claimed = "checksum does not match", end
-        elif position < end:
-            payloads.extend(blocks.unpack(body)[position - first : end - first])
-            offsets.extend(range(position, end))
-            runs.append((block_at_ms, end - position))
-            position = end
-        if position >= stop:
-            break
-    if claimed > position:
-        damages.append(Damage(position, claimed, reason))
-        position = claimed
-    times = blocks.times(runs, at_ms)
-    return Batch(offset, position, offsets, payloads, at_ms, tuple(damages), taken_ms=times)
-
-
-def _end(connection: apsw.Connection, topic_id: int) -> int:
-    found = connection.execute(
-        f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
-    ).get
-    return int(str(found or 0))
-
-
-def connect(path: Path, *, vfs: str = "", writable: bool) -> apsw.Connection:
-    """Raise `Misconfigured`. Only one that is writable makes a file that is not there."""
-    flags = apsw.SQLITE_OPEN_READONLY
-    if writable:
-        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    try:
-        connection = apsw.Connection(str(path), flags=flags, vfs=vfs or None)
-        connection.set_busy_timeout(_BUSY_MS)
-    except (apsw.Error, OSError) as error:
-        raise Misconfigured(failed_open(path, error)) from error
-    return connection

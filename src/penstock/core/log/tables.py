@@ -16,12 +16,21 @@ CREATE TABLE IF NOT EXISTS ledger (
   stored INTEGER NOT NULL, duplicate INTEGER NOT NULL, rejected INTEGER NOT NULL,
   PRIMARY KEY (minute, topic)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS openings (
+  topic INTEGER NOT NULL, first INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (topic, first)
+) WITHOUT ROWID;
 """
 KEY_COLUMNS_SINCE = dict.fromkeys(("fingerprint", "answer"), "BLOB NOT NULL DEFAULT x''")
 """What the table of keys of an older file lacks."""
 ADD_UP = """ON CONFLICT DO UPDATE SET
   received = received + excluded.received, stored = stored + excluded.stored,
   duplicate = duplicate + excluded.duplicate, rejected = rejected + excluded.rejected"""
+OPENING = """SELECT coalesce(
+  (SELECT id FROM openings WHERE topic = ?1 AND first < ?2 ORDER BY first DESC LIMIT 1),
+  (SELECT value FROM meta WHERE key = 'identity'))"""
+"""The opening of the log in which the record before an offset was added; what was added before
+openings were noted is known by the log's identity.
+"""
 BLOCK = (
     "first, coalesce(CAST(count AS INTEGER), 0), coalesce(CAST(at_ms AS INTEGER), 0), "
     "coalesce(CAST(checksum AS INTEGER), -1), coalesce(CAST(body AS BLOB), x'')"

@@ -1,22 +1,25 @@
 """A cursor: how far one projection has come in one partition, and how it goes on."""
 
-import asyncio
 import random
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured, told
+from penstock.core.errors import Disproved, Misconfigured, NotReady, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.flush import Backlog
 from penstock.core.projection.parking import Stopped
 from penstock.core.projection.sinks import Outcome, Sink
+from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
 PARKED_IN_A_ROW_MAX = 100
 IDLE_SECONDS = 0.5
+_PROVE_SECONDS = 1.0
+"""So often what is behind an idle position is compared again: a log may be replaced under us."""
+_LOOK_AGAIN_SECONDS = 5.0
+"""So often a log that disproved a position is looked at again: the right one may be put back."""
 _COMPACT_SHARE = 0.1
 """A backlog of this share of everything there is was worth rewriting everything for."""
 _BACKOFF_SECONDS = (0.05, 10.0)
@@ -59,6 +62,8 @@ class Cursor:
         self.position = 0
         self.state = "stopped"
         self.last_error = ""
+        self.disproved: Disproved | None = None
+        """Why what the store has is not to be answered from."""
         self.counts = Outcome(0, 0, 0)
         self.retries = 0
         self.failures = 0
@@ -71,6 +76,11 @@ class Cursor:
         self._clock = clock
         self._logger = logger.bind(projection=projection.name, partition=partition)
         self._resumed = False
+        self._identity = ""
+        """Of the log that was resumed from."""
+        self._proof = ""
+        """Of the record before the position."""
+        self._proved_at = float("-inf")
         self._failed_at = 0
         """The furthest that it had come when it failed, since it last succeeded."""
         self._retry_at = 0.0
@@ -84,8 +94,7 @@ class Cursor:
         """Records of the backlog that is being worked off, as far as it is."""
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
-        self._waiters_lock = threading.Lock()
-        self._waiters: list[tuple[int, asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiters = Waiters()
 
     # -- work -----------------------------------------------------------------------------------
 
@@ -96,15 +105,17 @@ class Cursor:
         look, and would succeed time and again before the same block that fails.
         """
         try:
-            if self._resumed:
+            if not self._resumed:
+                self.resume(reader)
+                further = self.position > self._failed_at or self.disproved is not None
+            elif self.behind() > 0:
                 self.step(reader, self.projection.flush.block_records)
                 further = True
             else:
-                self.resume(reader)
-                further = self.position > self._failed_at
-        except (Stopped, Misconfigured) as error:
-            self._fail(error, "stopped")
-            self.release()
+                self._prove(reader)
+                further = True
+        except (Stopped, Misconfigured, Disproved) as error:
+            self._stop(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the log keeps the events
             self.fail(error)
         else:
@@ -114,40 +125,72 @@ class Cursor:
     def resume(self, reader: Reader) -> None:
         """Go to where the store says; apply again what may not have gone in."""
         was, counted = self.position, self.counts
-        resume = self.sink.resume(self._log.identity(self._topic), self.partition)
-        self._check_end(reader, resume.again or resume.position)
-        self.position = resume.position or self._log.start(self._topic, self.partition)
-        self._release(self.position)
-        if resume.again is not None:
-            self.step(reader, resume.again - resume.position)
-            if was >= resume.again:
+        known, first, unproved = self.proved(reader)
+        if unproved:
+            self.sink.adopt(self.partition, self._proof)
+        self.sink.judge(self.partition, "")
+        self.position = first or self._log.start(self._topic, self.partition)
+        self._waiters.release(self.position)
+        if first < known:
+            self._proof = ""  # whoever knows the end of a block knows what is before it
+            self.step(reader, known - first)
+            if was >= known:
                 self.counts = counted
         self._resumed = True
 
-    def _check_end(self, reader: Reader, known: int) -> None:
-        """New records must not get offsets that are already in."""
-        name = self.projection.name
-        if known and reader.read(self._topic, self.partition, known - 1, 1).next < known:
-            raise Misconfigured(
-                f"{name} has the records before offset {known}, and the log ends earlier: it was "
-                "restored from an older copy. Put a newer one back if there is one; otherwise run "
+    def proved(self, reader: Reader) -> tuple[int, int, bool]:
+        """What the store has, with the log: where it ends, where the last block begins that may not
+        be in, and whether there was no proof of it yet. Raise `Disproved`.
+        """
+        self._identity = self._log.identity(self._topic)
+        position, first = self.sink.resume(self._identity, self.partition)
+        known = 0 if position is None else position.next
+        proof = "" if position is None else position.proof
+        self._proof = self._read(reader, known, 0, proof).proof
+        return known, first, not proof and bool(self._proof)
+
+    def _prove(self, reader: Reader) -> None:
+        """Compare what is behind, though nothing is ahead."""
+        self._check_log()
+        if self.behind() < 0:
+            # What was read may be ahead of what is known of the end, but not for so long.
+            raise NotReady(f"{self._topic} ends before what was read of it")
+        self._read(reader, self.position, 0, self._proof)
+
+    def _check_log(self) -> None:
+        if self._identity and self._log.identity(self._topic) != self._identity:
+            raise NotReady(f"{self._topic} is another log than it was")
+
+    def _read(self, reader: Reader, offset: int, limit: int, proof: str) -> Batch:
+        """What follows; it is of use only if what is behind is what the store has."""
+        try:
+            batch = reader.read(self._topic, self.partition, offset, limit, proof)
+        except Disproved as error:
+            name = self.projection.name
+            raise Disproved(
+                f"{name} has the records before offset {offset}, and {error.message}: an older "
+                "copy of it was put back. Put the newer one back if there is one; otherwise run "
                 f"`penstock rebuild {name} --from-scratch`"
-            )
+            ) from error
+        self._proved_at = self._clock.monotonic()
+        return batch
 
     def step(self, reader: Reader, limit: int) -> int:
         """Carry at most `limit` records over; how many there were."""
         end, asked_at = self._log.end(self._topic, self.partition), self._clock.monotonic()
-        batch = reader.read(self._topic, self.partition, self.position, limit)
+        identity = self._log.identity(self._topic)
+        self._check_log()
+        batch = self._read(reader, self.position, limit, self._proof)
         if batch.next == batch.first:
             return 0
         began = self._clock.monotonic()
-        outcome = self.sink.apply(self._log.identity(self._topic), self.partition, batch)
+        outcome = self.sink.apply(identity, self.partition, batch)
         self.cost_seconds = self._clock.monotonic() - began
         self._account(batch, outcome)
-        self.position = batch.next
+        self.position, self._proof = batch.next, batch.proof
         self._oldest_ms = batch.appended_at_ms
         self._waiting_since = None
-        self._release(self.position)
+        self._waiters.release(self.position)
         self._measure(batch, asked_at if batch.next >= end else None)
         return batch.next - batch.first
 
@@ -192,16 +235,16 @@ class Cursor:
         """Seconds until `advance` has something to do; 0 now. `cost_seconds`: of a block of every
         cursor that shares the thread.
         """
-        if self.state == "stopped":
+        if self.state == "stopped" and self.disproved is None:
             return IDLE_SECONDS
-        if self.failed:
+        if self.failed or self.disproved is not None:
             return max(0.0, self._retry_at - self._clock.monotonic())
         if self.failures or not self._resumed:
             return 0.0  # what was resumed after a failure is to show that it gets further
         backlog, now = self.behind(), self._clock.monotonic()
         if backlog <= 0:
             self._waiting_since, self._even_at = None, now
-            return IDLE_SECONDS
+            return IDLE_SECONDS if now < self._proved_at + _PROVE_SECONDS else 0.0
         if self._waiting_since is None:
             self._waiting_since = now
         return self.projection.flush.wait(
@@ -216,7 +259,7 @@ class Cursor:
     @property
     def failed(self) -> bool:
         """Just now: it is to resume before anything else."""
-        return self.failures > 0 and not self._resumed
+        return not self._resumed and (self.failures > 0 or self.disproved is not None)
 
     def behind(self) -> int:
         return self._log.end(self._topic, self.partition) - self.position
@@ -226,16 +269,33 @@ class Cursor:
         self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
         self._failed_at = 0
         self._in_a_row = 0
+        self.disproved = None
 
     def _recover(self) -> None:
-        if self.failures:
+        if self.failures or self.disproved is not None:
             self._logger.info("projection.recovered", attempts=self.failures)
             self.failures, self.state, self.last_error = 0, "running", ""
+            self.disproved = None
         self._failed_at = 0
+
+    def _stop(self, error: Stopped | Misconfigured | Disproved) -> None:
+        """Say so once; what was disproved is looked at again."""
+        known, self._resumed = self.last_error, False
+        self._retry_at = self._clock.monotonic() + _LOOK_AGAIN_SECONDS
+        if (self.state, known) != ("stopped", _spelt(error)):
+            self._fail(error, "stopped")
+        self.disproved = error if isinstance(error, Disproved) else None
+        if self.disproved is not None:
+            with suppress(NotReady):  # told again at the next look
+                self.sink.judge(self.partition, error.message)
+        self.release()
 
     def fail(self, error: Exception) -> None:
         """Try again, later and later, from where the store says."""
-        if self.state != "stopped":
+        if self.state == "stopped":
+            self._retry_at = self._clock.monotonic() + _LOOK_AGAIN_SECONDS
+            self._resumed = False
+        else:
             self.failures += 1
             self._retry_at = self._clock.monotonic() + _backoff(self.failures)
             self._fail(error, "retrying")
@@ -245,7 +305,7 @@ class Cursor:
         self._resumed = False
         self._failed_at = max(self._failed_at, self.position)
         self.retries += state == "retrying"
-        self.last_error = f"{type(error).__name__}: {told(error)}"
+        self.last_error = _spelt(error)
         self._logger.error(
             "projection.failed",
             state=state,
@@ -263,34 +323,12 @@ class Cursor:
         """
         if self.position >= offset:
             return True
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        with self._waiters_lock:
-            self._waiters.append((offset, loop, future))
-        if self.position >= offset:
-            return True
-        try:
-            await asyncio.wait_for(future, timeout_seconds)
-        except TimeoutError:
-            with self._waiters_lock:
-                self._waiters = [waiter for waiter in self._waiters if waiter[2] is not future]
-            return self.position >= offset
+        await self._waiters.reach(offset, lambda: self.position, timeout_seconds)
         return self.position >= offset  # a cursor that is given up lets everybody go
 
     def release(self) -> None:
         """Nobody need wait here any longer."""
-        self._release(float("inf"))
-
-    def _release(self, position: float) -> None:
-        if not self._waiters:
-            return
-        with self._waiters_lock:
-            reached = [waiter for waiter in self._waiters if waiter[0] <= position]
-            self._waiters = [waiter for waiter in self._waiters if waiter[0] > position]
-        for loop in {loop for _, loop, _ in reached}:
-            futures = [future for _, own, future in reached if own is loop]
-            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(_resolve, futures)
+        self._waiters.release(float("inf"))
 
     def status(self) -> Status:
         end = self._log.end(self._topic, self.partition)
@@ -323,10 +361,8 @@ class Cursor:
         return self._clock.monotonic() - (self._began if since is None else since)
 
 
-def _resolve(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+def _spelt(error: Exception) -> str:
+    return f"{type(error).__name__}: {told(error)}"
 
 
 def _backoff(failures: int) -> float:

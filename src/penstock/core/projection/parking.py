@@ -13,6 +13,7 @@ GIVEN_UP_SPACE = "penstock.given_up"
 """What operators decided, which no rebuild forgets: a dead letter of it is found anew by each."""
 GIVEN_UP = "given_up"
 GIVEN_UP_REASON = "an operator gave it up; `take-back` takes it in again"
+_FORGOTTEN_AT_ONCE = 1_000
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +96,13 @@ class Parking:
         (found,) = self._state.first(GIVEN_UP_SPACE, [projection.encode()], _EVERYTHING)
         places = [(int.from_bytes(sort[:4]), int.from_bytes(sort[4:])) for sort, _ in found]
         return frozenset(offset for of, offset in places if of == partition)
+
+    def forget(self, projection: str) -> None:
+        """All of its letters."""
+        group = projection.encode()
+        while found := self._state.first(SPACE, [group], _FORGOTTEN_AT_ONCE)[0]:
+            for sort, _ in found:
+                self._state.delete(SPACE, group, sort)
 
     def by_partition(self, projection: str) -> Counter[int]:
         """Records, not letters: a damaged range counts for all that was in it."""

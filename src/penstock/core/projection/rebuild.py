@@ -1,32 +1,34 @@
 """Rebuilding a read model from the log: into a shadow, then compared, then swapped.
 
-The live model keeps answering all the while; its consumer is held only for the last steps.
+The live model keeps answering all the while; its consumer is held only for the last steps. What
+was built takes its place only if it has no less, or if the operator said that it may. Whatever
+becomes of a rebuild, no shadow is left: what a process that was killed could not drop, the next
+start drops.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, islice
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import Follow, Reader
-from penstock.core.projection import Fold, Table
+from penstock.core.position import Position
+from penstock.core.projection import Projection, Table, comparing
 from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import FoldSink, Stores, TableSink
-from penstock.core.state import History, State
+from penstock.core.state.lease import Leases
 from penstock.core.telemetry import Logger
-from penstock.core.warehouse import Warehouse
 
 Progress = Callable[[int, int], None]
 """Records done, records in all."""
 
 _SHADOW = "__shadow"
-_DIFFERENCES_SHOWN = 5
-_GROUPS_COMPARED = 1_000
-_EVERYTHING = 1 << 31
+_LEASE_SECONDS = 60.0
+_RENEW_SECONDS = 10.0
 
 
 class Rebuilt(msgspec.Struct, frozen=True):
@@ -36,18 +38,87 @@ class Rebuilt(msgspec.Struct, frozen=True):
     compared: bool
     differences: list[str]
     """In words, the first few; empty when both are equal."""
+    lost: list[str]
+    """What was built has less than what there is, in words; then it is kept unless told otherwise.
+    """
     swapped: bool
+
+
+class Turn:
+    """That one process at a time rebuilds a read model, and nobody drops its shadow meanwhile."""
+
+    def __init__(self, projection: Projection, leases: Leases, owner: str, clock: Clock) -> None:
+        self._name = f"rebuild/{projection.name}"
+        self._projection = projection
+        self._leases = leases
+        self._owner = owner
+        self._clock = clock
+        self._token: int | None = None
+        self._renew_at = 0.0
+
+    def take(self) -> bool:
+        self._token = self._leases.acquire(self._name, self._owner, _LEASE_SECONDS)
+        self._renew_at = self._clock.monotonic() + _RENEW_SECONDS
+        return self._token is not None
+
+    def keep(self) -> None:
+        """Raise `NotReady` when it was lost."""
+        if self._token is None or self._clock.monotonic() < self._renew_at:
+            return
+        self._renew_at = self._clock.monotonic() + _RENEW_SECONDS
+        if not self._leases.renew(self._name, self._owner, self._token, _LEASE_SECONDS):
+            raise NotReady(f"another process rebuilds {self._projection.name}")
+
+    def end(self) -> None:
+        if self._token is not None:
+            self._leases.release(self._name, self._owner, self._token)
+            self._token = None
+
+
+def clean(projection: Projection, stores: Stores) -> None:
+    """Drop what a rebuild left behind that could not; nobody may be at it."""
+    shadow = projection.name + _SHADOW
+    if not isinstance(projection, Table):
+        stores.state.drop(shadow)
+    elif stores.tables.columns(shadow):
+        stores.tables.drop(shadow)
+    stores.parking.forget(shadow)
+
+
+def clean_up(consumer: Consumer, stores: Stores, turn: Turn, logger: Logger) -> None:
+    """At a start: after a rebuild that was killed. What fails now is done by the next one."""
+    try:
+        if turn.take():
+            clean(consumer.projection, stores)
+            turn.end()
+    except Exception as error:  # noqa: BLE001 - a shadow takes space, and is in nobody's way
+        shadow = consumer.projection.name + _SHADOW
+        logger.warning("rebuild.left_behind", shadow=shadow, error=str(error))
 
 
 class Rebuild:
     """One rebuild of one projection, by a process that has all of its partitions."""
 
     def __init__(
-        self, live: Consumer, stores: Stores, log: Follow, clock: Clock, logger: Logger
+        self,
+        live: Consumer,
+        stores: Stores,
+        log: Follow,
+        clock: Clock,
+        logger: Logger,
+        *,
+        turn: Turn | None = None,
+        room: Room | None = None,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`leaving`: the process is about to end. Without `turn` nobody else may have a hand in."""
         self._live = live
         self._stores = stores
         self._log = log
+        self._logger = logger
+        self._turn = turn
+        self._room = room or Room(None, 0)
+        self._leaving = leaving
         self._topic = live.projection.topic.name
         self._shadow_name = live.projection.name + _SHADOW
         projection = live.projection
@@ -61,36 +132,86 @@ class Rebuild:
         ]
 
     def run(
-        self, statement: str, progress: Progress, *, compare: bool = True, swap: bool = True
+        self,
+        statement: str,
+        progress: Progress,
+        *,
+        compare: bool = True,
+        swap: bool = True,
+        accept_loss: bool = False,
     ) -> Rebuilt:
         """`statement` creates the table, empty for a fold. Blocks until done.
 
-        With `compare=False` the live model is not read at all: it may be of another log.
+        With `compare=False` the live model is only counted: it may be of another log. With
+        `accept_loss` it is replaced though what was built has less. Raise `NoRoom` and `NotReady`
+        with the live model as it was.
         """
         name = self._live.projection.name
-        reader = self._log.reader()
-        try:
-            self._clear(statement)
-            for shadow in self._shadows:
-                shadow.resume(reader)
-            reached = self._ends()
-            self._catch_up(reader, reached, progress)
-            with self._live.paused():
-                cursors = self._live.whole()
-                if compare:
-                    self._align(reader, cursors, reached)
-                else:
-                    self._catch_up(reader, self._ends(), progress)
-                differences = self._differences() if compare else []
-                if swap:
-                    self._swap()
-                    for cursor in cursors:
-                        cursor.resume(reader)
-                    self._live.begin()
-            return Rebuilt(name, self._records(), compare, differences, swap)
-        finally:
-            reader.close()
-            self._drop()
+        with ExitStack() as opened:
+            if not self._live.rebuilding.acquire(blocking=False):
+                raise NotReady(f"{name} is being rebuilt already")
+            opened.callback(self._live.rebuilding.release)
+            if self._turn is not None:
+                if not self._turn.take():
+                    raise NotReady(f"another process rebuilds {name}")
+                opened.callback(self._turn.end)
+            clean(self._live.projection, self._stores)
+            self._room.check(name, self._needed())
+            opened.callback(self._drop)
+            reader = self._log.reader()
+            opened.callback(reader.close)
+            self._create(statement)
+            return self._run(reader, progress, compare=compare, swap=swap, accept_loss=accept_loss)
+
+    def _run(
+        self, reader: Reader, progress: Progress, *, compare: bool, swap: bool, accept_loss: bool
+    ) -> Rebuilt:
+        for shadow in self._shadows:
+            shadow.resume(reader)
+        reached = self._ends()
+        self._catch_up(reader, reached, progress)
+        with self._live.paused():
+            cursors = self._live.whole()
+            if compare:
+                self._align(reader, cursors, reached)
+            else:
+                self._catch_up(reader, self._ends(), progress)
+            differences = self._differences() if compare else []
+            lost = self._lost()
+            swap = swap and (accept_loss or not lost)
+            if swap:
+                self._swap()
+                for cursor in cursors:
+                    cursor.resume(reader)
+                self._live.begin()
+        name = self._live.projection.name
+        return Rebuilt(name, self._records(), compare, differences, lost, swap)
+
+    def _watch(self) -> None:
+        """Between two blocks. Raise `NoRoom` and `NotReady`."""
+        self._room.check(self._live.projection.name)
+        if self._turn is not None:
+            self._turn.keep()
+        if self._leaving():
+            raise NotReady("the process is about to end, and the rebuild with it; start it again")
+
+    def _needed(self) -> int:
+        """Bytes of what there is, and as much more as it is behind; else those of the log."""
+        projection, stores = self._live.projection, self._stores
+        if isinstance(projection, Table):
+            size = stores.tables.bytes_of(projection.table)
+        else:
+            size = stores.state.bytes_of(projection.space)
+        done = sum(position.next for position in self._positions().values() if position is not None)
+        if size == 0 or done == 0:
+            return self._log.bytes_on_disk()
+        return int(size * max(1.0, sum(self._ends()) / done))
+
+    def _positions(self) -> dict[int, Position | None]:
+        """Of the live model, whoever carries it."""
+        return {
+            shadow.partition: self._live.sink.stored(shadow.partition) for shadow in self._shadows
+        }
 
     def _ends(self) -> list[int]:
         return [self._log.end(self._topic, shadow.partition) for shadow in self._shadows]
@@ -101,8 +222,7 @@ class Rebuild:
             for shadow in self._shadows
         )
 
-    def _clear(self, statement: str) -> None:
-        self._drop()
+    def _create(self, statement: str) -> None:
         if isinstance(self._live.projection, Table):
             table = self._live.projection.table
             named = f"CREATE TABLE IF NOT EXISTS {table}"
@@ -113,12 +233,10 @@ class Rebuild:
             )
 
     def _drop(self) -> None:
-        if isinstance(self._live.projection, Table):
-            self._stores.tables.drop(self._shadow_name)
-        else:
-            self._stores.state.drop(self._shadow_name)
-        for letter in self._stores.parking.letters(self._shadow_name, limit=1 << 62):
-            self._stores.parking.remove(letter)
+        try:
+            clean(self._live.projection, self._stores)
+        except Exception as error:  # noqa: BLE001 - what ended the rebuild is to be told, not this
+            self._logger.warning("rebuild.left_behind", shadow=self._shadow_name, error=str(error))
 
     def _catch_up(self, reader: Reader, targets: Sequence[int], progress: Progress) -> None:
         missing = sum(
@@ -130,6 +248,7 @@ class Rebuild:
         for shadow, target in zip(self._shadows, targets, strict=True):
             while shadow.position < target:
                 progress(done, total)
+                self._watch()
                 step = shadow.step(reader, min(block, target - shadow.position))
                 if step == 0:
                     break
@@ -149,8 +268,32 @@ class Rebuild:
     def _differences(self) -> list[str]:
         projection = self._live.projection
         if isinstance(projection, Table):
-            return _table_differences(projection, self._stores.tables, self._shadow_name)
-        return _fold_differences(projection, self._stores.state, self._shadow_name)
+            return comparing.table_differences(projection, self._stores.tables, self._shadow_name)
+        return comparing.fold_differences(projection, self._stores.state, self._shadow_name)
+
+    def _lost(self) -> list[str]:
+        """What the live model has and the shadow has not."""
+        projection, stores, shadow = self._live.projection, self._stores, self._shadow_name
+        live = self._positions()
+        if not any(live.values()):
+            return []
+        reached = {cursor.partition: cursor.position for cursor in self._shadows}
+        given_up = sum(
+            len(stores.parking.given_up(projection.name, cursor.partition))
+            for cursor in self._shadows
+        )
+        if isinstance(projection, Table):
+            fewer = comparing.fewer_rows(projection, stores.tables, shadow, given_up=given_up)
+        else:
+            fewer = comparing.fewer_entries(projection, stores.state, shadow, given_up=given_up)
+        letters = [
+            stores.parking.letters(name, limit=1 << 62) for name in (projection.name, shadow)
+        ]
+        return [
+            *comparing.shorter(self._log.identity(self._topic), live, reached),
+            *comparing.newly_damaged(*letters),
+            *fewer,
+        ]
 
     def _swap(self) -> None:
         projection, parking = self._live.projection, self._stores.parking
@@ -158,62 +301,6 @@ class Rebuild:
             self._stores.tables.exchange(self._shadow_name, projection.table)
         else:
             self._stores.state.swap(self._shadow_name, projection.space)
-        for letter in parking.letters(projection.name, limit=1 << 62):
-            parking.remove(letter)
+        parking.forget(projection.name)
         for letter in parking.letters(self._shadow_name, limit=1 << 62):
             parking.park(msgspec.structs.replace(letter, projection=projection.name))
-
-
-def _table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
-    """Partitions whose rows differ, by count and by a sum of hashes that ignores their order."""
-
-    def summary(name: str) -> dict[str, tuple[object, ...]]:
-        retained = table.retained.format(table=name)
-        rows = warehouse.query(
-            f"SELECT _partition_id, count(), sum(cityHash64(*)) FROM {name} "
-            f"WHERE {retained} GROUP BY _partition_id",
-            {},
-        )
-        return {str(row[0]): row[1:] for row in rows}
-
-    live, rebuilt = summary(table.table), summary(shadow)
-    different = [
-        f"partition {key}: {live.get(key, (0,))[0]} rows live, {rebuilt.get(key, (0,))[0]} rebuilt"
-        for key in sorted(live.keys() | rebuilt.keys())
-        if live.get(key) != rebuilt.get(key)
-    ]
-    return _first_few(different)
-
-
-def _fold_differences(fold: Fold[Any], state: State, shadow: str) -> list[str]:
-    """Groups of the live space whose history is another in the shadow, and how many there are."""
-    keep = fold.keep or None
-    different: list[str] = []
-    live = 0
-    for chunk in _chunks(_groups(state, fold.space)):
-        live += len(chunk)
-        rebuilt = state.first(shadow, [group for group, _ in chunk], keep or _EVERYTHING)
-        different += [
-            f"group {group.decode(errors='replace')!r}: {len(history[:keep])} entries live, "
-            f"{len(other)} rebuilt"
-            for (group, history), other in zip(chunk, rebuilt, strict=True)
-            if history[:keep] != other
-        ]
-    if live != (rebuilt_groups := sum(1 for _ in _groups(state, shadow))):
-        different.append(f"{live} groups live, {rebuilt_groups} rebuilt")
-    return _first_few(different)
-
-
-def _groups(state: State, space: str) -> Iterator[tuple[bytes, History]]:
-    for group, entries in groupby(state.scan(space), key=lambda entry: entry.group):
-        yield group, [(entry.sort, entry.value) for entry in entries]
-
-
-def _chunks(groups: Iterator[tuple[bytes, History]]) -> Iterator[list[tuple[bytes, History]]]:
-    while chunk := list(islice(groups, _GROUPS_COMPARED)):
-        yield chunk
-
-
-def _first_few(differences: list[str]) -> list[str]:
-    more = len(differences) - _DIFFERENCES_SHOWN
-    return differences[:_DIFFERENCES_SHOWN] + ([f"and {more} more"] if more > 0 else [])

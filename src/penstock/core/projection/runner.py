@@ -10,12 +10,14 @@ import threading
 from contextlib import closing
 
 from penstock.core.clock import Clock
-from penstock.core.errors import NotReady
+from penstock.core.errors import Disproved, NotReady
 from penstock.core.log import Follow, Reader, Share
 from penstock.core.projection import Projection
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
 from penstock.core.projection.sinks import Sink
 from penstock.core.telemetry import Logger, Samples
+
+_LOOK_SECONDS_MAX = 5.0
 
 
 class Consumer:
@@ -28,12 +30,17 @@ class Consumer:
         self.sink = sink
         self.cursors: dict[int, Cursor] = {}
         """By partition; replaced whole, never changed, so that any thread may read it."""
+        self.rebuilding = threading.Lock()
+        """Held by whoever rebuilds its read model."""
+        self.told: Disproved | None = None
+        """What another process that carries it found."""
         self._log = log
         self._clock = clock
         self._logger = logger
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._pause = threading.Lock()
+        self._looked = threading.Event()
         self._idle = True
         self._listens = False
         self._share: Share | None = None
@@ -45,6 +52,7 @@ class Consumer:
         """Take part: partitions are taken up as the log hands them out."""
         topic = self.projection.topic.name
         self._stopping.clear()
+        self._looked.clear()
         if not self._listens:
             self._log.listen(topic, self._stir)
             self._listens = True
@@ -52,6 +60,12 @@ class Consumer:
         name = f"penstock-{self.projection.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    def looked(self) -> bool:
+        """Wait until the partitions that were ours at the start were compared with the log, or
+        could not be: nobody is to be answered from them before. Not for ever.
+        """
+        return self._looked.wait(_LOOK_SECONDS_MAX)
 
     def begin(self) -> None:
         """Whatever stopped a cursor is mended: if this consumer runs, all of them go on."""
@@ -118,6 +132,7 @@ class Consumer:
                     with closing(self._log.reader()) as reader:
                         self._follow(reader)
                 except Exception as error:  # noqa: BLE001 - the log itself; it may come back
+                    self._looked.set()
                     cursors = list(self.cursors.values())
                     for cursor in cursors:
                         cursor.fail(error)
@@ -134,12 +149,14 @@ class Consumer:
             cost = sum(cursor.cost_seconds for cursor in cursors)
             due = [cursor for cursor in cursors if cursor.due(cost) <= 0]
             if not due:
+                self._looked.set()
                 self._rest(cursors, cost)
                 continue
             for cursor in due:
                 with self._pause:
                     if self.cursors.get(cursor.partition) is cursor:
                         self._advance(cursor, reader)
+            self._looked.set()
             if any(cursor.failed for cursor in due):
                 return
 
@@ -174,6 +191,12 @@ class Consumer:
         if self._share is None or "stopped" in states:
             return "stopped"
         return "retrying" if "retrying" in states else "running"
+
+    @property
+    def disproved(self) -> Disproved | None:
+        """Why its view is not to be answered from."""
+        found = (cursor.disproved for cursor in self.cursors.values())
+        return next((one for one in found if one is not None), self.told)
 
     @property
     def last_error(self) -> str:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Disproved
 from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table
+from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
@@ -31,19 +31,38 @@ class Outcome(NamedTuple):
 
 
 class Resume(NamedTuple):
-    """Where to go on. With `again`, that range may be in already and is to be applied first."""
+    """What the store has."""
 
-    position: int
-    again: int | None = None
+    position: Position | None
+    """None where it has nothing yet."""
+    first: int = 0
+    """Where to go on. What lies between this and the position may be in already, and is to be
+    applied first, as one block.
+    """
 
 
 class Sink(Protocol):
     def resume(self, log: str, partition: int) -> Resume:
-        """Forget what was in hand of this partition and go by the store."""
+        """Forget what was in hand of this partition and go by the store.
+
+        Raise `Disproved` for what was made from another log, or otherwise than it would be now.
+        """
+        ...
+
+    def adopt(self, partition: int, proof: str) -> None:
+        """Keep the proof with the position that was resumed, which is older than proofs."""
+        ...
+
+    def judge(self, partition: int, disproved: str) -> None:
+        """Tell all processes why the view is not to be answered from; nothing: it may be."""
         ...
 
     def position(self, partition: int) -> int:
         """How far the store has come, whoever filled it; 0 for none. For any thread."""
+        ...
+
+    def stored(self, partition: int) -> Position | None:
+        """The same with its proof."""
         ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -70,6 +89,7 @@ class TableSink:
         self._table = table
         self._into = into or table.table
         self._warehouse = stores.tables
+        self._state = stores.state
         self._decoding: Decoding[Any] = Decoding(
             replace(table, table=self._into), stores, of=table.name
         )
@@ -87,27 +107,50 @@ class TableSink:
         self._planned[partition] = planned
         if planned is None:
             self._carries[partition] = self._table.carry
-            return Resume(0)
+            return Resume(None)
         if planned.log != log:
-            raise Misconfigured(_other_log(self._into, "table"))
+            raise verdicts.other_log(self._into, "table")
         self._carries[partition] = _unpack(planned.carry)
-        return Resume(planned.first, again=planned.next)
+        return Resume(planned.position, planned.first)
+
+    def adopt(self, partition: int, proof: str) -> None:
+        planned = self._planned[partition]
+        if planned is not None:
+            self._plan(partition, planned._replace(proof=proof))
+
+    def judge(self, partition: int, disproved: str) -> None:
+        verdicts.note(self._state, self._into, partition, disproved)
 
     def position(self, partition: int) -> int:
+        stored = self.stored(partition)
+        return 0 if stored is None else stored.next
+
+    def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
-        return 0 if planned is None else planned.next
+        return None if planned is None else planned.position
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)
         carry = self._carries.get(partition, self._table.carry)
         rows, poison = self._rows(partition, decoded, batch, carry)
-        block = Block(log, batch.first, batch.next, _pack(carry))
-        self._warehouse.plan(self._into, partition, self._planned.get(partition), block)
-        self._planned[partition] = block
+        block = self._plan(
+            partition, Block(log, batch.first, batch.next, _pack(carry), batch.proof)
+        )
         refused = self._insert(partition, block, rows.rows, batch) if rows.rows else 0
         self._carries[partition] = rows.carry
         parked = decoded.parked + poison + refused
         return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, parked)
+
+    def _plan(self, partition: int, block: Block) -> Block:
+        """The block as it is planned: one that is made again, while retention deletes what proved
+        it, keeps its proof.
+        """
+        was = self._planned.get(partition)
+        if was is not None and not block.proof and was == block._replace(proof=was.proof):
+            return was
+        self._warehouse.plan(self._into, partition, was, block)
+        self._planned[partition] = block
+        return block
 
     def compact(self) -> None:
         """Nothing to do: the warehouse merges what is small by itself."""
@@ -188,19 +231,29 @@ class FoldSink:
         position = self._stores.state.position(self._into, partition)
         self._positions[partition] = position
         if position is None:
-            return Resume(0)
+            return Resume(None)
         if position.log != log:
-            raise Misconfigured(_other_log(self._into, "space"))
+            raise verdicts.other_log(self._into, "space")
         if position.version != self._fold.version:
-            raise Misconfigured(
+            raise Disproved(
                 f"{self._into} was filled by version {position.version} of its projection, and "
                 f"this is {self._fold.version}; run `penstock rebuild {self._into} --from-scratch`"
             )
-        return Resume(position.next)
+        return Resume(position, position.next)
+
+    def adopt(self, partition: int, proof: str) -> None:
+        if (position := self._positions[partition]) is not None:
+            self._step(partition, [], position._replace(proof=proof))
+
+    def judge(self, partition: int, disproved: str) -> None:
+        verdicts.note(self._stores.state, self._into, partition, disproved)
 
     def position(self, partition: int) -> int:
-        position = self._stores.state.position(self._into, partition)
-        return 0 if position is None else position.next
+        stored = self.stored(partition)
+        return 0 if stored is None else stored.next
+
+    def stored(self, partition: int) -> Position | None:
+        return self._stores.state.position(self._into, partition)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)
@@ -214,7 +267,11 @@ class FoldSink:
                 lambda event, number, _: found.extend(self._fold.entries([event], [number])),
             )  # fmt: skip
             entries = found
-        position = Position(log, batch.next, self._fold.version)
+        position = Position(log, batch.next, self._fold.version, batch.proof)
+        self._step(partition, entries, position)
+        return Outcome(len(entries), decoded.given_up, parked)
+
+    def _step(self, partition: int, entries: Sequence[Entry], position: Position) -> None:
         self._stores.state.apply(
             self._into,
             entries,
@@ -224,7 +281,6 @@ class FoldSink:
             trims=self._trims(entries) if self._fold.keep else (),
         )
         self._positions[partition] = position
-        return Outcome(len(entries), decoded.given_up, parked)
 
     def compact(self) -> None:
         self._stores.state.compact(self._into)
@@ -252,10 +308,3 @@ class FoldSink:
             if len(self._added) > _TRACKED_GROUPS_MAX:
                 self._added.clear()
         return [Trim(group, keep) for group in full]
-
-
-def _other_log(name: str, kind: str) -> str:
-    return (
-        f"the {kind} {name} was filled from another log; if the log was replaced on purpose, "
-        f"run `penstock rebuild {name} --from-scratch`"
-    )

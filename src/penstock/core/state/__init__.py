@@ -9,7 +9,12 @@ then names the older position: the log has the rest.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from penstock.core.position import Position
+
+__all__ = ["Entry", "History", "Position", "State", "Trim"]
 
 
 class Entry(NamedTuple):
@@ -24,17 +29,6 @@ History = list[tuple[bytes, bytes]]
 """Sort keys and values of one group's entries, in order."""
 
 
-class Position(NamedTuple):
-    """How far a projection has come in one partition of one log."""
-
-    log: str
-    """Identity of the log; a position in another log means nothing."""
-    next: int
-    """Offset of the first record that is not in yet."""
-    version: int = 0
-    """Of the fold that wrote the entries; 0 for what was written before folds had one."""
-
-
 class Trim(NamedTuple):
     """Forget all but the first `keep` entries of a group."""
 
@@ -43,6 +37,11 @@ class Trim(NamedTuple):
 
 
 class State(Protocol):
+    @property
+    def folder(self) -> Path | None:
+        """Where an embedded engine keeps it; None on a server, whose disk is its own matter."""
+        ...
+
     def position(self, space: str, partition: int) -> Position | None:
         """None for a space that has nothing yet."""
         ...
@@ -94,6 +93,10 @@ class State(Protocol):
 
     def compact(self, space: str) -> None:
         """Arrange the space for reading, in the background; worth it after much was written."""
+        ...
+
+    def bytes_of(self, space: str) -> int:
+        """Of one space, about; 0 where the engine cannot tell."""
         ...
 
     def bytes_on_disk(self) -> int: ...

@@ -147,6 +147,14 @@ class RedisState:
     def compact(self, space: str) -> None:
         """Nothing to do: a look-up in memory is one look-up."""
 
+    @property
+    def folder(self) -> None:
+        return None
+
+    def bytes_of(self, space: str) -> int:
+        del space
+        return 0
+
     def bytes_on_disk(self) -> int:
         """Memory of the whole server, whoever else uses it: a Redis knows no other figure."""
         with self._reporting():

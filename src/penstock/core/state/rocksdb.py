@@ -27,6 +27,7 @@ _BLOCK_CACHE_BYTES = 64 << 20
 _WRITE_BUFFER_BYTES = 32 << 20
 _LEVEL_BASE_BYTES = 512 << 20
 """Fewer levels are fewer places to look: two up to ten times this, a third beyond."""
+_SIZES = ("rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _BLOCK_BYTES = 16 << 10
 _LENGTH = struct.Struct(">H")
 _log = logging.getLogger(__name__)
@@ -150,6 +151,16 @@ class RocksState:
             if old != new:
                 self._forget(old)
 
+    @property
+    def folder(self) -> Path:
+        return self._path
+
+    def bytes_of(self, space: str) -> int:
+        family = self._family(space)
+        if family is None:
+            return 0
+        return sum(int(family.property_int_value(part) or 0) for part in _SIZES)
+
     def bytes_on_disk(self) -> int:
         return bytes_of(self._path)
 
@@ -183,7 +194,11 @@ class RocksState:
         family = self._families.get(name)
         if family is None and create:
             with self._lock:
-                if space not in self._families and name == space:
+                name = self._active(space)
+                family = self._families.get(name)
+                if family is not None:  # another thread has made it meanwhile
+                    return family
+                if name == space:
                     name = f"{space}@{uuid4().hex[:8]}"
                     self._db.put(_active_key(space), name.encode())
                 family = self._db.create_column_family(name, self._options())

@@ -7,9 +7,11 @@ simply sent again.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from penstock.core.errors import NotReady, PenstockError
+from penstock.core.position import Position
 
 Value = str | int | float
 Row = tuple[object, ...]
@@ -31,6 +33,13 @@ class Block(NamedTuple):
     next: int
     carry: bytes
     """What the projection knew before this block (its state), to make the same rows again."""
+    proof: str = ""
+    """Of the last record before `next`; see `Position.proof`."""
+
+    @property
+    def position(self) -> Position:
+        """Behind the block."""
+        return Position(self.log, self.next, proof=self.proof)
 
 
 class Warehouse(Protocol):
@@ -38,6 +47,11 @@ class Warehouse(Protocol):
 
     Raise `Unavailable` for what may pass and `BadRows` for rows that never will.
     """
+
+    @property
+    def folder(self) -> Path | None:
+        """Where an embedded engine keeps it; None on a server, whose disk is its own matter."""
+        ...
 
     def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]: ...
 
@@ -79,6 +93,10 @@ class Warehouse(Protocol):
 
     def expire(self, table: str, bound: int) -> int:
         """Drop the partitions with a lower number, at most a thousand; how many there were."""
+        ...
+
+    def bytes_of(self, table: str) -> int:
+        """Of one table."""
         ...
 
     def bytes_on_disk(self) -> int: ...

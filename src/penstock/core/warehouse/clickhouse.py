@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
-from penstock.core.warehouse.plans import Plans, declaration
+from penstock.core.warehouse.plans import PLANS, Plans, declaration
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -37,6 +38,7 @@ class ClickHouse:
         )
         try:
             self._create(self._layout.create_everywhere(declaration(alone=alone)))
+            self._add_proofs()
         except BaseException:
             self.close()
             raise
@@ -101,13 +103,23 @@ class ClickHouse:
             self.command(self._layout.drop_partition(table, int(str(partition))))
         return len(outdated)
 
+    @property
+    def folder(self) -> Path | None:
+        return self._engine.folder
+
+    def bytes_of(self, table: str) -> int:
+        return self._bytes("AND table = {table:String}", {"table": self._layout.local(table)})
+
     def bytes_on_disk(self) -> int:
         if self._engine.folder is not None:
             return bytes_of(self._engine.folder)
+        return self._bytes("", {})
+
+    def _bytes(self, which: str, parameters: Mapping[str, Value]) -> int:
         rows = self._ask_hosts(
             f"SELECT sum(bytes_on_disk) FROM {self._layout.system('parts')} WHERE active "
-            "AND database = {database:String}",
-            {"database": self._layout.database},
+            f"AND database = {{database:String}} {which}",
+            {"database": self._layout.database, **parameters},
         )
         return int(str(rows[0][0] or 0))
 
@@ -196,6 +208,12 @@ class ClickHouse:
             return True
         self._short.add(token)
         return False
+
+    def _add_proofs(self) -> None:
+        """To a table of plans that is older than proofs; its own host's rows first."""
+        for table in dict.fromkeys((self._layout.local(PLANS), PLANS)):
+            if (columns := self.columns(table)) and "proof" not in columns:
+                self._create([self._layout.add_column(table, "proof String")])
 
     def _insert_plan(self, statement: str, token: str) -> None:
         if self._engine.folder is not None:

@@ -106,6 +106,10 @@ class Layout:
         names = dict.fromkeys((table, self.local(table)))
         return tuple(f"DROP TABLE IF EXISTS {name}{self.on_cluster} SYNC" for name in names)
 
+    def add_column(self, table: str, column: str) -> str:
+        """Harmless where others have added it."""
+        return f"ALTER TABLE {table}{self.on_cluster} ADD COLUMN IF NOT EXISTS {column}"
+
     def exchange(self, one: str, other: str) -> str:
         """Atomic on each host; hosts do it one after another."""
         return f"EXCHANGE TABLES {self.local(one)} AND {self.local(other)}{self.on_cluster}"

@@ -20,9 +20,10 @@ from penstock.core.warehouse import Block, Row, Unavailable, Value
 _DECLARATION = """-- shard by: cityHash64(contents, partition)
 CREATE TABLE IF NOT EXISTS penstock_blocks (
   contents String, partition UInt32, log String, first UInt64, next UInt64, carry String,
-  planned_at DateTime64(6) DEFAULT now64(6)
+  planned_at DateTime64(6) DEFAULT now64(6), proof String
 ) ENGINE = ReplacingMergeTree(next) ORDER BY (contents, partition)
 SETTINGS {window}fsync_after_insert = 1, fsync_part_directory = 1"""
+PLANS = "penstock_blocks"
 _WINDOW = "non_replicated_deduplication_window = 10000, "
 
 _LOOKS = 6
@@ -52,9 +53,11 @@ class Plans:
 
     def last(self, contents: str, partition: int) -> Block | None:
         rows = self._query(
-            "SELECT log, first, next, carry FROM penstock_blocks WHERE contents = "
+            "SELECT log, first, next, carry, proof FROM penstock_blocks WHERE contents = "
             "{contents:String} AND partition = {partition:UInt32} "
-            "ORDER BY next DESC LIMIT 1",  # not by time: the clock may have stepped back
+            # Not by time: the clock may have stepped back. A block that got its proof is there
+            # without as well.
+            "ORDER BY next DESC, proof DESC LIMIT 1",
             {"contents": contents, "partition": partition},
         )
         block = _block(rows[0]) if rows else None
@@ -74,6 +77,8 @@ class Plans:
                 )
             time.sleep(_PAUSE_SECONDS * look)
             token = f"{contents}:{partition}:after {_end(was)}"
+            if _end(was) == block.next:
+                token += " proved"
             if look and not self._replicated:
                 # Nothing lags behind here: the engine died between token and plan, and only the
                 # token is left.
@@ -92,9 +97,9 @@ class Plans:
 
 def _statement(contents: str, partition: int, block: Block) -> str:
     return (
-        "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry) VALUES "
-        f"({_quoted(contents)}, {partition}, {_quoted(block.log)}, {block.first}, {block.next}, "
-        f"'{block.carry.hex()}')"
+        "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry, proof) "
+        f"VALUES ({_quoted(contents)}, {partition}, {_quoted(block.log)}, {block.first}, "
+        f"{block.next}, '{block.carry.hex()}', {_quoted(block.proof)})"
     )
 
 
@@ -103,8 +108,8 @@ def _quoted(text: str) -> str:
 
 
 def _block(row: tuple[Any, ...]) -> Block:
-    log, first, following, carry = row
-    return Block(log, first, following, bytes.fromhex(carry))
+    log, first, following, carry, proof = row
+    return Block(log, first, following, bytes.fromhex(carry), proof)
 
 
 def _end(block: Block | None) -> int:

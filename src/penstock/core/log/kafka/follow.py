@@ -14,7 +14,8 @@ from penstock.core.log.kafka.topics import unreachable, verified
 from penstock.core.settings import Settings
 from penstock.core.telemetry import logger
 
-_STARTS_FRESH_SECONDS = 5.0
+_FRESH_SECONDS = 5.0
+"""So long nobody asks the brokers again which topics they have, and where these start."""
 
 
 class KafkaFollow:
@@ -25,17 +26,26 @@ class KafkaFollow:
         self._cluster = cluster
         self._partitions = partitions
         self._identities: dict[str, str] = {}
+        self._identified_at: dict[str, float] = {}
         self._starts: dict[Place, int] = {}
         self._starts_asked_at: dict[str, float] = {}
         self._logger = logger(settings.log_level, settings.log_format)
         self._ends = Ends(cluster, self.partitions, self._forget, self._logger)
 
     def identity(self, topic: str) -> str:
-        """Of the cluster and of the topic: one that was made anew under the same name differs."""
-        found = self._identities.get(topic)
-        if found is None:
-            found = self._identities[topic] = self._described(topic).identity
-        return found
+        """Of the cluster and of the topic: one that was made anew under the same name differs.
+
+        As it was a few seconds ago; while the brokers are away, as it was then.
+        """
+        now = time.monotonic()
+        if now > self._identified_at.get(topic, float("-inf")) + _FRESH_SECONDS:
+            try:
+                self._identities[topic] = self._described(topic).identity
+            except NotReady:
+                if topic not in self._identities:
+                    raise
+            self._identified_at[topic] = now
+        return self._identities[topic]
 
     def partitions(self, topic: str) -> int:
         found = self._partitions.get(topic)
@@ -54,7 +64,7 @@ class KafkaFollow:
         it was then. Raise `NotReady` when they have not said it yet.
         """
         now = time.monotonic()
-        if now > self._starts_asked_at.get(topic, float("-inf")) + _STARTS_FRESH_SECONDS:
+        if now > self._starts_asked_at.get(topic, float("-inf")) + _FRESH_SECONDS:
             places = [(topic, p) for p in range(self.partitions(topic))]
             try:
                 self._starts.update(self._cluster.starts(places))
@@ -87,7 +97,7 @@ class KafkaFollow:
 
     def _forget(self, topic: str) -> None:
         """It ends earlier than it did, so it may be another one."""
-        self._identities.pop(topic, None)
+        self._identified_at.pop(topic, None)
         self._starts_asked_at.pop(topic, None)
 
 

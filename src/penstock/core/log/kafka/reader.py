@@ -3,11 +3,12 @@
 import time
 from collections import deque
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from penstock.core.errors import NotReady
+from penstock.core.errors import Disproved, NotReady
 from penstock.core.log import Batch, Damage
 from penstock.core.log.kafka.address import client, reason
 from penstock.core.log.kafka.cluster import Place
@@ -25,6 +26,8 @@ _SILENCE_SECONDS = 5.0
 _SILENCES_MAX = 2
 """After so many in a row the client is replaced, as a `Cluster` replaces its own."""
 _FORGET_SECONDS = 30.0
+_BELIEVED_SECONDS = 30.0
+"""So long a client that reads on is believed to have noticed what the brokers cut off."""
 
 _PROPERTIES = {
     "group.id": "penstock-reader",  # the client insists on one; it is never joined
@@ -47,13 +50,15 @@ class _Tail:
     """What was fetched of one partition and not yet read."""
 
     __slots__ = (
-        "asked_at", "ended", "error", "fetched", "heard", "lost", "paused", "position", "records",
-        "size",
+        "asked_at", "ended", "error", "fetched", "heard", "lost", "paused", "position", "proof",
+        "records", "since", "size",
     )  # fmt: skip
 
     def __init__(self, offset: int) -> None:
         self.position = offset
         """What will be read next."""
+        self.proof = ""
+        """Of the last record that was read, as far as any was."""
         self.fetched = offset
         """What the client will hand over next."""
         self.records: deque[Message] = deque()
@@ -65,6 +70,7 @@ class _Tail:
         self.lost: Damage | None = None
         self.paused = False
         self.asked_at = 0.0
+        self.since = time.monotonic()
 
     def hear(self, message: Message) -> None:
         offset, error = message.offset() or 0, message.error()
@@ -84,11 +90,13 @@ class _Tail:
             self.position = min(first + limit, self.lost.next)
             lost = self.lost._replace(first=first, next=self.position)
             self.lost = None if self.position == self.lost.next else self.lost
-            return Batch(first, self.position, (), (), 0, (lost,))
+            return Batch(first, self.position, (), (), 0, (lost,), proof=self.proof)
         taken = [self.records.popleft() for _ in range(min(limit, len(self.records)))]
         self.size -= sum(map(len, taken))
         self.position = (self.records[0].offset() or 0) if self.records else self.fetched
         times = [message.timestamp()[1] for message in taken]
+        if taken:
+            self.proof = _proof(taken[-1])
         return Batch(
             first,
             self.position,
@@ -96,6 +104,7 @@ class _Tail:
             [message.value() or b"" for message in taken],
             times[0] if times else 0,
             taken_ms=times,
+            proof=self.proof,
         )
 
 
@@ -110,12 +119,16 @@ class KafkaReader:
         self._consumer = client(Consumer, self._properties)
         self._tails: dict[Place, _Tail] = {}
 
-    def read(self, topic: str, partition: int, offset: int, limit: int) -> Batch:
+    def read(
+        self, topic: str, partition: int, offset: int, limit: int, proof: str | None = None
+    ) -> Batch:
         """Raise `NotReady` when the brokers are away, or no longer have what was read before."""
         place = (topic, partition)
         try:
-            tail = self._tail(place, offset)
-            if limit > 0 and tail.lost is None:
+            tail = self._tail(place, offset, proof, limit)
+            if limit == 0:
+                return Batch(offset, offset, (), (), 0, proof=tail.proof)
+            if tail.lost is None:
                 self._fill(place, tail, limit)
         except KafkaException as error:
             place_read = f"reading {topic}/{partition} at {offset}"
@@ -127,15 +140,54 @@ class KafkaReader:
 
     # -- which partitions are fetched ---------------------------------------------------------
 
-    def _tail(self, place: Place, offset: int) -> _Tail:
+    def _tail(self, place: Place, offset: int, proof: str | None, limit: int) -> _Tail:
+        """Where reading goes on, what was read before is what it was: the client itself notices
+        when the brokers cut off what it has read. It is believed for a while; then, and anywhere
+        else, the record of the proof is looked at.
+        """
         now = time.monotonic()
         tail = self._tails.get(place)
-        if tail is None or tail.position != offset:
+        if tail is not None and proof and limit > 0 and now > tail.since + _BELIEVED_SECONDS:
+            tail = None
+        if tail is None or tail.position != offset or (proof and proof != tail.proof):
             for other in [p for p, t in self._tails.items() if t.asked_at < now - _FORGET_SECONDS]:
                 self._forget(other)
-            tail = self._begin(place, offset, _Tail(offset))
+            if proof is None or offset == 0:
+                tail = self._begin(place, offset, _Tail(offset))
+            else:
+                tail = self._behind(place, offset, proof)
         tail.asked_at = now
         return tail
+
+    def _behind(self, place: Place, offset: int, proof: str) -> _Tail:
+        """Begin behind a record, if it is the one of the proof; without one, note which it is.
+
+        Raise `Disproved`. What retention deleted proves nothing.
+        """
+        at = _place(proof) if proof else offset - 1
+        tail = self._begin(place, at, _Tail(at))
+        self._fill(place, tail, 1)
+        found = tail.take(1)
+        if found.damages:
+            return self._begin(place, offset, _Tail(offset))
+        if not found.offsets and tail.fetched <= at:
+            _, end = self._ends(place)
+            if end > at:
+                raise NotReady(f"record {at} of {place[0]}/{place[1]} does not show yet")
+            raise Disproved(f"the log ends at {end}")
+        if proof and tail.proof != proof:
+            raise Disproved("the log has other records there")
+        if at not in found.offsets:
+            return self._begin(place, offset, _Tail(offset))
+        tail.position, tail.fetched = offset, max(offset, tail.fetched)  # no record lies between
+        return tail
+
+    def _ends(self, place: Place) -> tuple[int, int]:
+        """The oldest offset still kept, and the one that the next record will get."""
+        found: tuple[int, int] = self._consumer.get_watermark_offsets(
+            TopicPartition(*place), timeout=_SILENCE_SECONDS
+        )
+        return found
 
     def _begin(self, place: Place, offset: int, tail: _Tail) -> _Tail:
         self._forget(place)
@@ -191,9 +243,7 @@ class KafkaReader:
         was read of it is not the same log any more.
         """
         error = tail.error
-        low, high = self._consumer.get_watermark_offsets(
-            TopicPartition(*place), timeout=_SILENCE_SECONDS
-        )
+        low, high = self._ends(place)
         self._forget(place)
         if tail.fetched < low:
             self._begin(place, low, tail)
@@ -213,3 +263,21 @@ class KafkaReader:
 
     def _note_trouble(self, error: KafkaError) -> None:
         self._trouble = reason(error)
+
+
+def _proof(record: Message) -> str:
+    """Its place, and a digest of all that makes it what it is. Ours have a name in their headers
+    that no other record has; of others the time tells those of equal contents apart.
+    """
+    headers: Any = record.headers() or ()
+    digest = blake2b(digest_size=12)
+    for part in (
+        b"%d" % record.timestamp()[1], record.key(), record.value(),
+        *(part for name, value in headers for part in (name.encode(), value)),
+    ):  # fmt: skip
+        digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
+    return f"{record.offset()}:{digest.hexdigest()}"
+
+
+def _place(proof: str) -> int:
+    return int(proof.partition(":")[0])

@@ -17,7 +17,8 @@ from penstock.core.log import Append, Minute, Receipt
 from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import FATAL, Space, failed_open, failed_write
 from penstock.core.log.sqlite import Limits
-from penstock.core.log.sqlite_file import SqliteFile, SqliteReader, Transaction
+from penstock.core.log.sqlite_file import SqliteFile, Transaction
+from penstock.core.log.sqlite_reader import SqliteReader
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS drained (

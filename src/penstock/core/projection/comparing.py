@@ -1,0 +1,166 @@
+"""What there is of a read model, held against what was built anew: differences, and losses.
+
+They differ where the projection changed, which is what one rebuilds for. Something is *lost* where
+what was built has less: fewer rows or entries, or a part of the log behind it that the other had.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Any
+
+from penstock.core.log import Damage
+from penstock.core.position import Position
+from penstock.core.projection import Fold, Table
+from penstock.core.projection.parking import DeadLetter
+from penstock.core.state import History, State
+from penstock.core.warehouse import Unavailable, Warehouse
+
+_DIFFERENCES_SHOWN = 5
+_GROUPS_COMPARED = 1_000
+_EVERYTHING = 1 << 31
+
+
+def table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
+    """Partitions whose rows differ, by count and by a sum of hashes that ignores their order."""
+
+    def summary(name: str) -> dict[str, tuple[object, ...]]:
+        retained = table.retained.format(table=name)
+        rows = warehouse.query(
+            f"SELECT _partition_id, count(), sum(cityHash64(*)) FROM {name} "
+            f"WHERE {retained} GROUP BY _partition_id",
+            {},
+        )
+        return {str(row[0]): row[1:] for row in rows}
+
+    live, rebuilt = summary(table.table), summary(shadow)
+    different = [
+        f"partition {key}: {live.get(key, (0,))[0]} rows live, {rebuilt.get(key, (0,))[0]} rebuilt"
+        for key in sorted(live.keys() | rebuilt.keys())
+        if live.get(key) != rebuilt.get(key)
+    ]
+    return _first_few(different)
+
+
+def fold_differences(fold: Fold[Any], state: State, shadow: str) -> list[str]:
+    """Groups of the live space whose history is another in the shadow, and how many there are."""
+    keep = fold.keep or None
+    different: list[str] = []
+    live = 0
+    for chunk in _chunks(_groups(state, fold.space)):
+        live += len(chunk)
+        rebuilt = state.first(shadow, [group for group, _ in chunk], keep or _EVERYTHING)
+        different += [
+            f"group {group.decode(errors='replace')!r}: {len(history[:keep])} entries live, "
+            f"{len(other)} rebuilt"
+            for (group, history), other in zip(chunk, rebuilt, strict=True)
+            if history[:keep] != other
+        ]
+    if live != (rebuilt_groups := sum(1 for _ in _groups(state, shadow))):
+        different.append(f"{live} groups live, {rebuilt_groups} rebuilt")
+    return _first_few(different)
+
+
+def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up: int) -> list[str]:
+    """Of what the new one retains, partition by partition: what is older was to go anyway. As many
+    as were `given_up` are none that are lost.
+    """
+
+    def counted(name: str, condition: str) -> dict[str, int]:
+        rows = warehouse.query(
+            f"SELECT _partition_id, count() FROM {name} WHERE {condition} GROUP BY _partition_id",
+            {},
+        )
+        return {str(key): int(str(count)) for key, count in rows}
+
+    retained = table.retained.format(table=shadow)
+    rebuilt = counted(shadow, retained)
+    try:
+        live = counted(table.table, retained)
+    except Unavailable:  # its columns are others: then all that is there is
+        live, rebuilt = counted(table.table, "1"), counted(shadow, "1")
+    fewer = {
+        key: count - rebuilt.get(key, 0)
+        for key, count in sorted(live.items())
+        if rebuilt.get(key, 0) < count
+    }
+    if sum(fewer.values()) <= given_up:
+        return []
+    return _first_few(
+        [f"partition {key}: {live[key]} rows live, {rebuilt.get(key, 0)} rebuilt" for key in fewer]
+    )
+
+
+def fewer_entries(fold: Fold[Any], state: State, shadow: str, *, given_up: int) -> list[str]:
+    """Groups, and the entries of all of them that matter, but for those `given_up`."""
+
+    def counted(space: str) -> tuple[int, int]:
+        groups = entries = 0
+        for _, history in _groups(state, space):
+            groups += 1
+            entries += min(len(history), fold.keep or _EVERYTHING)
+        return groups, entries
+
+    pairs = zip(("groups", "entries"), counted(fold.space), counted(shadow), strict=True)
+    return [
+        f"{live} {of} live, {rebuilt} rebuilt"
+        for of, live, rebuilt in pairs
+        if rebuilt + given_up < live
+    ]
+
+
+def shorter(log: str, live: Mapping[int, Position | None], reached: Mapping[int, int]) -> list[str]:
+    """Partitions in which the live one has come further in this very log."""
+    return [
+        f"partition {partition} of the log ends at {reached[partition]}, and what there is has the "
+        f"records before {position.next}"
+        for partition, position in sorted(live.items())
+        if position is not None and position.log == log and reached[partition] < position.next
+    ]
+
+
+def newly_damaged(live: Sequence[DeadLetter], rebuilt: Sequence[DeadLetter]) -> list[str]:
+    """Ranges of the log that could be read for the one there is, and now cannot."""
+
+    def ranges(letters: Sequence[DeadLetter], partition: int) -> list[Damage]:
+        return sorted(
+            Damage(letter.offset, letter.next, letter.reason)
+            for letter in letters
+            if letter.code == "damaged" and letter.partition == partition
+        )
+
+    lost = [
+        f"records {first} to {following - 1} of partition {partition} are damaged in the log, and "
+        "were not when what there is was made"
+        for partition in sorted({letter.partition for letter in rebuilt})
+        for first, following in _without(ranges(rebuilt, partition), ranges(live, partition))
+    ]
+    return _first_few(lost)
+
+
+def _without(ranges: Sequence[Damage], known: Sequence[Damage]) -> Iterator[tuple[int, int]]:
+    """What of the ranges is in none of the known ones; both ascend."""
+    for first, following, _ in ranges:
+        at = first
+        for other in known:
+            if other.next <= at or other.first >= following:
+                continue
+            if other.first > at:
+                yield at, other.first
+            at = max(at, other.next)
+        if at < following:
+            yield at, following
+
+
+def _groups(state: State, space: str) -> Iterator[tuple[bytes, History]]:
+    for group, entries in groupby(state.scan(space), key=lambda entry: entry.group):
+        yield group, [(entry.sort, entry.value) for entry in entries]
+
+
+def _chunks(groups: Iterator[tuple[bytes, History]]) -> Iterator[list[tuple[bytes, History]]]:
+    while chunk := list(islice(groups, _GROUPS_COMPARED)):
+        yield chunk
+
+
+def _first_few(differences: list[str]) -> list[str]:
+    more = len(differences) - _DIFFERENCES_SHOWN
+    return differences[:_DIFFERENCES_SHOWN] + ([f"and {more} more"] if more > 0 else [])
