@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from penstock.core.log import Log
 from penstock.core.warehouse.clickhouse import ClickHouse
 from support.clickhouse import ThinServer
+from support.clock import MovedClock
+from support.opened import open_kafka, open_memory, open_sqlite
 from support.stores import create
 from support.warehouses import ALL, SHARED, Place
 from support.warehouses import place as place_of
@@ -41,5 +44,20 @@ def _place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
 def warehouse(place: Place) -> Iterator[ClickHouse]:
     opened = place.open()
     create(opened)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture(params=["sqlite", "memory", pytest.param("kafka", marks=pytest.mark.services)])
+def log(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock) -> Iterator[Log]:
+    if request.param == "kafka":
+        opened = open_kafka(request.getfixturevalue("kafka"), tmp_path, clock)
+    else:
+        opened = {"sqlite": open_sqlite, "memory": open_memory}[request.param](tmp_path, clock)
     yield opened
     opened.close()
