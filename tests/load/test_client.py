@@ -10,10 +10,13 @@ from penstock.load.client import Endpoint, Exchange, Failure, Pool
 from penstock.load.histogram import Histogram
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+PATIENCE_SECONDS = 60.0
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def outcomes(answer: Answer | None, *bursts: int, size: int = 2) -> list[Exchange[int]]:
+def outcomes(
+    answer: Answer | None, *bursts: int, size: int = 2, timeout_seconds: float = PATIENCE_SECONDS
+) -> list[Exchange[int]]:
     """What became of so many requests at once, and then so many, and so on, to a server that treats
     each connection by `answer`.
     """
@@ -37,11 +40,11 @@ def outcomes(answer: Answer | None, *bursts: int, size: int = 2) -> list[Exchang
         pool: Pool[int] = Pool(
             Endpoint(f"http://127.0.0.1:{port}"),
             size=size,
-            timeout_seconds=0.2,
+            timeout_seconds=timeout_seconds,
             on_end=ended.append,
         )
         numbers = itertools.count()
-        until = perf_counter() + 5
+        until = perf_counter() + PATIENCE_SECONDS
         for burst in bursts:
             for number in itertools.islice(numbers, burst):
                 request = Endpoint("http://h").post("/x", b"{}")
@@ -96,7 +99,7 @@ def test_au_129_silence_is_a_timeout_and_later_requests_get_new_connections() ->
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    ended = outcomes(silent, 4)
+    ended = outcomes(silent, 4, timeout_seconds=0.2)
     assert [exchange.status for exchange in ended] == [Failure.TIMEOUT] * 4
     assert all(exchange.ended - exchange.sent >= 0.2 for exchange in ended)
 

@@ -42,7 +42,7 @@ def crashed(tmp_path: Path, *, forgetful: str) -> Report:
         url=f"http://127.0.0.1:{port}",
         cookies=50,
         connections=8,
-        timeouts=(5.0, 5.0, 10.0),
+        timeouts=(60.0, 60.0, 60.0),
         serve=f'{sys.executable} -c "{code}"',
         data=tmp_path,
     )
