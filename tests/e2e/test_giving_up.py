@@ -41,7 +41,6 @@ def test_records_are_given_up_by_their_numbers_and_taken_back(process: Process) 
     told = penstock("dead-letters", "give-up", TABLE, "1-2", *data)
     assert told.status == 0, told
     assert "audiences.tags/0/1 {" in told.out
-    assert penstock("dead-letters", "list", TABLE, *data).out.count("given_up") == 2
 
     process.kill()
     told = penstock("dead-letters", "take-back", TABLE, "1", "2", *data)

@@ -96,7 +96,7 @@ def test_a_tag_more_than_an_hour_ahead_is_refused_by_default(opened: Open) -> No
     assert served.get("/readyz").json == {"status": "ready"}
 
 
-@pytest.mark.parametrize("wrong", [48.0, 24.0, -24.0, -48.0])
+@pytest.mark.parametrize("wrong", [48.0, -24.0])
 def test_a_clock_that_is_wrong_for_a_while_changes_no_answer(
     opened: Open, clock: WrongClock, wrong: float
 ) -> None:
