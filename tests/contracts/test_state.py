@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -219,23 +218,6 @@ def test_single_entries_are_put_and_deleted(state: State) -> None:
     state.delete(SPACE, b"g", b"none")
     assert everything(state) == [Entry(b"g", b"2", b"c")]
     assert state.position(SPACE, 0) is None
-
-
-def test_those_who_make_a_space_at_once_meet_in_it(state: State) -> None:
-    """As when two projections park their first records."""
-    together = threading.Barrier(4, timeout=20.0)
-
-    def put(number: int) -> None:
-        for turn in range(10):
-            together.wait()
-            state.put(f"tests.{turn}", Entry(b"%d" % number, b"", b"1"))
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(put, range(4)))
-    for turn in range(10):
-        assert sorted(entry.group for entry in state.scan(f"tests.{turn}")) == [
-            b"0", b"1", b"2", b"3",
-        ]  # fmt: skip
 
 
 def test_spaces_do_not_meet(state: State) -> None:
