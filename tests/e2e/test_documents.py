@@ -32,6 +32,7 @@ SHOWN = {"json", "text", "toml", "ini", "nginx", "sql", "yaml", "csv"}
 EMBEDDED = ("README.md", "docs/getting-started.md", "docs/operations.md")
 CLICKHOUSE = ("docs/clickhouse.md",)
 SHARED = ("docs/scaling.md", "CONTRIBUTING.md")
+REFERENCE = "docs/reference/http.md"
 
 INSTALLS = "gets a gigabyte from the network; `make setup` of the same has been run for the tests"
 DOCKER = "needs Docker, or a cluster; tests/deploy holds its files against the code"
@@ -70,7 +71,7 @@ def run(page: str) -> list[Block]:
 
 def test_what_is_not_run_is_listed_and_what_is_listed_is_there() -> None:
     blocks = {(named(page), step.name) for page in PAGES for step in steps(page) if step.name}
-    walked = {*EMBEDDED, *CLICKHOUSE, *SHARED}
+    walked = {*EMBEDDED, *CLICKHOUSE, *SHARED, REFERENCE}
 
     assert {block for block in blocks if block[0] not in walked} <= NOT_RUN.keys()
     assert NOT_RUN.keys() <= blocks
@@ -148,6 +149,12 @@ def tag_recorded(at_ms: int, number: int) -> TagRecorded:
     return TagRecorded(
         at_ms, 3, f"c{number % 9}", "PL", "PC", "VIEW", "TEST", number, "Acme", "Hats", 100
     )
+
+
+def test_a_server_answers_every_example_as_the_reference_says(read: Read) -> None:
+    reader = read()
+    reader.follow(Block("bash", "penstock serve", [], ""))
+    follow(reader, REFERENCE)
 
 
 def test_the_warehouse_moves_to_a_server_as_the_page_says(read: Read, tmp_path: Path) -> None:
