@@ -140,6 +140,17 @@ class NotReady(PenstockError):
         super().__init__(message, retry_after=retry_after, detail=detail)
 
 
+class Damaged(NotReady):
+    """A view lacks something that its position claims; until it is rebuilt it is silent."""
+
+    default_code = "damaged"
+
+    def __init__(self, name: str, lacks: str) -> None:
+        super().__init__(
+            f"{name}: {lacks}; run `penstock rebuild {name} --from-scratch`", retry_after=0
+        )
+
+
 class Misconfigured(PenstockError):
     """The start stops here: the message names the setting or the folder, and the remedy."""
 

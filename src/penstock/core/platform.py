@@ -10,7 +10,6 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -41,11 +40,14 @@ from penstock.core.projection.sinks import Stores, sink
 from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
+from penstock.core.threads import Threads
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
+_GRACE_SECONDS = 0.5
+"""So much later than the engine do askers give up."""
 _ELSEWHERE_POLL_SECONDS = 0.01
 
 T = TypeVar("T")
@@ -104,8 +106,8 @@ class Platform:
         self.dead = ""
         """What of this process has ended that was to go on, since the first did."""
         self._jobs: list[threading.Thread] = []
-        self._users = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
-        self._operators = ThreadPoolExecutor(_OPERATOR_THREADS, thread_name_prefix="penstock-ops")
+        self._users = Threads("query", _QUERY_THREADS)
+        self._operators = Threads("ops", _OPERATOR_THREADS)
         self._offer()
 
     # -- opening --------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ class Platform:
         for lookout in self.lookouts:
             lookout.close()
         for pool in (self._users, self._operators):
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
         self.edge.close()
         self._closing.close()
 
@@ -307,12 +309,15 @@ class Platform:
         return True
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Blocking work for a user, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._users, work)
+        """Blocking work for a user, off the event loop. Raise `NotReady` when it takes too long:
+        the engine is to say so first, and this is for when it does not.
+        """
+        seconds = self.settings.query_seconds_max
+        return await self._users.run(work, seconds + _GRACE_SECONDS if seconds else None)
 
     async def operate(self, work: Callable[[], T]) -> T:
         """Blocking work for an operator, which waits for no user's."""
-        return await asyncio.get_running_loop().run_in_executor(self._operators, work)
+        return await self._operators.run(work)
 
     def spawn(self, work: "partial[None]") -> None:
         """Long blocking work, on a thread of its own that `close` waits for."""

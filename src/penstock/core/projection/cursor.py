@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured, told
+from penstock.core.errors import Damaged, Misconfigured, Moved, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.flush import Backlog
@@ -59,6 +59,10 @@ class Cursor:
         self.position = 0
         self.state = "stopped"
         self.last_error = ""
+        self.damaged: Damaged | None = None
+        """Why it stopped, if that is what it did for."""
+        self.again = 0
+        """Up to here the store held everything before it lost its newest part."""
         self.counts = Outcome(0, 0, 0)
         self.retries = 0
         self.failures = 0
@@ -102,9 +106,8 @@ class Cursor:
             else:
                 self.resume(reader)
                 further = self.position > self._failed_at
-        except (Stopped, Misconfigured) as error:
-            self._fail(error, "stopped")
-            self.release()
+        except (Stopped, Misconfigured, Damaged) as error:
+            self.stop(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the log keeps the events
             self.fail(error)
         else:
@@ -117,6 +120,7 @@ class Cursor:
         resume = self.sink.resume(self._log.identity(self._topic), self.partition)
         self._check_end(reader, resume.again or resume.position)
         self.position = resume.position or self._log.start(self._topic, self.partition)
+        self.again = max(self.again, was if (resume.again or self.position) < was else 0)
         self._release(self.position)
         if resume.again is not None:
             self.step(reader, resume.again - resume.position)
@@ -224,6 +228,7 @@ class Cursor:
     def begin(self) -> None:
         """From now on `advance` is called whenever it is due."""
         self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
+        self.damaged = None
         self._failed_at = 0
         self._in_a_row = 0
 
@@ -239,6 +244,18 @@ class Cursor:
             self.failures += 1
             self._retry_at = self._clock.monotonic() + _backoff(self.failures)
             self._fail(error, "retrying")
+
+    def stop(self, error: Exception) -> None:
+        """Until `begin`."""
+        if isinstance(error, Damaged):
+            self.damaged = error
+        self._fail(error, "stopped")
+        self.release()
+
+    def compare(self) -> None:
+        """Resume when the store is no longer where this left it. No batch may be in hand."""
+        if self._resumed and self.sink.position(self.partition) < self.position:
+            self.fail(Moved(f"the store has lost what it held up to {self.position}"))
 
     def _fail(self, error: Exception, state: str) -> None:
         self.state = state

@@ -9,9 +9,9 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.errors import Damaged, Misconfigured, NotReady
 from penstock.core.events import Codec, Event, Undecodable
-from penstock.core.log import Batch, record_number, record_place
+from penstock.core.log import RECORD_BITS, Batch, record_number, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
 from penstock.core.projection.parking import DeadLetter, Parking, damaged
 from penstock.core.state import Entry, Position, State, Trim
@@ -59,11 +59,19 @@ class Resume(NamedTuple):
 
 class Sink(Protocol):
     def resume(self, log: str, partition: int) -> Resume:
-        """Forget what was in hand of this partition and go by the store."""
+        """Forget what was in hand of this partition and go by the store. Raise `Damaged` when it
+        is not what its position claims.
+        """
         ...
 
     def position(self, partition: int) -> int:
         """How far the store has come, whoever filled it; 0 for none. For any thread."""
+        ...
+
+    def lacks(self, *, deep: bool = False) -> str:
+        """What the store no longer holds of what its positions claim, in words; empty when that is
+        nothing. Cheap, but for `deep`, which may read everything. For any thread.
+        """
         ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -169,6 +177,8 @@ class TableSink:
         self._decoding: _Decoding[Any] = _Decoding(replace(table, table=self._into), stores)
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
+        self._proved: set[int] = set()
+        """Partitions whose rows were compared with their plan: only a stop can part the two."""
 
     @property
     def carries(self) -> list[Any]:
@@ -177,6 +187,7 @@ class TableSink:
 
     def resume(self, log: str, partition: int) -> Resume:
         planned = self._warehouse.planned(self._into, partition)
+        self._prove(partition, planned)
         self._planned[partition] = planned
         if planned is None:
             self._carries[partition] = self._table.carry
@@ -189,6 +200,21 @@ class TableSink:
     def position(self, partition: int) -> int:
         planned = self._warehouse.planned(self._into, partition)
         return 0 if planned is None else planned.next
+
+    def lacks(self, *, deep: bool = False) -> str:
+        if damage := self._warehouse.damage(self._into, deep=deep):
+            return damage
+        return self._warehouse.lacking(self._into, self.bound)
+
+    @property
+    def bound(self) -> int | None:
+        """Partitions of the table with a lower number are outdated, as far as this process knows.
+
+        Harmless from several processes: each knows a newest event that is not newer than the
+        newest of all.
+        """
+        bounds = [self._table.expired(carry) for carry in self.carries]
+        return max((bound for bound in bounds if bound is not None), default=None)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         events, numbers, parked = self._decoding.events(partition, batch)
@@ -211,6 +237,27 @@ class TableSink:
         rows = self._table.rows([event], [number], self._table.carry).rows
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+
+    def _prove(self, partition: int, planned: Block | None) -> None:
+        """Rows behind their plan would go in once more, under the tokens of other blocks."""
+        if damage := self._warehouse.damage(self._into):
+            raise Damaged(self._into, damage)
+        if partition in self._proved:
+            return
+        rows = self._warehouse.query(
+            f"SELECT max(log_offset) FROM {self._into} "
+            f"WHERE bitShiftRight(log_offset, {RECORD_BITS}) = {{partition:UInt32}} "
+            "HAVING count() > 0",
+            {"partition": partition},
+        )
+        end = 0 if planned is None else planned.next
+        if rows and (last := record_place(int(str(rows[0][0])))[1]) >= end:
+            raise Damaged(
+                self._into,
+                f"partition {partition} has rows of records up to {last}, and is planned up to "
+                f"{end} only",
+            )
+        self._proved.add(partition)
 
     def _rows(
         self,
@@ -299,6 +346,10 @@ class FoldSink:
     def position(self, partition: int) -> int:
         position = self._stores.state.position(self._into, partition)
         return 0 if position is None else position.next
+
+    def lacks(self, *, deep: bool = False) -> str:
+        del deep
+        return self._stores.state.lacking(self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         events, numbers, parked = self._decoding.events(partition, batch)

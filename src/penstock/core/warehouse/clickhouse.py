@@ -1,6 +1,7 @@
 """ClickHouse through clickhouse-connect, embedded or as a server."""
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
+from penstock.core.warehouse.parts import COUNTS, OWN, Parts, fewer
 from penstock.core.warehouse.plans import Plans, declaration
 
 if sys.version_info >= (3, 14):
@@ -35,8 +37,14 @@ class ClickHouse:
         self._plans = Plans(
             self.query, self._insert_plan, alone=alone, replicated=self._layout.replicated
         )
+        self._pinging = threading.Lock()
+        self._parts = Parts(self._ask_hosts, self._layout, self._engine.folder)
+        self._counted: dict[str, dict[str, int]] = {}
+        """By what a table holds: the most rows that each of its partitions had."""
         try:
-            self._create(self._layout.create_everywhere(declaration(alone=alone)))
+            for table in (declaration(alone=alone), COUNTS):
+                self._create(self._layout.create_everywhere(table))
+            self._put_aside(deep=True)
         except BaseException:
             self.close()
             raise
@@ -101,6 +109,39 @@ class ClickHouse:
             self.command(self._layout.drop_partition(table, int(str(partition))))
         return len(outdated)
 
+    def damage(self, table: str, *, deep: bool = False) -> str:
+        self._put_aside()
+        return self._parts.damage(table, deep=deep)
+
+    def lacking(self, table: str, bound: int | None) -> str:
+        """Replicas are not counted: one that is behind another would seem to have lost rows."""
+        if self._layout.replicated:
+            return ""
+        contents = self._contents(table)
+        known = self._counted.get(contents)
+        if known is None:
+            known = self._counted[contents] = self._counts_of(contents)
+        rows = self.query(f"SELECT _partition_id, count() FROM {table} GROUP BY _partition_id", {})
+        now = {str(partition): int(str(count)) for partition, count in rows}
+        if self._engine.folder is None:  # others expire partitions too, and may be ahead of us
+            oldest = min((int(each) for each in now if each.lstrip("-").isdigit()), default=None)
+            bound = max((one for one in (bound, oldest) if one is not None), default=None)
+        if lost := fewer(known, now, bound):
+            return lost
+        self._count(contents, {p: count for p, count in now.items() if count > known.get(p, 0)})
+        return ""
+
+    def rest(self, table: str) -> None:
+        if self._engine.folder is not None:
+            self.command(f"SYSTEM STOP MERGES {table}")
+
+    def ping(self) -> None:
+        try:
+            with self._pinging:
+                self._engine.probe.query("SELECT 1")
+        except FAILURES as error:
+            raise Unavailable("asking the warehouse", detail=server.reason(error)) from error
+
     def bytes_on_disk(self) -> int:
         if self._engine.folder is not None:
             return bytes_of(self._engine.folder)
@@ -113,6 +154,8 @@ class ClickHouse:
 
     def close(self) -> None:
         self._clients.close()
+        if self._pinging.acquire(blocking=False):
+            self._engine.probe.close()
 
     def _query(
         self, sql: str, parameters: Mapping[str, Value], settings: dict[str, Any]
@@ -202,6 +245,27 @@ class ClickHouse:
             return self._command(statement, {})
         settings = {**self._engine.inserting, "insert_deduplication_token": token}
         return self._command(statement, settings)
+
+    def _put_aside(self, *, deep: bool = False) -> None:
+        if self._engine.folder is not None:
+            for own in OWN:
+                for part in self._parts.unreadable(own, deep=deep):
+                    self.command(f"ALTER TABLE {own} DETACH PART '{part}'")
+
+    def _counts_of(self, contents: str) -> dict[str, int]:
+        rows = self.query(
+            "SELECT partition, max(rows) FROM penstock_counts WHERE contents = {contents:String} "
+            "GROUP BY partition",
+            {"contents": contents},
+        )
+        return {str(partition): int(str(count)) for partition, count in rows}
+
+    def _count(self, contents: str, more: Mapping[str, int]) -> None:
+        if not more:
+            return
+        values = ", ".join(f"('{contents}', '{p}', {count})" for p, count in more.items())
+        self._command(f"INSERT INTO penstock_counts VALUES {values}", {})
+        self._counted[contents] |= more
 
     def _contents(self, table: str) -> str:
         """Identity of what the table holds: stays with it when names are exchanged."""
