@@ -329,7 +329,8 @@ def test_a_server_that_comes_back_with_nothing_is_begun_anew(
         losing.start()
         with pytest.raises(Moved):
             state.apply(SPACE, [], partition=0, was=was, position=Position(LOG, 2))
-        assert state.first(SPACE, [b"a"], 1) == [[]]
+        with pytest.raises(NotReady, match="is made again"):
+            state.first(SPACE, [b"a"], 1)
         move(state, plain(b"a", b"anew"))
         assert state.get_many(SPACE, [b"a"]) == [b"anew"]
 
@@ -387,3 +388,58 @@ open_state(Settings(state="rocksdb://{path}")).close()
 print([name for name in sys.modules if name.partition(".")[0] in ("redis", "hiredis")])
 """
     assert run(code.format(path=tmp_path / "state")) == "[]\n"
+
+
+# -- servers that forget --------------------------------------------------------------------------
+
+
+def test_a_flush_is_noticed_by_the_next_question_and_by_where_the_space_is(
+    state: RedisState, url: str
+) -> None:
+    """Until its projection has seen it too: then it is made again (reliability 51)."""
+    move(state, plain(b"a", b"1"))
+    assert state.first(SPACE, [b"a"], 9) == [[(b"", b"1")]]
+    with client(url) as admin:
+        admin.flushall()
+    for _ in range(2):
+        with pytest.raises(NotReady, match="is gone from the state"):
+            state.first(SPACE, [b"a"], 9)
+    assert state.position(SPACE, 0) is None
+    assert state.first(SPACE, [b"a"], 9) == [[]]
+
+
+def test_keys_that_are_gone_are_missed(state: RedisState, url: str) -> None:
+    move(state, *(plain(b"%d" % n, b"") for n in range(300)))
+    assert state.lacking(SPACE) == ""
+    with client(url) as admin:
+        groups = admin.keys("*:=*")
+        admin.delete(*groups[::3])
+        assert "has lost " in state.lacking(SPACE)
+        assert state.lacking("tests.other") == ""
+        admin.delete(*admin.keys("penstock:????????????????????????????????"))
+    assert state.lacking(SPACE) == "the state has lost the names of its keys"
+    state.drop(SPACE)
+    assert state.lacking(SPACE) == ""
+
+
+def test_evictions_are_noticed_whatever_was_evicted(server: RedisServer) -> None:
+    """Also the few keys that no sample would find; and what is made anew has lost none."""
+    with closing(RedisState(server.url)) as state, client(server.url) as admin:
+        move(state, plain(b"a", b"1"))
+        move(state, plain(b"a", b"1"), space="tests.made_anew")
+        state.ping()
+        used = int(admin.info("memory")["used_memory"])
+        with configured(
+            server.url, maxmemory_policy="volatile-lru", maxmemory=str(used + 3_000_000)
+        ):
+            with pytest.raises(NotReady, match="forgets when its memory is full"):
+                state.ping()
+            assert state.lacking(SPACE) == ""
+            for n in range(10):
+                admin.set(f"somebody's:{n}", bytes(1_000_000), ex=1_000)
+            assert state.lacking(SPACE) == "the state has evicted keys"
+        state.ping()
+        assert state.lacking(SPACE) == "the state has evicted keys", "what is lost stays lost"
+        state.drop("tests.made_anew")
+        move(state, plain(b"a", b"1"), space="tests.made_anew")
+        assert state.lacking("tests.made_anew") == ""

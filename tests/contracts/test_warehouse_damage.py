@@ -13,7 +13,7 @@ import pytest
 
 from penstock.core.warehouse import Block, Unavailable
 from penstock.core.warehouse.clickhouse import ClickHouse
-from penstock.core.warehouse.parts import fewer
+from penstock.core.warehouse.counts import fewer
 from support.damage import KINDS, Damage, emptied, flipped
 from support.stores import create, insert, open_warehouse, stored
 from support.warehouses import SERVED, Place
@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 insert(warehouse, range(first, first + 100), str(first), table=table)
             warehouse.plan(table, 0, None, Block("a-log", 0, ROWS, b""))
             assert warehouse.damage(table, deep=True) == ""
-            assert warehouse.lacking(table, None) == ""
+            assert warehouse.lacking(table) == ""
     return folder
 
 
@@ -72,7 +72,7 @@ def test_whatever_is_damaged_of_a_part_is_told_or_does_not_matter(
         for table, name in tables.items():
             if not told[name]:
                 assert stored(warehouse, table) == list(range(ROWS)), name
-                assert warehouse.lacking(table, None) == ""
+                assert warehouse.lacking(table) == ""
     assert told["data.bin"]
     assert told["minmax_part.idx"], "it would hide rows"
     assert sum(map(bool, told.values())) >= 7, told
@@ -101,10 +101,11 @@ def test_a_part_that_is_gone_altogether_is_missed_by_its_rows(whole: Path, tmp_p
     ) as warehouse:
         assert len(stored(warehouse)) == 200, "the engine has not noticed"
         assert warehouse.damage("tests_rows", deep=True) == ""
-        said = warehouse.lacking("tests_rows", None)
+        said = warehouse.lacking("tests_rows")
         assert said == "rows are missing from 1 partitions, such as 0, which had 300 and has 200"
-        assert warehouse.lacking("tests_rows", 0) == said
-        assert warehouse.lacking("tests_rows", 1) == "", "outdated partitions may go"
+        assert warehouse.lacking("tests_rows") == said
+        assert warehouse.expire("tests_rows", 1) == 1
+        assert warehouse.lacking("tests_rows") == "", "outdated partitions may go"
 
 
 def test_a_part_put_aside_is_named_until_the_table_is_another(whole: Path, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_part_put_aside_is_named_until_the_table_is_another(whole: Path, tmp_p
         assert warehouse.damage("tests_shadow") == ""
         warehouse.exchange("tests_shadow", "tests_rows")
         assert warehouse.damage("tests_rows", deep=True) == ""
-        assert warehouse.lacking("tests_rows", None) == ""
+        assert warehouse.lacking("tests_rows") == ""
 
 
 def test_files_that_change_while_the_engine_runs_are_noticed_without_a_query(
@@ -137,7 +138,7 @@ def test_parts_that_are_merged_away_are_no_damage(tmp_path: Path) -> None:
         for n in range(12):
             insert(warehouse, range(n * 10, n * 10 + 10), str(n), parts=3)
             assert warehouse.damage("tests_rows") == ""
-            assert warehouse.lacking("tests_rows", None) == ""
+            assert warehouse.lacking("tests_rows") == ""
             warehouse.command("OPTIMIZE TABLE tests_rows FINAL")
         assert warehouse.damage("tests_rows", deep=True) == ""
 
@@ -166,25 +167,25 @@ def test_what_the_engine_meets_in_vain_by_itself_is_heard_of_and_ended(tmp_path:
 
 
 def test_fewer_rows_than_there_were() -> None:
-    assert fewer({}, {"1": 3}, None) == ""
-    assert fewer({"1": 3}, {"1": 3, "2": 1}, None) == ""
-    assert "which had 3 and has 0" in fewer({"1": 3}, {}, None)
-    assert fewer({"1": 3}, {}, 2) == ""
-    assert "such as 2, " in fewer({"1": 3, "2": 5}, {"2": 4}, 2)
-    assert "such as all, " in fewer({"all": 3}, {"all": 2}, 99)
+    assert fewer({}, {"1": 3}) == ""
+    assert fewer({"1": 3}, {"1": 3, "2": 1}) == ""
+    assert "which had 3 and has 0" in fewer({"1": 3}, {})
+    assert fewer({"1": 3, "": 2}, {}) == ""
+    assert "such as 2, " in fewer({"1": 3, "2": 5, "": 2}, {"2": 4})
+    assert "such as all, " in fewer({"all": 3, "": 99}, {"all": 2})
 
 
 @pytest.mark.parametrize("shared", [SERVED], indirect=True)
 def test_rows_that_a_server_lost_are_missed(shared: Place) -> None:
-    with shared.opened() as warehouse:
+    with shared.opened() as warehouse, shared.opened() as other:
         create(warehouse)
         insert(warehouse, range(90), "a", parts=3)
-        assert warehouse.lacking("tests_rows", None) == ""
-    with shared.opened() as warehouse:
-        warehouse.command("ALTER TABLE tests_rows DROP PARTITION 0")
-        assert warehouse.lacking("tests_rows", None) == "", "as another process may expire it"
-        warehouse.command("ALTER TABLE tests_rows DROP PARTITION 2")
-        assert "such as 2, which had 30 and has 0" in warehouse.lacking("tests_rows", None)
+        assert warehouse.lacking("tests_rows") == ""
+        assert other.expire("tests_rows", 1) == 1
+        assert warehouse.lacking("tests_rows") == "", "another process may expire what is outdated"
+        warehouse.command("ALTER TABLE tests_rows DROP PARTITION 1")
+        for one in (warehouse, other):
+            assert "such as 1, which had 30 and has 0" in one.lacking("tests_rows")
 
 
 _PING = """

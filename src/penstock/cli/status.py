@@ -1,6 +1,5 @@
 """`penstock status`: what `/readyz`, `topics` and `doctor` say apart, in one look."""
 
-import http.client
 import os
 import sys
 from collections.abc import Iterator
@@ -8,7 +7,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from penstock.cli.doctor import CHECKS, Finding, examined
 from penstock.cli.listing import echo_rows
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from penstock.core.settings import Settings
 
 _STOPPED = 3
-_TIMEOUT_SECONDS = 10.0
 
 
 @click.command()
@@ -51,28 +48,13 @@ def status(data: str | None) -> None:
 
 
 def _ready(door: "Door") -> Iterator[Finding]:
-    from penstock.core.tls import Address  # noqa: PLC0415 - heavy
+    from penstock.cli.readiness import problems  # noqa: PLC0415 - heavy
 
-    connection = Address(door.url, door.certificate).connect(_TIMEOUT_SECONDS)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        yield Finding("ready", "fail", f"/readyz does not answer: {error}")
-        return
-    finally:
-        connection.close()
-    if response.status == http.client.OK:
+    found = problems(door)
+    if not found:
         yield Finding("ready", "ok", "events are made durable, and every view answers")
-        return
-    told = msgspec.json.decode(body, type=dict[str, object])
-    problems = told.get("problems")
-    if not isinstance(problems, dict):
-        yield Finding("ready", "fail", str(told.get("message", f"/readyz says {response.status}")))
-        return
-    for name, problem in problems.items():
-        yield Finding(name, "fail", str(problem))
+    for name, problem in found.items():
+        yield Finding(name, "fail", problem)
 
 
 def _topics(door: "Door") -> Iterator[Finding]:

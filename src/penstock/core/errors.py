@@ -149,6 +149,7 @@ class Damaged(NotReady):
         super().__init__(
             f"{name}: {lacks}; run `penstock rebuild {name} --from-scratch`", retry_after=0
         )
+        self.lacks = lacks
 
 
 class Misconfigured(PenstockError):

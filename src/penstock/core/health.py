@@ -4,7 +4,8 @@ Nothing here waits for what users ask, and readiness and metrics wait for nothin
 looked at on a thread of its own, and what was seen last answers when a look takes its time.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -19,7 +20,6 @@ from penstock.core.errors import NotReady, told
 from penstock.core.log.disk import shortage
 from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
-from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.runner import Consumer
 
 _MINUTES_SHOWN = 60
@@ -110,10 +110,10 @@ class Health:
         return {"log": about, "topics": topics, "projections": projections}
 
     def _projection(self, consumer: Consumer) -> list[dict[str, Any]]:
-        """What is known of each partition, though the log or the state may be away."""
+        """What is known of each partition, whoever carries it, though log or state may be away."""
         platform = self._platform
         parking = platform.require_stores().parking
-        quarantined: Mapping[int, int] | None = None
+        quarantined: Counter[int] | None = None
         with suppress(NotReady):
             quarantined = parking.by_partition(consumer.projection.name)
         projections = []
@@ -127,12 +127,28 @@ class Health:
                 "remembered": platform.follow.remembers(),
             }
             if quarantined is not None:
-                line["quarantined"] = quarantined.get(cursor.partition, 0)
+                line["quarantined"] = quarantined[cursor.partition]
             try:
                 line |= asdict(cursor.status())
             except NotReady as error:
                 line["last_error"] = told(error)
             projections.append(line)
+        for place in platform.watch.elsewhere(consumer.projection.name):
+            projections.append(
+                {
+                    "projection": consumer.projection.name,
+                    "topic": consumer.projection.topic.name,
+                    "partition": place.partition,
+                    "state": "elsewhere",
+                    "position": place.position,
+                    "end": place.end,
+                    "lag_records": place.lag,
+                    "lag_seconds": platform.watch.lag_seconds(place),
+                    "quarantined": None if quarantined is None else quarantined[place.partition],
+                    "remembered": platform.follow.remembers(),
+                    "last_error": "",
+                }
+            )
         return projections
 
     def _topic(self, topic: str, since: int) -> dict[str, Any]:
@@ -219,10 +235,17 @@ class Readiness:
         if platform.stores is None:
             return
         if platform.stores.warehouse is not None:
-            yield "warehouse", _asking(partial(platform.stores.warehouse.query, "SELECT 1", {}))
-        yield "state", _asking(partial(platform.stores.state.position, DEAD_LETTERS, 0))
-        for consumer in platform.carried:
-            yield consumer.projection.name, partial(_standstill, consumer)
+            yield "warehouse", _asking(platform.stores.warehouse.ping)
+        yield "state", _asking(platform.stores.state.ping)
+        yield "watch", platform.watch.hanging
+        for name, consumer in platform.consumers.items():
+            yield name, partial(self._view, name, consumer)
+
+    def _view(self, name: str, consumer: Consumer) -> str:
+        platform = self._platform
+        if consumer in platform.carried and (problem := _standstill(consumer)):
+            return problem
+        return platform.watch.problem(name) if "api" in platform.roles else ""
 
 
 def _asking(question: Callable[[], object]) -> Check:

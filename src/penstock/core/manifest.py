@@ -12,9 +12,10 @@ import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.edge import FailurePolicy, Received, Reply, Response
+from penstock.core.errors import Misconfigured
 from penstock.core.projection import Projection, Table, Topic
 from penstock.core.state import History
-from penstock.core.warehouse import Row, Value
+from penstock.core.warehouse import Row, Value, Warehouse
 
 T = TypeVar("T")
 
@@ -120,3 +121,24 @@ class Manifest:
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:
             raise ValueError(f"{self.name} may not offer the {kind} {', '.join(foreign)}")
+
+
+def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
+    """A column is written down twice, in `tables.sql` and in the row; here the two are tied.
+
+    Raise `Misconfigured`.
+    """
+    for projection in manifest.projections:
+        if isinstance(projection, Table):
+            declared = [field.name for field in msgspec.structs.fields(projection.row)]
+            found = warehouse.columns(projection.table)
+            if not found:
+                raise Misconfigured(
+                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
+                )
+            if declared != found:
+                raise Misconfigured(
+                    f"the table {projection.table} has the columns {', '.join(found)}; this "
+                    f"version writes {', '.join(declared)}. Run "
+                    f"`penstock rebuild {projection.table} --from-scratch`"
+                )

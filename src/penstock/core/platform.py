@@ -7,6 +7,7 @@ what operators ask, so that neither waits for the other.
 
 import asyncio
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.disk import FATAL
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.lookout import Lookout
-from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.manifest import Ingest, Manifest, Route, check_columns
 from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
 from penstock.core.projection.parking import SPACE as DEAD_LETTERS
@@ -42,6 +43,7 @@ from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
 from penstock.core.threads import Threads
 from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.watch import Watch
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
@@ -100,8 +102,17 @@ class Platform:
             consumers=self.consumers.values(),
             clock=clock,
         )
+        self.watch = Watch(
+            self.consumers,
+            self.follow,
+            None if self.stores is None else self.stores.warehouse,
+            clock=clock,
+            logger=logger,
+        )
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
-        self.lookouts: list[Lookout[Any]] = [meters.sizes]
+        if "api" in self.roles:
+            self.registry.sources.append(self.watch)
+        self.lookouts: list[Lookout[Any]] = [meters.sizes, self.watch.lookout]
         """They look while the platform runs."""
         self.dead = ""
         """What of this process has ended that was to go on, since the first did."""
@@ -218,13 +229,15 @@ class Platform:
         """Raise `Misconfigured` when a table is not what this version writes."""
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
-                _check_columns(self.stores.warehouse, manifest)
+                check_columns(self.stores.warehouse, manifest)
+        self.watch.begin()
         for consumer in self.carried:
             consumer.start()
         for schedule in self.schedules:
             schedule.start()
         for lookout in self.lookouts:
             lookout.start()
+        self.watch.settle()
 
     def bury(self, name: str) -> None:
         """A thread or a task is dead that nobody restarts; on any thread."""
@@ -342,14 +355,26 @@ class ApplicationContext:
         self._state_is_near = engines.is_embedded(platform.settings.state_url)
         """A matter of microseconds then: a thread of its own would cost more than the read."""
         self._counts = dict.fromkeys(counters, 0)
+        self._tables_of: dict[str, list[str]] = {}
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
+        for table in self._tables(statement):
+            self._platform.watch.vouch(table)
         rows: list[Row] = await self._platform.run(
             partial(self._stores.tables.query, statement, parameters)
         )
         return rows
 
+    def _tables(self, statement: str) -> list[str]:
+        """Those that a statement speaks of."""
+        known = self._tables_of.get(statement)
+        if known is None:
+            words = set(re.findall(r"\w+", statement))
+            known = self._tables_of[statement] = sorted(words & self._platform.consumers.keys())
+        return known
+
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        self._platform.watch.vouch(space)
         if self._state_is_near:
             return self._stores.state.first(space, groups, limit)
         found: list[History] = await self._platform.run(
@@ -361,6 +386,7 @@ class ApplicationContext:
         return await self._platform.run(work)
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
+        self._platform.watch.vouch_sound(projection)
         return await self._platform.caught_up(projection, timeout_seconds)
 
     def count(self, name: str, by: int = 1) -> None:
@@ -372,21 +398,3 @@ class ApplicationContext:
     def sample(self, samples: Samples) -> None:
         for name, value in self._counts.items():
             samples.gauge("penstock_application", value, number=name)
-
-
-def _check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
-    """A column is written down twice, in `tables.sql` and in the row; here the two are tied."""
-    for projection in manifest.projections:
-        if isinstance(projection, Table):
-            declared = [field.name for field in msgspec.structs.fields(projection.row)]
-            found = warehouse.columns(projection.table)
-            if not found:
-                raise Misconfigured(
-                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
-                )
-            if declared != found:
-                raise Misconfigured(
-                    f"the table {projection.table} has the columns {', '.join(found)}; this "
-                    f"version writes {', '.join(declared)}. Run "
-                    f"`penstock rebuild {projection.table} --from-scratch`"
-                )

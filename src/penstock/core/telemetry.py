@@ -189,6 +189,7 @@ METRICS = {
     "penstock_log_spooled": "Events on this edge's disk only, for the brokers are away.",
     "penstock_projection_lag_records": "Events stored and not yet projected. Grows: see its error.",
     "penstock_projection_lag_seconds": "Age of the oldest event not yet projected.",
+    "penstock_view_answers": "1 while a view answers and is carried on; 0: see `/readyz`.",
     "penstock_projection_records": "Events projected since the start.",
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
     "penstock_projection_parked": "Events put aside with their reason; see `dead-letters list`.",

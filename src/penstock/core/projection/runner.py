@@ -75,15 +75,20 @@ class Consumer:
             cursor.state = "stopped"
 
     def condemn(self, error: Damaged) -> None:
-        """Carry nothing more into what is damaged, once the batch in hand is in."""
-        with self._pause:
-            for cursor in self.cursors.values():
-                if cursor.damaged is None:
-                    cursor.stop(error)
+        """Carry nothing more into what is damaged; nothing while somebody works on it or replaces
+        it, so to be said again.
+        """
+        if self._pause.acquire(blocking=False):
+            try:
+                for cursor in self.cursors.values():
+                    if cursor.damaged is None:
+                        cursor.stop(error)
+            finally:
+                self._pause.release()
 
     def compare(self) -> None:
         """Whether the store is where the cursors are; where it fell behind, they go back too."""
-        if self._pause.acquire(blocking=False):  # who holds it works on the store, or replaces it
+        if self._pause.acquire(blocking=False):
             try:
                 for cursor in self.cursors.values():
                     if cursor.state == "running":

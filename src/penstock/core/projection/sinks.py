@@ -11,8 +11,9 @@ import msgspec
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Misconfigured, NotReady
 from penstock.core.events import Codec, Event, Undecodable
-from penstock.core.log import RECORD_BITS, Batch, record_number, record_place
+from penstock.core.log import Batch, record_number, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, Topic
+from penstock.core.projection.ahead import ahead_of
 from penstock.core.projection.parking import DeadLetter, Parking, damaged
 from penstock.core.state import Entry, Position, State, Trim
 from penstock.core.warehouse import BadRows, Block, Warehouse
@@ -204,17 +205,7 @@ class TableSink:
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage
-        return self._warehouse.lacking(self._into, self.bound)
-
-    @property
-    def bound(self) -> int | None:
-        """Partitions of the table with a lower number are outdated, as far as this process knows.
-
-        Harmless from several processes: each knows a newest event that is not newer than the
-        newest of all.
-        """
-        bounds = [self._table.expired(carry) for carry in self.carries]
-        return max((bound for bound in bounds if bound is not None), default=None)
+        return self._warehouse.lacking(self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         events, numbers, parked = self._decoding.events(partition, batch)
@@ -239,24 +230,12 @@ class TableSink:
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
     def _prove(self, partition: int, planned: Block | None) -> None:
-        """Rows behind their plan would go in once more, under the tokens of other blocks."""
         if damage := self._warehouse.damage(self._into):
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
-        rows = self._warehouse.query(
-            f"SELECT max(log_offset) FROM {self._into} "
-            f"WHERE bitShiftRight(log_offset, {RECORD_BITS}) = {{partition:UInt32}} "
-            "HAVING count() > 0",
-            {"partition": partition},
-        )
-        end = 0 if planned is None else planned.next
-        if rows and (last := record_place(int(str(rows[0][0])))[1]) >= end:
-            raise Damaged(
-                self._into,
-                f"partition {partition} has rows of records up to {last}, and is planned up to "
-                f"{end} only",
-            )
+        if ahead := ahead_of(self._warehouse, self._into, partition, planned):
+            raise Damaged(self._into, ahead)
         self._proved.add(partition)
 
     def _rows(

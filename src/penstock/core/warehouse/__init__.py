@@ -88,10 +88,10 @@ class Warehouse(Protocol):
         """
         ...
 
-    def lacking(self, table: str, bound: int | None) -> str:
+    def lacking(self, table: str) -> str:
         """Which partitions hold fewer rows than were counted once, in words; empty when none does.
 
-        Those with a lower number than the bound may: they are outdated. Remembers what it counts.
+        Those that `expire` dropped may. Remembers what it counts.
         """
         ...
 

@@ -12,7 +12,8 @@ from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
-from penstock.core.warehouse.parts import COUNTS, OWN, Parts, fewer
+from penstock.core.warehouse.counts import COUNTS, Counts
+from penstock.core.warehouse.parts import OWN, Parts
 from penstock.core.warehouse.plans import Plans, declaration
 
 if sys.version_info >= (3, 14):
@@ -39,8 +40,7 @@ class ClickHouse:
         )
         self._pinging = threading.Lock()
         self._parts = Parts(self._ask_hosts, self._layout, self._engine.folder)
-        self._counted: dict[str, dict[str, int]] = {}
-        """By what a table holds: the most rows that each of its partitions had."""
+        self._counts = Counts(self.query, lambda statement: self._command(statement, {}))
         try:
             for table in (declaration(alone=alone), COUNTS):
                 self._create(self._layout.create_everywhere(table))
@@ -105,6 +105,8 @@ class ClickHouse:
                 "bound": bound,
             },
         )
+        if outdated and not self._layout.replicated:
+            self._counts.outdate(self._contents(table), bound)
         for (partition,) in outdated:
             self.command(self._layout.drop_partition(table, int(str(partition))))
         return len(outdated)
@@ -113,23 +115,9 @@ class ClickHouse:
         self._put_aside()
         return self._parts.damage(table, deep=deep)
 
-    def lacking(self, table: str, bound: int | None) -> str:
+    def lacking(self, table: str) -> str:
         """Replicas are not counted: one that is behind another would seem to have lost rows."""
-        if self._layout.replicated:
-            return ""
-        contents = self._contents(table)
-        known = self._counted.get(contents)
-        if known is None:
-            known = self._counted[contents] = self._counts_of(contents)
-        rows = self.query(f"SELECT _partition_id, count() FROM {table} GROUP BY _partition_id", {})
-        now = {str(partition): int(str(count)) for partition, count in rows}
-        if self._engine.folder is None:  # others expire partitions too, and may be ahead of us
-            oldest = min((int(each) for each in now if each.lstrip("-").isdigit()), default=None)
-            bound = max((one for one in (bound, oldest) if one is not None), default=None)
-        if lost := fewer(known, now, bound):
-            return lost
-        self._count(contents, {p: count for p, count in now.items() if count > known.get(p, 0)})
-        return ""
+        return "" if self._layout.replicated else self._counts.lacking(table, self._contents(table))
 
     def rest(self, table: str) -> None:
         if self._engine.folder is not None:
@@ -251,21 +239,6 @@ class ClickHouse:
             for own in OWN:
                 for part in self._parts.unreadable(own, deep=deep):
                     self.command(f"ALTER TABLE {own} DETACH PART '{part}'")
-
-    def _counts_of(self, contents: str) -> dict[str, int]:
-        rows = self.query(
-            "SELECT partition, max(rows) FROM penstock_counts WHERE contents = {contents:String} "
-            "GROUP BY partition",
-            {"contents": contents},
-        )
-        return {str(partition): int(str(count)) for partition, count in rows}
-
-    def _count(self, contents: str, more: Mapping[str, int]) -> None:
-        if not more:
-            return
-        values = ", ".join(f"('{contents}', '{p}', {count})" for p, count in more.items())
-        self._command(f"INSERT INTO penstock_counts VALUES {values}", {})
-        self._counted[contents] |= more
 
     def _contents(self, table: str) -> str:
         """Identity of what the table holds: stays with it when names are exchanged."""

@@ -1,11 +1,10 @@
 """Parts: whether all of a table is in use, and can be read.
 
-An engine puts a part aside that it cannot load, and goes on without its rows; one that is missing
-altogether it does not miss. What it finds damaged later, when it reads or merges, it says to who
-asked, and tries again for ever where nobody did. So this asks, and remembers what there was:
+An engine puts a part aside that it cannot load, and goes on without its rows. What it finds damaged
+later, when it reads or merges, it says to who asked, and tries again for ever where nobody did. So
+this asks:
 
 - parts put aside, with the engine's reason; where replicas copy each other, parts that none has;
-- partitions with fewer rows than were counted once (`penstock_counts`);
 - in a folder of our own, parts whose files are not those that they were, and, where the engine met
   a damage anywhere or the whole is to be read, those that it says are broken.
 """
@@ -16,12 +15,6 @@ from pathlib import Path
 
 from penstock.core.warehouse import Row, Unavailable, Value
 from penstock.core.warehouse.cluster import Layout
-
-COUNTS = """-- shard by: cityHash64(contents, partition)
-CREATE TABLE IF NOT EXISTS penstock_counts (
-  contents String, partition String, rows UInt64
-) ENGINE = ReplacingMergeTree(rows) ORDER BY (contents, partition)"""
-"""The most rows that each partition of a table had; `contents` is the table's, as of its plans."""
 
 OWN = ("penstock_blocks", "penstock_counts")
 """What we write down for ourselves. A part of it that cannot be read is better put aside: rows then
@@ -153,36 +146,6 @@ class Parts:
                 return "its files are damaged"
             raise
         return "" if rows and rows[0][0] else "its checksums do not match"
-
-
-def is_damage(error: BaseException) -> bool:
-    """Whether an engine's failure is that a file is not what it was."""
-    return getattr(error, "code", None) in _DAMAGE
-
-
-def fewer(was: Mapping[str, int], now: Mapping[str, int], bound: int | None) -> str:
-    """Partitions that hold fewer rows than they did, in words; those below the bound may. Pure."""
-    lacking = [
-        (partition, rows)
-        for partition, rows in sorted(was.items())
-        if now.get(partition, 0) < rows and not _outdated(partition, bound)
-    ]
-    if not lacking:
-        return ""
-    partition, rows = lacking[0]
-    return (
-        f"rows are missing from {len(lacking)} partitions, such as {partition}, which had {rows} "
-        f"and has {now.get(partition, 0)}"
-    )
-
-
-def _outdated(partition: str, bound: int | None) -> bool:
-    if bound is None:
-        return False
-    try:
-        return int(partition) < bound
-    except ValueError:
-        return False
 
 
 def _signature(folder: str) -> Signature:
