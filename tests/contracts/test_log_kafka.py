@@ -1,5 +1,6 @@
 """What a log on Kafka promises besides: partitions, shares of a group, starts that say why not."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # it is
@@ -50,7 +52,9 @@ def log(settings: Settings, topic: str) -> Iterator[KafkaLog]:
 
 @pytest.fixture
 def follower(settings: Settings, topic: str) -> Iterator[KafkaFollower]:
-    opened = KafkaFollower(settings, [topic])
+    """Of another process, and so of another folder."""
+    elsewhere = msgspec.structs.replace(settings, data=f"{settings.data}-follower")
+    opened = KafkaFollower(elsewhere, [topic])
     yield opened
     opened.close()
 
@@ -235,6 +239,50 @@ def test_a_member_has_all_until_another_comes_and_gives_up_before_that_one_takes
     first.close()
     eventually(lambda: second.own == every)
     second.close()
+
+
+_MEMBER = """
+import sys
+from penstock.core.log.kafka.follow import KafkaFollower
+from penstock.core.settings import Settings
+url, folder, topic, partitions = sys.argv[1:]
+settings = Settings(log=url, data=folder, kafka_partitions=int(partitions))
+log = KafkaFollower(settings, [topic])
+share = log.share(topic, topic, lambda own: print(*sorted(own), flush=True))
+sys.stdin.read()
+"""
+
+
+def test_a_member_that_was_killed_gets_its_partitions_back_and_no_other_is_disturbed(
+    settings: Settings, log: KafkaLog, topic: str, tmp_path: Path
+) -> None:
+    """It comes back under its name, so nothing is dealt anew (reliability 51)."""
+    other = Member(log, topic, topic)
+    eventually(lambda: len(other.own) == PARTITIONS)
+
+    def another() -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", _MEMBER, settings.log_url, str(tmp_path / "killed"), topic,
+             str(PARTITIONS)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+
+    owned = []
+    for _ in range(2):
+        process = another()
+        assert process.stdout is not None
+        while len(own := process.stdout.readline().split()) < PARTITIONS // 2:
+            assert process.poll() is None
+        owned.append(own)
+        if len(owned) == 1:
+            eventually(lambda: len(other.own) == PARTITIONS // 2)
+            taken, given = dict(other.taken), dict(other.given)
+        process.kill()
+        process.communicate()
+    assert owned[0] == owned[1]
+    assert (other.taken, other.given) == (taken, given)
+    other.close()
 
 
 def test_a_member_that_closes_is_not_called_any_more(log: KafkaLog, topic: str) -> None:

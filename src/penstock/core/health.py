@@ -133,22 +133,22 @@ class Health:
             except NotReady as error:
                 line["last_error"] = told(error)
             projections.append(line)
-        for place in platform.watch.elsewhere(consumer.projection.name):
-            projections.append(
-                {
-                    "projection": consumer.projection.name,
-                    "topic": consumer.projection.topic.name,
-                    "partition": place.partition,
-                    "state": "elsewhere",
-                    "position": place.position,
-                    "end": place.end,
-                    "lag_records": place.lag,
-                    "lag_seconds": platform.watch.lag_seconds(place),
-                    "quarantined": None if quarantined is None else quarantined[place.partition],
-                    "remembered": platform.follow.remembers(),
-                    "last_error": "",
-                }
-            )
+        projections += [
+            {
+                "projection": consumer.projection.name,
+                "topic": consumer.projection.topic.name,
+                "partition": place.partition,
+                "state": "elsewhere",
+                "position": place.position,
+                "end": place.end,
+                "lag_records": place.lag,
+                "lag_seconds": platform.watch.lag_seconds(place),
+                "quarantined": None if quarantined is None else quarantined[place.partition],
+                "remembered": platform.follow.remembers(),
+                "last_error": "",
+            }
+            for place in platform.watch.elsewhere(consumer.projection.name)
+        ]
         return projections
 
     def _topic(self, topic: str, since: int) -> dict[str, Any]:

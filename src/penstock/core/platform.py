@@ -42,7 +42,7 @@ from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
 from penstock.core.threads import Threads
-from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.warehouse import Row, Value, sql
 from penstock.core.watch import Watch
 
 ROLES = ("edge", "api", "work")

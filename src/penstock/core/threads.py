@@ -32,7 +32,7 @@ class _Task:
 
 
 class Threads:
-    """At most `at_once` pieces of work are in hand, besides those that nobody waits for any more."""
+    """At most `at_once` pieces of work are in hand, besides those that nobody waits for."""
 
     def __init__(self, name: str, at_once: int) -> None:
         self._name = name

@@ -11,8 +11,8 @@ from clickhouse_connect.driver.summary import QuerySummary
 from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
-from penstock.core.warehouse.engine import FAILURES, Engine, embedded
 from penstock.core.warehouse.counts import COUNTS, Counts
+from penstock.core.warehouse.engine import FAILURES, Engine, embedded
 from penstock.core.warehouse.parts import OWN, Parts
 from penstock.core.warehouse.plans import Plans, declaration
 

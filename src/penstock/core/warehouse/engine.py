@@ -76,7 +76,7 @@ class Clients:
             self._free.append(client)
 
     def close(self) -> None:
-        """End. What is still asked then hangs, and its client with it: to wait might be for ever."""
+        """End. What is still asked then hangs: to wait for it might be for ever."""
         for client in self._all if self._another is None else self._free:
             client.close_connections()
             client.close()
