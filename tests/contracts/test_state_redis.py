@@ -6,12 +6,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 import trustme
 
 from penstock.core.errors import Misconfigured, Moved, NotReady
@@ -19,9 +17,8 @@ from penstock.core.state import Entry, Position
 from penstock.core.state.redis import RedisState
 from services.ports import free_ports
 from services.redis import RedisServer
+from support.redis_state import LOG, SPACE, client, configured, move, plain
 
-SPACE = "tests.space"
-LOG = "a-log"
 PATIENCE_SECONDS = 10.0
 
 
@@ -53,42 +50,12 @@ def server(redis_server: RedisServer) -> RedisServer:
     return redis_server
 
 
-def client(url: str) -> Any:
-    return redis.Redis.from_url(url)
-
-
-def plain(group: bytes, value: bytes) -> Entry:
-    return Entry(group, b"", value)
-
-
-def move(state: RedisState, *entries: Entry, partition: int = 0, space: str = SPACE) -> None:
-    """One step on from where the space is."""
-    was = state.position(space, partition)
-    position = Position(LOG, was.next + 1 if was else 1)
-    state.apply(space, entries, partition=partition, was=was, position=position)
-
-
 def await_keys(url: str, *expected: bytes) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     with client(url) as admin:
         while (found := sorted(admin.keys("*"))) != sorted(expected):
             assert time.monotonic() < deadline, found
             time.sleep(0.01)
-
-
-@contextmanager
-def configured(url: str, **settings: str) -> Iterator[None]:
-    """A running server with settings of another kind, for a while."""
-    with client(url) as admin:
-        named = {name.replace("_", "-"): value for name, value in settings.items()}
-        before = {name: admin.config_get(name)[name] for name in named}
-        for name, value in named.items():
-            admin.config_set(name, value)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                admin.config_set(name, value)
 
 
 def refusal(url: str) -> str:
@@ -388,58 +355,3 @@ open_state(Settings(state="rocksdb://{path}")).close()
 print([name for name in sys.modules if name.partition(".")[0] in ("redis", "hiredis")])
 """
     assert run(code.format(path=tmp_path / "state")) == "[]\n"
-
-
-# -- servers that forget --------------------------------------------------------------------------
-
-
-def test_a_flush_is_noticed_by_the_next_question_and_by_where_the_space_is(
-    state: RedisState, url: str
-) -> None:
-    """Until its projection has seen it too: then it is made again (reliability 51)."""
-    move(state, plain(b"a", b"1"))
-    assert state.first(SPACE, [b"a"], 9) == [[(b"", b"1")]]
-    with client(url) as admin:
-        admin.flushall()
-    for _ in range(2):
-        with pytest.raises(NotReady, match="is gone from the state"):
-            state.first(SPACE, [b"a"], 9)
-    assert state.position(SPACE, 0) is None
-    assert state.first(SPACE, [b"a"], 9) == [[]]
-
-
-def test_keys_that_are_gone_are_missed(state: RedisState, url: str) -> None:
-    move(state, *(plain(b"%d" % n, b"") for n in range(300)))
-    assert state.lacking(SPACE) == ""
-    with client(url) as admin:
-        groups = admin.keys("*:=*")
-        admin.delete(*groups[::3])
-        assert "has lost " in state.lacking(SPACE)
-        assert state.lacking("tests.other") == ""
-        admin.delete(*admin.keys("penstock:????????????????????????????????"))
-    assert state.lacking(SPACE) == "the state has lost the names of its keys"
-    state.drop(SPACE)
-    assert state.lacking(SPACE) == ""
-
-
-def test_evictions_are_noticed_whatever_was_evicted(server: RedisServer) -> None:
-    """Also the few keys that no sample would find; and what is made anew has lost none."""
-    with closing(RedisState(server.url)) as state, client(server.url) as admin:
-        move(state, plain(b"a", b"1"))
-        move(state, plain(b"a", b"1"), space="tests.made_anew")
-        state.ping()
-        used = int(admin.info("memory")["used_memory"])
-        with configured(
-            server.url, maxmemory_policy="volatile-lru", maxmemory=str(used + 3_000_000)
-        ):
-            with pytest.raises(NotReady, match="forgets when its memory is full"):
-                state.ping()
-            assert state.lacking(SPACE) == ""
-            for n in range(10):
-                admin.set(f"somebody's:{n}", bytes(1_000_000), ex=1_000)
-            assert state.lacking(SPACE) == "the state has evicted keys"
-        state.ping()
-        assert state.lacking(SPACE) == "the state has evicted keys", "what is lost stays lost"
-        state.drop("tests.made_anew")
-        move(state, plain(b"a", b"1"), space="tests.made_anew")
-        assert state.lacking("tests.made_anew") == ""
