@@ -296,7 +296,7 @@ def test_a_server_that_comes_back_with_nothing_is_begun_anew(
         losing.start()
         with pytest.raises(Moved):
             state.apply(SPACE, [], partition=0, was=was, position=Position(LOG, 2))
-        with pytest.raises(NotReady, match="is made again"):
+        with pytest.raises(NotReady, match="is gone"):
             state.first(SPACE, [b"a"], 1)
         move(state, plain(b"a", b"anew"))
         assert state.get_many(SPACE, [b"a"]) == [b"anew"]

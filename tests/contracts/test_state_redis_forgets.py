@@ -43,7 +43,29 @@ def test_a_flush_is_noticed_by_the_next_question_and_by_where_the_space_is(
         with pytest.raises(NotReady, match="is gone from the state"):
             state.first(SPACE, [b"a"], 9)
     assert state.position(SPACE, 0) is None
-    assert state.first(SPACE, [b"a"], 9) == [[]]
+    with pytest.raises(NotReady, match="is gone from the state"):
+        state.first(SPACE, [b"a"], 9)
+    move(state, plain(b"a", b"2"))
+    with pytest.raises(NotReady, match="or was made again"):
+        state.first(SPACE, [b"a"], 9)
+    assert state.position(SPACE, 0) is not None
+    assert state.first(SPACE, [b"a"], 9) == [[(b"", b"2")]]
+
+
+def test_what_another_process_made_again_answers_once_its_position_was_looked_at(
+    state: RedisState, url: str
+) -> None:
+    """It may hold less than there was."""
+    move(state, plain(b"a", b"1"))
+    with closing(RedisState(url)) as asking:
+        assert asking.first(SPACE, [b"a"], 9) == [[(b"", b"1")]]
+        with client(url) as admin:
+            admin.flushall()
+        move(state, plain(b"b", b"2"))
+        with pytest.raises(NotReady, match="or was made again"):
+            asking.first(SPACE, [b"a"], 9)
+        assert asking.position(SPACE, 0) is not None
+        assert asking.first(SPACE, [b"a"], 9) == [[]]
 
 
 def test_keys_that_are_gone_are_missed(state: RedisState, url: str) -> None:

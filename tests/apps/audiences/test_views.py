@@ -14,6 +14,7 @@ from apps.audiences.served import PATIENT, Answer, Ask, Served
 from apps.audiences.tags import Tag, a_tag
 from penstock.core.operations import Operations
 from support.damage import emptied
+from support.redis_state import client
 
 TAGS = 60
 MINUTE = "2022-03-01T00:00:00_2022-03-01T00:01:00"
@@ -188,3 +189,29 @@ def test_a_question_that_never_returns_is_given_up_in_time_and_hinders_nobody(
         with pipe.open("w"):
             pass
         served.close()
+
+
+def test_a_redis_that_was_flushed_answers_no_question_until_it_has_everything_again(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Not once less than there was, though nothing new arrives (reliability 51)."""
+    with client(redis_url) as admin:
+        admin.flushall()
+        served = Served(tmp_path / "data", {**PATIENT, "PENSTOCK_STATE": redis_url})
+        try:
+            served.tags(tags())
+            served.settle()
+            answers = []
+            for _ in range(3):
+                admin.flushall()
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                while (answer := served.profile("ann", PROFILE)).status != 200:
+                    assert time.monotonic() < deadline
+                    answers.append(answer)
+                    until(served, "/healthz", 200)
+                assert len(answer.json["views"]) == TAGS
+            assert {answer.error for answer in answers} == {(503, "not_ready")}
+            assert "again" in answers[0].json["message"]
+            assert counted(served) == str(TAGS)
+        finally:
+            served.close()

@@ -254,8 +254,10 @@ class Cursor:
 
     def compare(self) -> None:
         """Resume when the store is no longer where this left it. No batch may be in hand."""
-        if self._resumed and self.sink.position(self.partition) < self.position:
-            self.fail(Moved(f"the store has lost what it held up to {self.position}"))
+        if self._resumed and (stored := self.sink.position(self.partition)) < self.position:
+            self.again, had = max(self.again, self.position), self.position
+            self.position = stored
+            self.fail(Moved(f"the store has lost what it held from {stored} to {had}"))
 
     def _fail(self, error: Exception, state: str) -> None:
         self.state = state

@@ -106,6 +106,10 @@ class RedisState:
         self._place, self._redis = connect(url)
         self._generations: dict[str, bytes] = {}
         """Where spaces were when they were last read."""
+        self._expected: dict[str, bytes] = {}
+        """Where they were when a position of theirs was read, or when this process made them: of
+        what is elsewhere since then nobody knows yet whether it holds as much.
+        """
         self._evicted = evicted_by(self._redis)
         self._forgetful: set[bytes] = set()
         """Generations that may have lost keys: the server evicted some of somebody's."""
@@ -122,6 +126,8 @@ class RedisState:
 
     def position(self, space: str, partition: int) -> Position | None:
         (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + _position_name(partition)))
+        if (generation := self._generations.get(space, _NOWHERE)) != _NOWHERE:
+            self._expected[space] = generation
         return None if found is None else _decode_position(found)
 
     def lacking(self, space: str) -> str:
@@ -146,8 +152,11 @@ class RedisState:
             raise NotReady(f"the state {found}")
 
     def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
-        lost = f"{space} is gone from the state, and is made again"
-        return [history[:limit] for history in self._histories(space, groups, lost)]
+        histories = self._histories(space, groups)
+        found = self._generations.get(space, _NOWHERE)
+        if self._expected.setdefault(space, found) != found:
+            raise NotReady(f"{space} is gone from the state, or was made again; ask again")
+        return [history[:limit] for history in histories]
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         def ask(pipe: Any, keys: bytes) -> None:
@@ -183,10 +192,10 @@ class RedisState:
         with self._reporting():
             return int(self._redis.info("memory")["used_memory"])
 
-    def _read(self, space: str, ask: Callable[[Any, bytes], object], lost: str = "") -> list[Any]:
+    def _read(self, space: str, ask: Callable[[Any, bytes], object]) -> list[Any]:
         """Ask a space, in one round trip: it is asked where it was the last time, and behind that
         whether it still is there. If so, it was there when it was asked, for no generation comes
-        back; if not, it is asked again, or, if it is nowhere any more, `NotReady` says `lost`.
+        back; if not, it is asked again.
         """
         while True:
             generation = self._generations.get(space, _NOWHERE)
@@ -197,16 +206,14 @@ class RedisState:
             found = answers.pop() or _NOWHERE
             if found == generation:
                 return answers
-            if lost and found == _NOWHERE:  # until its projection has seen it too
-                raise NotReady(lost)
             self._generations[space] = found
 
-    def _histories(self, space: str, groups: Sequence[bytes], lost: str = "") -> list[History]:
+    def _histories(self, space: str, groups: Sequence[bytes]) -> list[History]:
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
                 pipe.hgetall(keys + _group_name(group))
 
-        return [sorted(found.items()) for found in self._read(space, ask, lost)]
+        return [sorted(found.items()) for found in self._read(space, ask)]
 
     def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
         with self._reporting():
@@ -265,6 +272,7 @@ class RedisState:
                     pipe.set(keys + names[-1], _encode(step.position))
                 pipe.sadd(_registry(generation), *names)
                 pipe.execute()
+                self._expected.setdefault(space, generation)
                 return keys
 
     def _trim(self, keys: bytes, trims: Sequence[Trim]) -> None:
@@ -286,6 +294,7 @@ class RedisState:
             self._replace(keys=[_SPACES, _GARBAGE], args=[space, shadow])
         for name in (space, shadow):
             self._generations.pop(name, None)
+            self._expected.pop(name, None)
         self._background.submit(self._collect)
 
     def _collect(self) -> None:
