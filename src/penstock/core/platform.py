@@ -49,7 +49,7 @@ ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
 _GRACE_SECONDS = 0.5
-"""So much later than the engine do askers give up."""
+"""So much later than the engine is to do askers give up, for it may not hear of its limit."""
 _ELSEWHERE_POLL_SECONDS = 0.01
 
 T = TypeVar("T")
@@ -286,6 +286,7 @@ class Platform:
                     stores.state.drop(projection.space)
             stores.tables.create(sql.schema(manifest.package))
         stores.state.drop(DEAD_LETTERS)
+        self.watch.begin()
         for consumer in self.carried:
             consumer.start()
 
@@ -322,9 +323,7 @@ class Platform:
         return True
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Blocking work for a user, off the event loop. Raise `NotReady` when it takes too long:
-        the engine is to say so first, and this is for when it does not.
-        """
+        """Blocking work for a user, off the event loop. Raise `NotReady` when it takes too long."""
         seconds = self.settings.query_seconds_max
         return await self._users.run(work, seconds + _GRACE_SECONDS if seconds else None)
 

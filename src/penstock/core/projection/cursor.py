@@ -120,7 +120,8 @@ class Cursor:
         resume = self.sink.resume(self._log.identity(self._topic), self.partition)
         self._check_end(reader, resume.again or resume.position)
         self.position = resume.position or self._log.start(self._topic, self.partition)
-        self.again = max(self.again, was if (resume.again or self.position) < was else 0)
+        fell_back = was if (resume.again or self.position) < was else 0
+        self.again = min(max(self.again, fell_back), self._log.end(self._topic, self.partition))
         self._release(self.position)
         if resume.again is not None:
             self.step(reader, resume.again - resume.position)

@@ -117,7 +117,11 @@ class ClickHouse:
 
     def lacking(self, table: str) -> str:
         """Replicas are not counted: one that is behind another would seem to have lost rows."""
-        return "" if self._layout.replicated else self._counts.lacking(table, self._contents(table))
+        if self._layout.replicated:
+            return ""
+        contents = self._contents(table)
+        lost = self._counts.lacking(table, contents)
+        return lost if contents == self._contents(table) else ""  # it may have been replaced
 
     def rest(self, table: str) -> None:
         if self._engine.folder is not None:
