@@ -79,7 +79,9 @@ def _carried(cluster: Cluster, count: int, first: int, end: int) -> float:
 def _positions(servers: list[Server]) -> list[list[int]]:
     """By process, of its own partitions; those that are just handed over are with none."""
     told = [server.get("/api/pipeline")["projections"] for server in servers]
-    return [[stage["position"] for stage in stages] for stages in told]
+    return [
+        [stage["position"] for stage in stages if stage["state"] != "elsewhere"] for stages in told
+    ]
 
 
 def shared(plan: Plan) -> list[Row]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # it is
 
 from penstock.core.errors import Misconfigured, NotReady, Overloaded, TooLarge
-from penstock.core.log import Append, Share
+from penstock.core.log import Append
 from penstock.core.log.kafka.edge import KafkaLog
 from penstock.core.log.kafka.follow import KafkaFollower
 from penstock.core.log.kafka.sending import partition_of
@@ -50,7 +51,9 @@ def log(settings: Settings, topic: str) -> Iterator[KafkaLog]:
 
 @pytest.fixture
 def follower(settings: Settings, topic: str) -> Iterator[KafkaFollower]:
-    opened = KafkaFollower(settings, [topic])
+    """Of another process, and so of another folder."""
+    elsewhere = msgspec.structs.replace(settings, data=f"{settings.data}-follower")
+    opened = KafkaFollower(elsewhere, [topic])
     yield opened
     opened.close()
 
@@ -188,75 +191,6 @@ def test_the_edge_knows_at_once_where_what_it_delivered_ends(log: KafkaLog, topi
     for n in range(1, 20):
         submit(log, Append(topic, [b"a"], [b"k"]))
         assert log.end(topic, partition_of(b"k", PARTITIONS)) == n
-
-
-# -- shares ---------------------------------------------------------------------------------------
-
-
-class Member:
-    """Notes what is its own and when; giving up takes a moment."""
-
-    def __init__(self, log: KafkaFollower | KafkaLog, group: str, topic: str) -> None:
-        self.own: frozenset[int] = frozenset()
-        self.taken: dict[int, float] = {}
-        self.given: dict[int, float] = {}
-        self._share: Share = log.share(group, topic, self._changed)
-
-    def _changed(self, own: frozenset[int]) -> None:
-        gone, new = self.own - own, own - self.own
-        if gone:
-            time.sleep(0.5)  # the work in hand
-        self.own = own
-        self.given |= dict.fromkeys(gone, time.monotonic())
-        self.taken |= dict.fromkeys(new, time.monotonic())
-
-    def commit(self, partition: int, following: int) -> None:
-        self._share.commit(partition, following)
-
-    def close(self) -> None:
-        self._share.close()
-
-
-def test_a_member_has_all_until_another_comes_and_gives_up_before_that_one_takes_over(
-    log: KafkaLog, follower: KafkaFollower, topic: str
-) -> None:
-    every = frozenset(range(PARTITIONS))
-    first = Member(log, topic, topic)
-    eventually(lambda: first.own == every)
-    second = Member(follower, topic, topic)
-    eventually(lambda: len(second.own) == PARTITIONS // 2)
-    assert first.own | second.own == every
-    assert not first.own & second.own
-    for partition, at in second.taken.items():
-        assert at > first.given[partition]
-    kept = first.own
-    assert {p for p, at in first.taken.items() if p in kept} == kept  # they never changed hands
-    assert first.given.keys().isdisjoint(kept)
-    first.close()
-    eventually(lambda: second.own == every)
-    second.close()
-
-
-def test_a_member_that_closes_is_not_called_any_more(log: KafkaLog, topic: str) -> None:
-    member = Member(log, topic, topic)
-    eventually(lambda: len(member.own) == PARTITIONS)
-    member.close()
-    assert member.given == {}
-
-
-def test_what_is_in_the_store_is_noted_for_kafka_s_own_tools(
-    kafka: Kafka, log: KafkaLog, topic: str
-) -> None:
-    member = Member(log, topic, topic)
-    eventually(lambda: len(member.own) == PARTITIONS)
-    submit(log, Append(topic, [b"a"] * 7, [b"k"] * 7))
-    partition = partition_of(b"k", PARTITIONS)
-    member.commit(partition, 5)
-    member.close()
-    consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
-    [noted] = consumer.committed([TopicPartition(topic, partition)], PATIENCE_SECONDS)
-    consumer.close()
-    assert noted.offset == 5
 
 
 # -- limits ---------------------------------------------------------------------------------------

@@ -6,22 +6,20 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 import trustme
 
 from penstock.core.errors import Misconfigured, Moved, NotReady
 from penstock.core.state import Entry, Position
-from penstock.core.state.redis import _ANSWER_SECONDS, RedisState
+from penstock.core.state.redis import RedisState
+from penstock.core.state.redis_server import _ANSWER_SECONDS
 from services.ports import free_ports
 from services.redis import RedisServer
+from support.redis_state import LOG, SPACE, client, configured, move, plain
 
-SPACE = "tests.space"
-LOG = "a-log"
 PATIENCE_SECONDS = 10.0
 
 
@@ -53,42 +51,12 @@ def server(redis_server: RedisServer) -> RedisServer:
     return redis_server
 
 
-def client(url: str) -> Any:
-    return redis.Redis.from_url(url)
-
-
-def plain(group: bytes, value: bytes) -> Entry:
-    return Entry(group, b"", value)
-
-
-def move(state: RedisState, *entries: Entry, partition: int = 0, space: str = SPACE) -> None:
-    """One step on from where the space is."""
-    was = state.position(space, partition)
-    position = Position(LOG, was.next + 1 if was else 1)
-    state.apply(space, entries, partition=partition, was=was, position=position)
-
-
 def await_keys(url: str, *expected: bytes) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     with client(url) as admin:
         while (found := sorted(admin.keys("*"))) != sorted(expected):
             assert time.monotonic() < deadline, found
             time.sleep(0.01)
-
-
-@contextmanager
-def configured(url: str, **settings: str) -> Iterator[None]:
-    """A running server with settings of another kind, for a while."""
-    with client(url) as admin:
-        named = {name.replace("_", "-"): value for name, value in settings.items()}
-        before = {name: admin.config_get(name)[name] for name in named}
-        for name, value in named.items():
-            admin.config_set(name, value)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                admin.config_set(name, value)
 
 
 def refusal(url: str) -> str:
@@ -329,7 +297,8 @@ def test_a_server_that_comes_back_with_nothing_is_begun_anew(
         losing.start()
         with pytest.raises(Moved):
             state.apply(SPACE, [], partition=0, was=was, position=Position(LOG, 2))
-        assert state.first(SPACE, [b"a"], 1) == [[]]
+        with pytest.raises(NotReady, match="is gone"):
+            state.first(SPACE, [b"a"], 1)
         move(state, plain(b"a", b"anew"))
         assert state.get_many(SPACE, [b"a"]) == [b"anew"]
 

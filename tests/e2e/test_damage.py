@@ -73,15 +73,38 @@ def test_doctor_tells_of_it_and_salvage_brings_the_rest_back(
     assert "damaged" in letters.out
 
 
-def test_doctor_tells_of_parts_put_aside_and_of_the_certificates_last_day(
+def test_doctor_tells_of_the_certificates_last_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = tmp_path / "data" / "warehouse" / "store" / "abc" / "abcdef" / "detached" / "broken_all"
-    part.mkdir(parents=True)
     soon = datetime.now(UTC) + timedelta(days=5)
     for name, value in pair(tmp_path, valid_until=soon).environment.items():
         monkeypatch.setenv(f"PENSTOCK_{name.upper()}", value)
     told = penstock("doctor", "--data", tmp_path / "data", environment=True)
-    assert told.status == 1
-    assert "1 parts are out of use" in told.out
     assert "valid for another 5 days: renew it" in told.out
+
+
+def test_doctor_names_the_table_that_lost_rows_and_its_rebuild_brings_them_back(
+    tmp_path: Path,
+) -> None:
+    """By an unclean stop, before anything was started again (reliability 46)."""
+    history, process = History(), Process(tmp_path / "data")
+    history.send(process.url, "before", 200)
+    caught_up(process.url)
+    process.kill()
+    for part in (tmp_path / "data").glob("warehouse/store/*/*/*/data.bin"):
+        part.write_bytes(b"")
+    told = penstock("doctor", "--data", tmp_path / "data")
+    assert told.status == 1
+    assert "parts are out of use" in told.out
+    remedy = "penstock rebuild audiences_tags --from-scratch"
+    assert remedy in told.out
+    rebuilt = penstock(*remedy.split()[1:], "--data", tmp_path / "data")
+    assert rebuilt.status == 0, rebuilt
+    told = penstock("doctor", "--data", tmp_path / "data")
+    assert "its tables hold what was planned and counted" in told.out
+    process = Process(tmp_path / "data")
+    try:
+        caught_up(process.url)
+        history.check(process.url, {"before"})
+    finally:
+        process.end()

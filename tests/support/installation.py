@@ -104,7 +104,8 @@ def readiness(process: Process) -> tuple[int, bytes]:
 
 
 def _positions(processes: list[Process]) -> int:
-    return sum(stage["position"] for one in processes for stage in pipeline(one)["projections"])
+    stages = [stage for one in processes for stage in pipeline(one)["projections"]]
+    return sum(stage["position"] for stage in stages if stage["state"] != "elsewhere")
 
 
 def forget_topic(bootstrap: str) -> None:

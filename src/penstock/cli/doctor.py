@@ -5,8 +5,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -49,14 +49,15 @@ class Finding(NamedTuple):
 @click.option("--deep", is_flag=True, help="Read the whole log and check every block.")
 @data_option
 def doctor(data: str | None, *, deep: bool) -> None:
-    """Check the data folder, SQLite, the disk, the clock, the limits and the servers in use.
+    """Check the data folder, SQLite, the disk, the clock, the limits, the servers in use, and
+    whether each table of the warehouse holds what it is to hold.
 
     The exit status is 1 when something would keep Penstock from working.
     """
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
-    findings = examined(settings, [*CHECKS, _views, *([_blocks] if deep else [])])
+    findings = examined(settings, [*CHECKS, _warehouse, _views, *([_blocks] if deep else [])])
     echo_rows(("check", "verdict", "detail"), findings)
     if any(finding.verdict == "fail" for finding in findings):
         sys.exit(1)
@@ -212,18 +213,65 @@ def _log(settings: "Settings") -> Iterator[Finding]:
 
 
 def _warehouse(settings: "Settings") -> Iterator[Finding]:
-    """What the embedded one put aside when it could not read it: rows that answers lack."""
+    """Whether each table holds what was planned and counted. A process that has the embedded
+    engine says it itself, and looks all the time.
+    """
+    from penstock.cli.readiness import readiness  # noqa: PLC0415 - heavy
+    from penstock.cli.remote import serving  # noqa: PLC0415 - heavy
     from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+    from penstock.core.folder import is_taken  # noqa: PLC0415 - heavy
 
-    if not is_embedded(settings.warehouse_url):
+    embedded = is_embedded(settings.warehouse_url)
+    if embedded and not Path(urlsplit(settings.warehouse_url).path).is_dir():
+        yield Finding("warehouse", "ok", "there is none yet")
         return
-    folder = Path(urlsplit(settings.warehouse_url).path)
-    parts = sorted(folder.glob("store/*/*/detached/*"))
-    if parts:
-        detail = f"{len(parts)} parts are out of use, such as {parts[0].relative_to(folder)}"
-        yield Finding("warehouse", "fail", f"{detail}: `penstock rebuild` its tables from the log")
+    tables = _tables()
+    if embedded and is_taken(settings.folder, "work"):
+        door = serving(settings)
+        if door is None:
+            yield Finding("warehouse", "warn", "a process has it that these tools cannot ask")
+            return
+        found = {name: told for name, told in readiness(door).problems.items() if name in tables}
     else:
-        yield Finding("warehouse", "ok", "all of its parts are in use")
+        found = _damages(settings, tables)
+    for name, told in found.items():
+        yield Finding(name, "fail", told)
+    if not found:
+        yield Finding("warehouse", "ok", "its tables hold what was planned and counted")
+
+
+def _tables() -> dict[str, str]:
+    """Tables, and the topics whose events they hold."""
+    from penstock.core.projection import Table  # noqa: PLC0415 - heavy
+    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
+
+    projections = [p for manifest in APPLICATIONS for p in manifest.projections]
+    return {p.table: p.topic.name for p in projections if isinstance(p, Table)}
+
+
+def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str]:
+    """By opening it, which alone makes an engine look at its parts; and by reading all of it."""
+    from penstock.core import engines  # noqa: PLC0415 - heavy
+    from penstock.core.errors import Damaged  # noqa: PLC0415 - heavy
+    from penstock.core.folder import FolderLock  # noqa: PLC0415 - heavy
+    from penstock.core.projection.ahead import ahead_of  # noqa: PLC0415 - heavy
+
+    found = {}
+    with ExitStack() as opened:
+        if engines.is_embedded(settings.warehouse_url):
+            opened.callback(FolderLock(settings.folder, "work").release)
+        warehouse = opened.enter_context(closing(engines.open_warehouse(settings)))
+        follow = opened.enter_context(closing(engines.follow_log(settings, [*tables.values()])))
+        for table, topic in tables.items():
+            if not warehouse.columns(table):
+                continue
+            lacks = warehouse.damage(table, deep=True) or warehouse.lacking(table)
+            for partition in range(follow.partitions(topic)):
+                planned = warehouse.planned(table, partition)
+                lacks = lacks or ahead_of(warehouse, table, partition, planned)
+            if lacks:
+                found[table] = Damaged(table, lacks).message
+    return found
 
 
 def log_size(path: Path) -> str:
@@ -317,5 +365,6 @@ def _read(reader: "SqliteReader", topic: str, reached: Reached) -> None:
 
 
 CHECKS: Sequence[Check] = (
-    _folder, _disk, _sqlite, _clock, _limits, _tls, _log, _warehouse, _servers,
+    _folder, _disk, _sqlite, _clock, _limits, _tls, _log, _servers,
 )  # fmt: skip
+"""Those that only read."""

@@ -1,14 +1,12 @@
 """`penstock status`: what `/readyz`, `topics` and `doctor` say apart, in one look."""
 
-import http.client
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from penstock.cli.doctor import CHECKS, Finding, examined, log_size
 from penstock.cli.listing import echo_rows
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from penstock.core.settings import Settings
 
 _STOPPED = 3
-_TIMEOUT_SECONDS = 10.0
 
 
 @click.command()
@@ -60,30 +57,15 @@ def _size(settings: "Settings") -> Iterator[Finding]:
 
 
 def _ready(door: "Door") -> Iterator[Finding]:
-    from penstock.core.tls import Address  # noqa: PLC0415 - heavy
+    from penstock.cli.readiness import readiness  # noqa: PLC0415 - heavy
 
-    connection = Address(door.url, door.certificate).connect(_TIMEOUT_SECONDS)
-    try:
-        connection.request("GET", "/readyz")
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as error:
-        yield Finding("ready", "fail", f"/readyz does not answer: {error}")
-        return
-    finally:
-        connection.close()
-    told = msgspec.json.decode(body, type=dict[str, Any])
-    if response.status == http.client.OK:
+    told = readiness(door)
+    if not told.problems:
         yield Finding("ready", "ok", "events are made durable, and every view answers")
-        for name, oddity in told.get("warnings", {}).items():
-            yield Finding(name, "warn", str(oddity))
-        return
-    problems = told.get("problems")
-    if not isinstance(problems, dict):
-        yield Finding("ready", "fail", str(told.get("message", f"/readyz says {response.status}")))
-        return
-    for name, problem in problems.items():
-        yield Finding(name, "fail", str(problem))
+    for name, problem in told.problems.items():
+        yield Finding(name, "fail", problem)
+    for name, oddity in told.warnings.items():
+        yield Finding(name, "warn", oddity)
 
 
 def _topics(door: "Door") -> Iterator[Finding]:

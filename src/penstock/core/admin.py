@@ -8,8 +8,15 @@ from functools import partial
 from penstock.core.edge import NO_CONTENT, Received, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint
+from penstock.core.errors import NotReady
 from penstock.core.ids import Ids
+from penstock.core.log.sqlite import SqliteLog
 from penstock.core.platform import Platform
+from penstock.core.projection import Table
+from penstock.core.projection.parking import GIVEN_UP_SPACE
+from penstock.core.projection.parking import SPACE as DEAD_LETTERS
+from penstock.core.projection.verdicts import SPACE as VERDICTS
+from penstock.core.warehouse import sql
 
 _BODY_BYTES_MAX = 1_024
 
@@ -17,9 +24,9 @@ _BODY_BYTES_MAX = 1_024
 def admin_edge(platform: Platform) -> Edge:
     """An edge of its own, with that one operation."""
 
-    async def reset(received: Received) -> Response:
+    async def answer(received: Received) -> Response:
         del received
-        await platform.operate(partial(platform.reset))
+        await platform.operate(partial(reset, platform))
         return NO_CONTENT
 
     edge = Edge(
@@ -30,6 +37,28 @@ def admin_edge(platform: Platform) -> Edge:
         logger=platform.logger,
         registry=platform.registry,
     )
-    endpoint = AnswerEndpoint(operation="reset", body_bytes_max=_BODY_BYTES_MAX, answer=reset)
+    endpoint = AnswerEndpoint(operation="reset", body_bytes_max=_BODY_BYTES_MAX, answer=answer)
     edge.add("POST", "/admin/reset", endpoint)
     return edge
+
+
+def reset(platform: Platform) -> None:
+    """Forget every event and every view. Blocks; events that arrive meanwhile may go too."""
+    stores = platform.require_stores()
+    if not isinstance(platform.follow, SqliteLog):
+        raise NotReady("only a process with all roles can be reset")
+    for consumer in platform.carried:
+        consumer.stop()
+    platform.follow.clear()
+    for manifest in platform.manifests:
+        for projection in manifest.projections:
+            if isinstance(projection, Table):
+                stores.tables.drop(projection.table)
+            else:
+                stores.state.drop(projection.space)
+        stores.tables.create(sql.schema(manifest.package))
+    for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS):
+        stores.state.drop(space)
+    platform.watch.begin()
+    for consumer in platform.carried:
+        consumer.start()

@@ -167,6 +167,18 @@ class Disproved(NotReady):
         super().__init__(message, retry_after=0)
 
 
+class Damaged(NotReady):
+    """A view lacks something that its position claims; until it is rebuilt it is silent."""
+
+    default_code = "damaged"
+
+    def __init__(self, name: str, lacks: str) -> None:
+        super().__init__(
+            f"{name}: {lacks}; run `penstock rebuild {name} --from-scratch`", retry_after=0
+        )
+        self.lacks = lacks
+
+
 class Misconfigured(PenstockError):
     """The start stops here: the message names the setting or the folder, and the remedy."""
 

@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import socket
 from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 from penstock.core.errors import Misconfigured
 
@@ -37,6 +39,18 @@ class FolderLock:
 
     def release(self) -> None:
         os.close(self._file)
+
+
+def member_of(folder: Path) -> str:
+    """The name of whoever works on this folder, on this host, for as long as the folder lives.
+
+    A copy of the folder on another host is another one. Raise `OSError`.
+    """
+    path = folder / "member"
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError), path.open("x") as file:
+        file.write(uuid4().hex)
+    return f"{socket.gethostname()}-{path.read_text() or 'unnamed'}"
 
 
 def identity_of(path: Path) -> tuple[int, int]:

@@ -5,7 +5,8 @@ looked at on a thread of its own, and what was seen last answers when a look tak
 look answers all who asked before it began, and looks rest, so that asking often costs little.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -26,7 +27,6 @@ from penstock.core.log.disk import shortage
 from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
 from penstock.core.projection import verdicts
-from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.runner import Consumer
 from penstock.core.stages import MinuteStage, Pipeline, ProjectionStage, TopicStage
 from penstock.core.state import State
@@ -202,10 +202,10 @@ class Health:
         }
 
     def _projection(self, consumer: Consumer) -> list[ProjectionStage]:
-        """What is known of each partition, though the log or the state may be away."""
+        """What is known of each partition, whoever carries it, though log or state may be away."""
         platform = self._platform
         parking = platform.require_stores().parking
-        quarantined: Mapping[int, int] | None = None
+        quarantined: Counter[int] | None = None
         with suppress(NotReady):
             quarantined = parking.by_partition(consumer.projection.name)
         projections: list[ProjectionStage] = []
@@ -219,12 +219,28 @@ class Health:
                 "remembered": platform.follow.remembers(),
             }
             if quarantined is not None:
-                line["quarantined"] = quarantined.get(cursor.partition, 0)
+                line["quarantined"] = quarantined[cursor.partition]
             try:
                 line.update(cast("ProjectionStage", asdict(cursor.status())))
             except NotReady as error:
                 line["last_error"] = told(error)
             projections.append(line)
+        projections += [
+            {
+                "projection": consumer.projection.name,
+                "topic": consumer.projection.topic.name,
+                "partition": place.partition,
+                "state": "elsewhere",
+                "position": place.position,
+                "end": place.end,
+                "lag_records": place.lag,
+                "lag_seconds": platform.watch.lag_seconds(place),
+                "quarantined": None if quarantined is None else quarantined[place.partition],
+                "remembered": platform.follow.remembers(),
+                "last_error": "",
+            }
+            for place in platform.watch.elsewhere(consumer.projection.name)
+        ]
         return projections
 
     def _topic(self, topic: str, since: int) -> TopicStage:
@@ -313,12 +329,20 @@ class Readiness:
         if platform.stores is None:
             return
         if platform.stores.warehouse is not None:
-            yield "warehouse", _asking(partial(platform.stores.warehouse.query, "SELECT 1", {}))
-        yield "state", _asking(partial(platform.stores.state.position, DEAD_LETTERS, 0))
-        carried = platform.carried
-        for consumer in platform.consumers.values():
-            check = _standstill if consumer in carried else partial(_told, platform.stores.state)
-            yield consumer.projection.name, partial(check, consumer)
+            yield "warehouse", _asking(platform.stores.warehouse.ping)
+        yield "state", _asking(platform.stores.state.ping)
+        yield "watch", platform.watch.hanging
+        for name, consumer in platform.consumers.items():
+            yield name, partial(self._view, name, consumer, platform.stores.state)
+
+    def _view(self, name: str, consumer: Consumer, state: State) -> str:
+        platform = self._platform
+        if consumer in platform.carried:
+            if problem := _standstill(consumer):
+                return problem
+        elif why := _told(state, consumer):
+            return why
+        return platform.watch.problem(name) if "api" in platform.roles else ""
 
 
 def _asking(question: Callable[[], object]) -> Check:

@@ -7,10 +7,10 @@ what operators ask, so that neither waits for the other.
 
 import asyncio
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -29,28 +29,28 @@ from penstock.core.ids import Ids
 from penstock.core.ingesting import ingest_endpoints
 from penstock.core.log import Follow, Log
 from penstock.core.log.disk import FATAL
-from penstock.core.log.sqlite import SqliteLog
 from penstock.core.lookout import Lookout
 from penstock.core.manifest import Manifest, Route, check_columns
 from penstock.core.meters import Meters
 from penstock.core.projection import Projection, Table, retention
-from penstock.core.projection.parking import SPACE as DEAD_LETTERS
 from penstock.core.projection.parking import Parking
 from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.schedule import Schedule
 from penstock.core.projection.sinks import Stores, sink
-from penstock.core.projection.verdicts import SPACE as VERDICTS
-from penstock.core.projection.views import Views
 from penstock.core.settings import Settings
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Registry, Samples
+from penstock.core.threads import Threads
 from penstock.core.warehouse import Row, Value, sql
+from penstock.core.watch import Watch
 from penstock.core.worker import Worker
 
 ROLES = ("edge", "api", "work")
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
+_GRACE_SECONDS = 0.5
+"""So much later than the engine is to do askers give up, for it may not hear of its limit."""
 _ELSEWHERE_POLL_SECONDS = 0.01
 
 T = TypeVar("T")
@@ -112,15 +112,23 @@ class Platform:
             consumers=self.consumers.values(),
             clock=self.clock,
         )
-        self.views = Views(self.consumers)
+        self.watch = Watch(
+            self.consumers,
+            self.follow,
+            None if self.stores is None else self.stores.warehouse,
+            clock=self.clock,
+            logger=logger,
+        )
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
-        self.lookouts: list[Lookout[Any]] = [meters.sizes]
+        if "api" in self.roles:
+            self.registry.sources.append(self.watch)
+        self.lookouts: list[Lookout[Any]] = [meters.sizes, self.watch.lookout]
         """They look while the platform runs."""
         self.dead = ""
         """What of this process has ended that was to go on, since the first did."""
         self._jobs: list[threading.Thread] = []
-        self._users = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="penstock-query")
-        self._operators = ThreadPoolExecutor(_OPERATOR_THREADS, thread_name_prefix="penstock-ops")
+        self._users = Threads("query", _QUERY_THREADS)
+        self._operators = Threads("ops", _OPERATOR_THREADS)
         self._offer()
 
     # -- opening --------------------------------------------------------------------------------
@@ -226,6 +234,7 @@ class Platform:
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
                 check_columns(self.stores.warehouse, manifest)
+        self.watch.begin()
         for consumer in self.carried:
             clean_up(consumer, self.require_stores(), self.turn(consumer), self.logger)
             consumer.start()
@@ -235,6 +244,7 @@ class Platform:
             schedule.start()
         for lookout in self.lookouts:
             lookout.start()
+        self.watch.settle()
 
     def bury(self, name: str) -> None:
         """A thread or a task is dead that nobody restarts; on any thread."""
@@ -264,29 +274,9 @@ class Platform:
         for lookout in self.lookouts:
             lookout.close()
         for pool in (self._users, self._operators):
-            pool.shutdown(wait=True, cancel_futures=True)
+            pool.close()
         self.edge.close()
         self._closing.close()
-
-    def reset(self) -> None:
-        """Forget every event and every view. Blocks; events that arrive meanwhile may go too."""
-        stores = self.require_stores()
-        if not isinstance(self.follow, SqliteLog):
-            raise NotReady("only a process with all roles can be reset")
-        for consumer in self.carried:
-            consumer.stop()
-        self.follow.clear()
-        for manifest in self.manifests:
-            for projection in manifest.projections:
-                if isinstance(projection, Table):
-                    stores.tables.drop(projection.table)
-                else:
-                    stores.state.drop(projection.space)
-            stores.tables.create(sql.schema(manifest.package))
-        stores.state.drop(DEAD_LETTERS)
-        stores.state.drop(VERDICTS)
-        for consumer in self.carried:
-            consumer.start()
 
     def position(self, consumer: Consumer, partition: int) -> int:
         """How far a projection has come, whichever process carries it. Blocks."""
@@ -321,12 +311,13 @@ class Platform:
         return True
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Blocking work for a user, off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._users, work)
+        """Blocking work for a user, off the event loop. Raise `NotReady` when it takes too long."""
+        seconds = self.settings.query_seconds_max
+        return await self._users.run(work, seconds + _GRACE_SECONDS if seconds else None)
 
     async def operate(self, work: Callable[[], T]) -> T:
         """Blocking work for an operator, which waits for no user's."""
-        return await asyncio.get_running_loop().run_in_executor(self._operators, work)
+        return await self._operators.run(work)
 
     def spawn(self, work: "partial[None]") -> None:
         """Long blocking work, on a thread of its own that `close` waits for."""
@@ -351,16 +342,26 @@ class ApplicationContext:
         self._state_is_near = engines.is_embedded(platform.settings.state_url)
         """A matter of microseconds then: a thread of its own would cost more than the read."""
         self._counts = dict.fromkeys(counters, 0)
+        self._tables_of: dict[str, list[str]] = {}
 
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
-        self._platform.views.check_query(statement)
+        for table in self._tables(statement):
+            self._platform.watch.vouch(table)
         rows: list[Row] = await self._platform.run(
             partial(self._stores.tables.query, statement, parameters)
         )
         return rows
 
+    def _tables(self, statement: str) -> list[str]:
+        """Those that a statement speaks of."""
+        known = self._tables_of.get(statement)
+        if known is None:
+            words = set(re.findall(r"\w+", statement))
+            known = self._tables_of[statement] = sorted(words & self._platform.consumers.keys())
+        return known
+
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
-        self._platform.views.check(space)
+        self._platform.watch.vouch(space)
         if self._state_is_near:
             return self._stores.state.first(space, groups, limit)
         found: list[History] = await self._platform.run(
@@ -372,6 +373,7 @@ class ApplicationContext:
         return await self._platform.run(work)
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
+        self._platform.watch.vouch_sound(projection)
         return await self._platform.caught_up(projection, timeout_seconds)
 
     def count(self, name: str, by: int = 1) -> None:

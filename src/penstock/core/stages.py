@@ -42,12 +42,19 @@ class ProjectionStage(TypedDict):
 
     projection: str
     partition: int
-    state: Annotated[str, Meta(extra_json_schema={"enum": ["running", "retrying", "stopped"]})]
+    state: Annotated[
+        str,
+        Meta(
+            extra_json_schema={"enum": ["running", "joining", "retrying", "stopped", "elsewhere"]}
+        ),
+    ]
     position: Annotated[int, Meta(description="Offset up to which it has come.")]
     quarantined: Annotated[int | None, Meta(description="Dead letters.")]
     remembered: Remembered
     topic: NotRequired[str]
-    end: NotRequired[Annotated[int, Meta(description="Offset that the next record will get.")]]
+    end: NotRequired[
+        Annotated[int | None, Meta(description="Offset that the next record will get.")]
+    ]
     lag_records: NotRequired[int]
     lag_seconds: NotRequired[float]
     projected: NotRequired[Annotated[int, Meta(description="Records, since the process started.")]]

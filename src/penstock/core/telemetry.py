@@ -197,6 +197,7 @@ METRICS = {
     "penstock_projection_lag_seconds": "Age of the oldest event not yet projected.",
     "penstock_projection_ahead_seconds": "From the clock to the newest event; negative: it is old.",
     "penstock_clock_step_seconds": "How far the clock is ahead of what passed since it stepped.",
+    "penstock_view_answers": "1 while a view answers and is carried on; 0: see `/readyz`.",
     "penstock_projection_records": "Events projected since the start.",
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
     "penstock_projection_parked": "Events put aside with their reason; see `dead-letters list`.",

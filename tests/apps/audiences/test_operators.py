@@ -90,7 +90,7 @@ def test_the_tools_of_operators_are_let_in_while_users_are_refused(served: Serve
     assert [answer.status for answer in answers[200:]] == [200] * 3
 
 
-@pytest.mark.parametrize(("store", "call"), [("warehouse", "query"), ("state", "position")])
+@pytest.mark.parametrize(("store", "call"), [("warehouse", "ping"), ("state", "ping")])
 def test_what_was_seen_last_answers_for_a_moment_and_then_who_hangs_is_named(
     served: Served, clock: LeapingClock, store: str, call: str
 ) -> None:
@@ -125,7 +125,7 @@ def test_a_check_that_raises_is_a_problem_of_its_name_and_the_others_are_made(
         raise OSError(f"no such disk {len(given)}")
 
     with monkeypatch.context() as patched:
-        patched.setattr(served.platform.require_stores().state, "position", broken)
+        patched.setattr(served.platform.require_stores().state, "ping", broken)
         patched.setattr("penstock.core.health.shortage", broken)
         clock.ahead_seconds += 1
         got = served.get("/readyz")

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Disproved, Misconfigured, NotReady, told
+from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.flush import Backlog
@@ -64,6 +64,10 @@ class Cursor:
         self.last_error = ""
         self.disproved: Disproved | None = None
         """Why what the store has is not to be answered from."""
+        self.damaged: Damaged | None = None
+        """Why it stopped, if that is what it did for."""
+        self.again = 0
+        """Up to here the store held everything before it lost its newest part."""
         self.counts = Outcome(0, 0, 0)
         self.retries = 0
         self.failures = 0
@@ -114,8 +118,8 @@ class Cursor:
             else:
                 self._prove(reader)
                 further = True
-        except (Stopped, Misconfigured, Disproved) as error:
-            self._stop(error)
+        except (Stopped, Misconfigured, Damaged, Disproved) as error:
+            self.stop(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the log keeps the events
             self.fail(error)
         else:
@@ -130,6 +134,8 @@ class Cursor:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
         self.position = first or self._log.start(self._topic, self.partition)
+        fell_back = was if max(known, self.position) < was else 0
+        self.again = min(max(self.again, fell_back), self._log.end(self._topic, self.partition))
         self._waiters.release(self.position)
         if first < known:
             self._proof = ""  # whoever knows the end of a block knows what is before it
@@ -267,6 +273,7 @@ class Cursor:
     def begin(self) -> None:
         """From now on `advance` is called whenever it is due."""
         self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
+        self.damaged = None
         self._failed_at = 0
         self._in_a_row = 0
         self.disproved = None
@@ -278,12 +285,13 @@ class Cursor:
             self.disproved = None
         self._failed_at = 0
 
-    def _stop(self, error: Stopped | Misconfigured | Disproved) -> None:
-        """Say so once; what was disproved is looked at again."""
+    def stop(self, error: Stopped | Misconfigured | Damaged | Disproved) -> None:
+        """Until `begin`. Say so once; what was disproved is looked at again."""
         known, self._resumed = self.last_error, False
         self._retry_at = self._clock.monotonic() + _LOOK_AGAIN_SECONDS
         if (self.state, known) != ("stopped", _spelt(error)):
             self._fail(error, "stopped")
+        self.damaged = error if isinstance(error, Damaged) else None
         self.disproved = error if isinstance(error, Disproved) else None
         if self.disproved is not None:
             with suppress(NotReady):  # told again at the next look
@@ -299,6 +307,13 @@ class Cursor:
             self.failures += 1
             self._retry_at = self._clock.monotonic() + _backoff(self.failures)
             self._fail(error, "retrying")
+
+    def compare(self) -> None:
+        """Resume when the store is no longer where this left it. No batch may be in hand."""
+        if self._resumed and (stored := self.sink.position(self.partition)) < self.position:
+            self.again, had = max(self.again, self.position), self.position
+            self.position = stored
+            self.fail(Moved(f"the store has lost what it held from {stored} to {had}"))
 
     def _fail(self, error: Exception, state: str) -> None:
         self.state = state

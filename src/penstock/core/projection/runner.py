@@ -10,7 +10,7 @@ import threading
 from contextlib import closing
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Disproved, NotReady
+from penstock.core.errors import Damaged, Disproved, NotReady
 from penstock.core.log import Follow, Reader, Share
 from penstock.core.projection import Projection
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
@@ -44,6 +44,8 @@ class Consumer:
         self._idle = True
         self._listens = False
         self._share: Share | None = None
+        self._dealt = False
+        """Whether it was told which partitions are its own; they may be none."""
         self._thread: threading.Thread | None = None
 
     # -- life -----------------------------------------------------------------------------------
@@ -53,6 +55,7 @@ class Consumer:
         topic = self.projection.topic.name
         self._stopping.clear()
         self._looked.clear()
+        self._dealt = False
         if not self._listens:
             self._log.listen(topic, self._stir)
             self._listens = True
@@ -85,6 +88,28 @@ class Consumer:
         for cursor in self.cursors.values():
             cursor.state = "stopped"
 
+    def condemn(self, error: Damaged) -> None:
+        """Carry nothing more into what is damaged; nothing while somebody works on it or replaces
+        it, so to be said again.
+        """
+        if self._pause.acquire(blocking=False):
+            try:
+                for cursor in self.cursors.values():
+                    if cursor.damaged is None:
+                        cursor.stop(error)
+            finally:
+                self._pause.release()
+
+    def compare(self) -> None:
+        """Whether the store is where the cursors are; where it fell behind, they go back too."""
+        if self._pause.acquire(blocking=False):
+            try:
+                for cursor in self.cursors.values():
+                    if cursor.state == "running":
+                        cursor.compare()
+            finally:
+                self._pause.release()
+
     def paused(self) -> threading.Lock:
         """While this lock is held no batch is in hand and none is begun."""
         return self._pause
@@ -105,6 +130,7 @@ class Consumer:
 
     def _take(self, owned: frozenset[int]) -> None:
         """These are ours from now on; returns when nothing is in hand of any other."""
+        self._dealt = True
         with self._pause:
             kept = {p: cursor for p, cursor in self.cursors.items() if p in owned}
             gone = [cursor for p, cursor in self.cursors.items() if p not in owned]
@@ -186,10 +212,14 @@ class Consumer:
 
     @property
     def state(self) -> str:
-        """The worst of its cursors': `running`, `retrying` or `stopped`."""
+        """The worst of its cursors': `running`, `retrying` or `stopped`; `joining` before it was
+        told which are its own.
+        """
         states = {cursor.state for cursor in self.cursors.values()}
         if self._share is None or "stopped" in states:
             return "stopped"
+        if not self._dealt:
+            return "joining"
         return "retrying" if "retrying" in states else "running"
 
     @property
@@ -197,6 +227,10 @@ class Consumer:
         """Why its view is not to be answered from."""
         found = (cursor.disproved for cursor in self.cursors.values())
         return next((one for one in found if one is not None), self.told)
+
+    @property
+    def damaged(self) -> Damaged | None:
+        return next((c.damaged for c in self.cursors.values() if c.damaged is not None), None)
 
     @property
     def last_error(self) -> str:

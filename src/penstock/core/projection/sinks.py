@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from penstock.core.errors import Disproved
+from penstock.core.errors import Damaged, Disproved
 from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts
+from penstock.core.projection.ahead import ahead_of
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
@@ -45,7 +46,8 @@ class Sink(Protocol):
     def resume(self, log: str, partition: int) -> Resume:
         """Forget what was in hand of this partition and go by the store.
 
-        Raise `Disproved` for what was made from another log, or otherwise than it would be now.
+        Raise `Disproved` for what was made from another log, or otherwise than it would be now, and
+        `Damaged` when it is not what its position claims.
         """
         ...
 
@@ -63,6 +65,12 @@ class Sink(Protocol):
 
     def stored(self, partition: int) -> Position | None:
         """The same with its proof."""
+        ...
+
+    def lacks(self, *, deep: bool = False) -> str:
+        """What the store no longer holds of what its positions claim, in words; empty when that is
+        nothing. Cheap, but for `deep`, which may read everything. For any thread.
+        """
         ...
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -95,6 +103,8 @@ class TableSink:
         )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
+        self._proved: set[int] = set()
+        """Partitions whose rows were compared with their plan: only a stop can part the two."""
 
     @property
     def carries(self) -> list[Any]:
@@ -104,6 +114,7 @@ class TableSink:
     def resume(self, log: str, partition: int) -> Resume:
         self._decoding.resume(partition)
         planned = self._warehouse.planned(self._into, partition)
+        self._prove(partition, planned)
         self._planned[partition] = planned
         if planned is None:
             self._carries[partition] = self._table.carry
@@ -128,6 +139,11 @@ class TableSink:
     def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
         return None if planned is None else planned.position
+
+    def lacks(self, *, deep: bool = False) -> str:
+        if damage := self._warehouse.damage(self._into, deep=deep):
+            return damage
+        return self._warehouse.lacking(self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)
@@ -161,6 +177,15 @@ class TableSink:
         rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+
+    def _prove(self, partition: int, planned: Block | None) -> None:
+        if damage := self._warehouse.damage(self._into):
+            raise Damaged(self._into, damage)
+        if partition in self._proved:
+            return
+        if ahead := ahead_of(self._warehouse, self._into, partition, planned):
+            raise Damaged(self._into, ahead)
+        self._proved.add(partition)
 
     def _rows(self, partition: int, decoded: Decoded, batch: Batch, carry: Any) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
@@ -254,6 +279,10 @@ class FoldSink:
 
     def stored(self, partition: int) -> Position | None:
         return self._stores.state.position(self._into, partition)
+
+    def lacks(self, *, deep: bool = False) -> str:
+        del deep
+        return self._stores.state.lacking(self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)

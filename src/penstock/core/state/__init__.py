@@ -63,8 +63,23 @@ class State(Protocol):
         """
         ...
 
+    def lacking(self, space: str) -> str:
+        """What the store itself has lost of a space, in words; empty while nothing is known to be.
+
+        Cheap, and no proof: a store that forgets a few entries is found out soon, not at once.
+        Raise `NotReady` when it is away.
+        """
+        ...
+
+    def ping(self) -> None:
+        """Raise `NotReady` when the store is away, or is not fit to be one any more."""
+        ...
+
     def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
-        """Each group's first `limit` entries, in the order of their sort keys."""
+        """Each group's first `limit` entries, in the order of their sort keys.
+
+        Raise `NotReady` when the store cannot read them, or lost the space since it was last there.
+        """
         ...
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:

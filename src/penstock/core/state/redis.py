@@ -13,32 +13,30 @@ move the pointer, and what nobody points to any more is unlinked behind. The key
 docs/decisions/0011 has the why and the figures.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
 
-from penstock.core.errors import Misconfigured, Moved, NotReady, lacking
-from penstock.core.settings import redacted
+from penstock.core.errors import Moved, NotReady
 from penstock.core.state import Entry, History, Position, Trim
+from penstock.core.state.redis_server import (
+    RedisError,
+    WatchError,
+    connect,
+    evicted_by,
+    obstacle,
+)
 
-try:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ImportError as missing:
-    raise lacking("PENSTOCK_STATE names a Redis, and its client", "redis") from missing
-
-_CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
-_HEALTH_CHECK_SECONDS = 30
 _SCANNED_AT_ONCE = 200
+_LOOKED_FOR_AT_ONCE = 100
+"""Keys, of all that a space is to have: of a server that lost one in a hundred, two looks of three
+find out.
+"""
 _UNLINKED_AT_ONCE = 500
 """Keys; the server does nothing else meanwhile, for a millisecond or so."""
 
@@ -77,6 +75,17 @@ if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[4])
 """
 
+_LACKING = """
+local generation = redis.call('HGET', KEYS[1], ARGV[1])
+if not generation then return {'', 0, 0} end
+local registry = 'penstock:' .. generation
+local names = redis.call('SRANDMEMBER', registry, ARGV[2])
+local there = 0
+for _, name in ipairs(names) do
+  there = there + redis.call('EXISTS', registry .. ':' .. name)
+end
+return {generation, #names, there}
+"""
 _decode_position = msgspec.msgpack.Decoder(Position).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -94,11 +103,19 @@ class RedisState:
 
     def __init__(self, url: str) -> None:
         """Raise `Misconfigured` when the server cannot be used, or would forget by itself."""
-        self._place, self._redis = _open(url)
+        self._place, self._redis = connect(url)
         self._generations: dict[str, bytes] = {}
         """Where spaces were when they were last read."""
+        self._expected: dict[str, bytes] = {}
+        """Where they were when a position of theirs was read, or when this process made them: of
+        what is elsewhere since then nobody knows yet whether it holds as much.
+        """
+        self._evicted = evicted_by(self._redis)
+        self._forgetful: set[bytes] = set()
+        """Generations that may have lost keys: the server evicted some of somebody's."""
         self._replace = self._redis.register_script(_REPLACE)
         self._delete = self._redis.register_script(_DELETE)
+        self._lacking = self._redis.register_script(_LACKING)
         self._acquire = self._redis.register_script(_ACQUIRE)
         self._renew = self._redis.register_script(_RENEW)
         self._closing = threading.Event()
@@ -109,14 +126,37 @@ class RedisState:
 
     def position(self, space: str, partition: int) -> Position | None:
         (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + _position_name(partition)))
+        if (generation := self._generations.get(space, _NOWHERE)) != _NOWHERE:
+            self._expected[space] = generation
         return None if found is None else _decode_position(found)
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
-        def ask(pipe: Any, keys: bytes) -> None:
-            for group in groups:
-                pipe.hgetall(keys + _group_name(group))
+    def lacking(self, space: str) -> str:
+        with self._reporting():
+            evicted = evicted_by(self._redis)
+            if evicted > self._evicted:  # it starts at nothing whenever the server does
+                self._forgetful |= set(self._redis.hvals(_SPACES))
+            self._evicted = evicted
+            generation, wanted, there = self._lacking(
+                keys=[_SPACES], args=[space, _LOOKED_FOR_AT_ONCE]
+            )
+        if generation and not wanted:
+            return "the state has lost the names of its keys"
+        if there < wanted:
+            return f"of {wanted} of its keys the state has lost {wanted - there}"
+        return "the state has evicted keys" if generation in self._forgetful else ""
 
-        return [sorted(found.items())[:limit] for found in self._read(space, ask)]
+    def ping(self) -> None:
+        with self._reporting():
+            found = obstacle(self._redis.info())
+        if found:
+            raise NotReady(f"the state {found}")
+
+    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        histories = self._histories(space, groups)
+        found = self._generations.get(space, _NOWHERE)
+        if self._expected.setdefault(space, found) != found:
+            raise NotReady(f"{space} is gone from the state, or was made again; ask again")
+        return [history[:limit] for history in histories]
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         def ask(pipe: Any, keys: bytes) -> None:
@@ -133,7 +173,7 @@ class RedisState:
         generation, groups = self._groups(space)
         for start in range(0, len(groups), _SCANNED_AT_ONCE):
             part = groups[start : start + _SCANNED_AT_ONCE]
-            histories = self.first(space, part, sys.maxsize)
+            histories = self._histories(space, part)
             if self._generations[space] != generation:
                 raise NotReady(f"{space} was replaced while it was read; read it again")
             for group, history in zip(part, histories, strict=True):
@@ -176,6 +216,13 @@ class RedisState:
                 return answers
             self._generations[space] = found
 
+    def _histories(self, space: str, groups: Sequence[bytes]) -> list[History]:
+        def ask(pipe: Any, keys: bytes) -> None:
+            for group in groups:
+                pipe.hgetall(keys + _group_name(group))
+
+        return [sorted(found.items()) for found in self._read(space, ask)]
+
     def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
         with self._reporting():
             generation = self._redis.hget(_SPACES, space) or _NOWHERE
@@ -215,7 +262,7 @@ class RedisState:
         for group, sort, value in entries:
             fields.setdefault(_group_name(group), []).extend((sort, value))
         while True:  # until nobody else changes what is watched, which is looked at anew each time
-            with self._reporting(), self._redis.pipeline() as pipe, suppress(redis.WatchError):
+            with self._reporting(), self._redis.pipeline() as pipe, suppress(WatchError):
                 pipe.watch(_SPACES)
                 active = pipe.hget(_SPACES, space)
                 generation = active or uuid4().hex.encode()
@@ -233,6 +280,7 @@ class RedisState:
                     pipe.set(keys + names[-1], _encode(step.position))
                 pipe.sadd(_registry(generation), *names)
                 pipe.execute()
+                self._expected.setdefault(space, generation)
                 return keys
 
     def _trim(self, keys: bytes, trims: Sequence[Trim]) -> None:
@@ -252,13 +300,16 @@ class RedisState:
     def swap(self, shadow: str, space: str) -> None:
         with self._reporting():
             self._replace(keys=[_SPACES, _GARBAGE], args=[space, shadow])
+        for name in (space, shadow):
+            self._generations.pop(name, None)
+            self._expected.pop(name, None)
         self._background.submit(self._collect)
 
     def _collect(self) -> None:
         """Unlink what was left behind, a little at a time; the next drop, or the next start of any
         process, goes on where this one fails or ends.
         """
-        with suppress(redis.RedisError):
+        with suppress(RedisError):
             for generation in self._redis.smembers(_GARBAGE):
                 registry, keys = _registry(generation), _keys(generation)
                 while names := self._redis.srandmember(registry, _UNLINKED_AT_ONCE):
@@ -299,7 +350,7 @@ class RedisState:
     def _reporting(self) -> Iterator[None]:
         try:
             yield
-        except redis.RedisError as error:
+        except RedisError as error:
             # The library quotes the command, with somebody's data in it.
             reason = str(error).rpartition(" of pipeline caused error: ")[2]
             raise NotReady("asking the state", detail=f"{self._place}: {reason}") from error
@@ -334,59 +385,3 @@ def _position_name(partition: int) -> bytes:
 
 def _lease(name: str) -> list[str]:
     return [f"penstock:lease:{name}", _TOKENS]
-
-
-def _open(url: str) -> tuple[str, Any]:
-    """Where the server is, fit to be printed, and its client."""
-    try:
-        place, client = redacted(url).partition("?")[0], _client(url)
-        info = client.info()
-    except (ValueError, TypeError):  # the latter for an option that there is not
-        raise Misconfigured(
-            "PENSTOCK_STATE is not the URL of a Redis; write redis://user:password@host:6379/0, "
-            "and in the password %2F for /, %3F for ?, %23 for # and %40 for @"
-        ) from None
-    except redis.AuthenticationError as error:
-        raise Misconfigured(
-            f"PENSTOCK_STATE={place} does not let us in: {error}; "
-            "write redis://user:password@host:6379/0, or redis://:password@host:6379/0"
-        ) from error
-    except redis.RedisError as error:
-        raise Misconfigured(
-            f"PENSTOCK_STATE={place} cannot be used: {error}; see that it runs and that the URL "
-            "is right"
-        ) from error
-    if obstacle := _obstacle(info):
-        client.close()
-        raise Misconfigured(f"PENSTOCK_STATE={place} {obstacle}")
-    return place, client
-
-
-def _client(url: str) -> Any:
-    """Raise `ValueError`. Its types say that any answer may be text, hence `Any`."""
-    parts = urlsplit(url)
-    if "@" in parts.path + parts.query + parts.fragment:
-        raise ValueError("the password has a character that ends it, and would be printed")
-    return redis.Redis.from_url(
-        url,
-        # HGETALL is parsed by a fifth faster than as a map of RESP3 (hiredis 3.5).
-        protocol=2,
-        socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=_ANSWER_SECONDS,
-        health_check_interval=_HEALTH_CHECK_SECONDS,
-        # Nothing is sent twice: a swap whose answer was lost would swap back to nothing.
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def _obstacle(info: dict[str, Any]) -> str:
-    if info.get("cluster_enabled"):
-        return "is a cluster, over which a space cannot change at once; name a single server"
-    if info.get("role") != "master":
-        return "is a replica, which takes no writes; name its primary"
-    if (policy := info.get("maxmemory_policy")) != "noeviction":
-        return (
-            f"forgets when its memory is full (maxmemory-policy {policy}); "
-            "set maxmemory-policy noeviction"
-        )
-    return ""

@@ -19,8 +19,8 @@ import msgspec
 import rocksdict
 from rocksdict import CompactOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
-from penstock.core.errors import Misconfigured, Moved, NotReady
-from penstock.core.folder import bytes_of
+from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady
+from penstock.core.folder import bytes_of, identity_of
 from penstock.core.state import Entry, History, Position, Trim
 
 _BLOCK_CACHE_BYTES = 64 << 20
@@ -52,10 +52,13 @@ class RocksState:
             self._db = Rdict(str(path), options, families or None)
         except Exception as error:  # the binding raises plain Exception
             raise Misconfigured(f"opening the state {path}: {error}; {_remedy(error)}") from error
+        self._known = identity_of(path)
         self._families = {
             name: self._db.get_column_family(name) for name in names if name != "default"
         }
         """Column families by their own name; `_family` resolves a space to one."""
+        self._unreadable: dict[str, str] = {}
+        """Column families in which a damage was met."""
         self._names: dict[str, str] = {}
         """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
@@ -87,17 +90,38 @@ class RocksState:
         for trim in trims:
             self._trim(family, trim)
 
+    def lacking(self, space: str) -> str:
+        return self._unreadable.get(self._active(space), "")
+
+    def ping(self) -> None:
+        """Files that are open answer right though they are gone; those that are made anew fail."""
+        try:
+            gone = identity_of(self._path) != self._known or not (self._path / "CURRENT").exists()
+        except OSError:
+            gone = True
+        if gone:
+            raise NotReady(
+                "the folder of the state is gone: put it back, or restart, and it is made again",
+                detail=str(self._path),
+            )
+
     def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         family = self._family(space)
         if family is None:
             return [[] for _ in groups]
-        return [_history(family, group, limit) for group in groups]
+        try:
+            return [_history(family, group, limit) for group in groups]
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         family = self._family(space)
         if family is None or not groups:
             return [None] * len(groups)
-        return list(family.get([_prefix(group) for group in groups]) or ())
+        try:
+            return list(family.get([_prefix(group) for group in groups]) or ())
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def put(self, space: str, entry: Entry) -> None:
         self._family(space, create=True)
@@ -241,6 +265,12 @@ class RocksState:
         if beyond:
             prefix = _prefix(trim.group)
             family.delete_range(prefix + beyond[0][0], _behind(prefix))
+
+    def _unread(self, space: str, error: Exception) -> NotReady:
+        if str(error).startswith("Corruption"):
+            self._unreadable[self._active(space)] = "files of the state are damaged"
+            return Damaged(space, self.lacking(space))
+        return NotReady("reading the state", detail=f"{self._path}: {error}")
 
     def _write(self, batch: WriteBatch, *, synced: bool = False) -> None:
         options = WriteOptions()

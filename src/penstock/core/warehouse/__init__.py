@@ -99,6 +99,30 @@ class Warehouse(Protocol):
         """Of one table."""
         ...
 
+    def damage(self, table: str, *, deep: bool = False) -> str:
+        """What of a table's parts is lost or damaged, in words; empty when all is well.
+
+        Cheap, but for an embedded engine's `deep`, which reads all of the table.
+        """
+        ...
+
+    def lacking(self, table: str) -> str:
+        """Which partitions hold fewer rows than were counted once, in words; empty when none does.
+
+        Those that `expire` dropped may. Remembers what it counts.
+        """
+        ...
+
+    def rest(self, table: str) -> None:
+        """Let the engine do nothing to the table by itself, for it would fail for ever."""
+        ...
+
+    def ping(self) -> None:
+        """Raise `Unavailable` when the engine does not answer. Waits for nobody else's question,
+        and for a server no longer than a moment.
+        """
+        ...
+
     def bytes_on_disk(self) -> int: ...
 
     def close(self) -> None: ...

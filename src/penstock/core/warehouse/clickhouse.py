@@ -1,6 +1,7 @@
 """ClickHouse through clickhouse-connect, embedded or as a server."""
 
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from clickhouse_connect.driver.summary import QuerySummary
 from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
 from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
+from penstock.core.warehouse.counts import COUNTS, Counts
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
+from penstock.core.warehouse.parts import OWN, Parts
 from penstock.core.warehouse.plans import PLANS, Plans, declaration
 
 if sys.version_info >= (3, 14):
@@ -36,8 +39,13 @@ class ClickHouse:
         self._plans = Plans(
             self.query, self._insert_plan, alone=alone, replicated=self._layout.replicated
         )
+        self._pinging = threading.Lock()
+        self._parts = Parts(self._ask_hosts, self._layout, self._engine.folder)
+        self._counts = Counts(self.query, lambda statement: self._command(statement, {}))
         try:
-            self._create(self._layout.create_everywhere(declaration(alone=alone)))
+            for table in (declaration(alone=alone), COUNTS):
+                self._create(self._layout.create_everywhere(table))
+            self._put_aside(deep=True)
             self._add_proofs()
         except BaseException:
             self.close()
@@ -99,6 +107,8 @@ class ClickHouse:
                 "bound": bound,
             },
         )
+        if outdated and not self._layout.replicated:
+            self._counts.outdate(self._contents(table), bound)
         for (partition,) in outdated:
             self.command(self._layout.drop_partition(table, int(str(partition))))
         return len(outdated)
@@ -109,6 +119,29 @@ class ClickHouse:
 
     def bytes_of(self, table: str) -> int:
         return self._bytes("AND table = {table:String}", {"table": self._layout.local(table)})
+
+    def damage(self, table: str, *, deep: bool = False) -> str:
+        self._put_aside()
+        return self._parts.damage(table, deep=deep)
+
+    def lacking(self, table: str) -> str:
+        """Replicas are not counted: one that is behind another would seem to have lost rows."""
+        if self._layout.replicated:
+            return ""
+        contents = self._contents(table)
+        lost = self._counts.lacking(table, contents)
+        return lost if contents == self._contents(table) else ""  # it may have been replaced
+
+    def rest(self, table: str) -> None:
+        if self._engine.folder is not None:
+            self.command(f"SYSTEM STOP MERGES {table}")
+
+    def ping(self) -> None:
+        try:
+            with self._pinging:
+                self._engine.probe.query("SELECT 1")
+        except FAILURES as error:
+            raise Unavailable("asking the warehouse", detail=server.reason(error)) from error
 
     def bytes_on_disk(self) -> int:
         if self._engine.folder is not None:
@@ -125,6 +158,8 @@ class ClickHouse:
 
     def close(self) -> None:
         self._clients.close()
+        if self._pinging.acquire(blocking=False):
+            self._engine.probe.close()
 
     def _query(
         self, sql: str, parameters: Mapping[str, Value], settings: dict[str, Any]
@@ -220,6 +255,12 @@ class ClickHouse:
             return self._command(statement, {})
         settings = {**self._engine.inserting, "insert_deduplication_token": token}
         return self._command(statement, settings)
+
+    def _put_aside(self, *, deep: bool = False) -> None:
+        if self._engine.folder is not None:
+            for own in OWN:
+                for part in self._parts.unreadable(own, deep=deep):
+                    self.command(f"ALTER TABLE {own} DETACH PART '{part}'")
 
     def _contents(self, table: str) -> str:
         """Identity of what the table holds: stays with it when names are exchanged."""

@@ -76,8 +76,8 @@ class Clients:
             self._free.append(client)
 
     def close(self) -> None:
-        """Wait for what is under way, and end."""
-        for client in self._all:
+        """End. What is still asked then hangs: to wait for it might be for ever."""
+        for client in self._all if self._another is None else self._free:
             client.close_connections()
             client.close()
 
@@ -93,6 +93,8 @@ class Engine(NamedTuple):
     """Settings of every statement that makes or drops something."""
     refusal: Callable[[Exception], Misconfigured | None]
     """What to correct, if that is what a failure says."""
+    probe: Client
+    """Asks nothing but whether the engine answers, so that no other question is in its way."""
     folder: Path | None = None
     """Where an engine lives that no other process has."""
 
@@ -125,13 +127,15 @@ def embedded(settings: Settings) -> Engine:
             "printed above, and check that no other process has it, that this user may write it "
             "and what is in it, and that the disk is not full"
         ) from error
+    another = partial(clickhouse_connect.get_client, dsn=url, database=DATABASE)
     return Engine(
-        Clients(client, partial(clickhouse_connect.get_client, dsn=url, database=DATABASE), folder),
+        Clients(client, another, folder),
         Layout(DATABASE),
         asking=limits(settings) | _STEADY,
         inserting=INSERTING,
         altering={},
         refusal=lambda _: None,
+        probe=another(),
         folder=folder,
     )
 

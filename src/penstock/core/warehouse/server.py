@@ -30,6 +30,8 @@ _PORTS = {"clickhouse": 8123, "clickhouses": 8443}
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 90
 """Longer than a statement takes that waits for all hosts, or an insert for its quorum."""
+_PROBE_SECONDS = 2
+"""So long a server may take to say that it is there."""
 _CONNECTIONS = 16
 """Kept open: one for each thread that asks, and one for each that inserts."""
 
@@ -60,7 +62,8 @@ def connect(settings: Settings) -> Engine:
     for library in ("clickhouse_connect", "urllib3"):
         logging.getLogger(library).setLevel(logging.ERROR)
     try:
-        client = _client(urlsplit(url), settings.query_seconds_max)
+        seconds = max(_ANSWER_SECONDS, int(settings.query_seconds_max) + 10)
+        client, probe = _client(urlsplit(url), seconds), _client(urlsplit(url), _PROBE_SECONDS)
         _check_cluster(client, where)
         _make_database(client, where)
     except FAILURES as error:
@@ -75,6 +78,7 @@ def connect(settings: Settings) -> Engine:
         inserting=_INSERTING | (_INSERTING_REPLICATED if where.replicated else {}),
         altering=_ALTERING_CLUSTER if where.cluster else {},
         refusal=partial(_refusal, url),
+        probe=probe,
     )
 
 
@@ -114,7 +118,8 @@ def _refusal(url: str, error: Exception) -> Misconfigured | None:
     return Misconfigured(f"PENSTOCK_WAREHOUSE: {redacted(url)}: {remedy}")
 
 
-def _client(url: SplitResult, query_seconds: float) -> Client:
+def _client(url: SplitResult, seconds: int) -> Client:
+    """`seconds`: for an answer."""
     options = dict(parse_qsl(url.query))
     authority = options.pop("ca_cert", None)
     if options:
@@ -126,7 +131,7 @@ def _client(url: SplitResult, query_seconds: float) -> Client:
         password=unquote(url.password or ""),
         interface="https" if url.scheme == "clickhouses" else "http",
         connect_timeout=_CONNECT_SECONDS,
-        send_receive_timeout=max(_ANSWER_SECONDS, int(query_seconds) + 10),
+        send_receive_timeout=seconds,
         client_name="penstock",
         compress="zstd",
         autogenerate_session_id=False,  # with one, a server runs one query at a time

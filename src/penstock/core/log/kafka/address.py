@@ -16,7 +16,8 @@ EXAMPLE = "kafka://broker1:9092,broker2:9092"
 _OURS = {
     "acks", "request.required.acks", "enable.idempotence", "enable.gapless.guarantee",
     "message.timeout.ms", "delivery.timeout.ms", "message.send.max.retries", "retries",
-    "transactional.id", "group.id", "partition.assignment.strategy", "group.protocol",
+    "transactional.id", "group.id", "group.instance.id", "partition.assignment.strategy",
+    "group.protocol",
     "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
     "enable.partition.eof", "check.crcs",
     "bootstrap.servers", "metadata.broker.list", "security.protocol",

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from penstock.core.errors import NotReady
+from penstock.core.folder import member_of
 from penstock.core.log import Minute, Share, added_up
 from penstock.core.log.kafka.address import properties
 from penstock.core.log.kafka.cluster import Cluster, Described, Place
@@ -30,6 +31,7 @@ class KafkaFollow:
         self._starts: dict[Place, int] = {}
         self._starts_asked_at: dict[str, float] = {}
         self._logger = logger(settings.log_level, settings.log_format)
+        self._folder = settings.folder
         self._ends = Ends(cluster, self.partitions, self._forget, self._logger)
 
     def identity(self, topic: str) -> str:
@@ -54,7 +56,9 @@ class KafkaFollow:
         return found
 
     def share(self, group: str, topic: str, changed: Callable[[frozenset[int]], None]) -> Share:
-        return KafkaShare(self._properties, group, topic, changed, self._logger)
+        return KafkaShare(
+            self._properties, group, topic, changed, self._logger, member=member_of(self._folder)
+        )
 
     def reader(self) -> KafkaReader:
         return KafkaReader(self._properties)

@@ -41,8 +41,12 @@ class KafkaShare:
         topic: str,
         changed: Callable[[frozenset[int]], None],
         logger: Logger,
+        *,
+        member: str,
     ) -> None:
-        self._consumer = client(Consumer, {**properties, **_PROPERTIES, "group.id": group})
+        """`member`: who comes back under this name gets back what was its own, at once."""
+        named = {"group.id": group, "group.instance.id": member}
+        self._consumer = client(Consumer, {**properties, **_PROPERTIES, **named})
         self._topic = topic
         self._changed = changed
         self._logger = logger.bind(group=group, topic=topic)
@@ -66,14 +70,23 @@ class KafkaShare:
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                self._consumer.poll(_POLL_SECONDS)
+                told = self._consumer.poll(_POLL_SECONDS)
+                if told is not None and (error := told.error()) is not None and error.fatal():
+                    raise KafkaException(error)  # such as another one of our name
                 if time.monotonic() >= self._committed_at + _COMMIT_SECONDS:
                     self._commit(self._own)
             except Exception:
                 self._logger.exception("kafka.share_failed")
                 self._closing.wait(_RETRY_SECONDS)
         self._commit(self._own)
+        self._leave()
         self._consumer.close()
+
+    def _leave(self) -> None:
+        """Let others take over at once: a member with a name is waited for when it only closes."""
+        with suppress(KafkaException, RuntimeError):
+            self._consumer.unsubscribe()
+            self._consumer.poll(_POLL_SECONDS)
 
     def _assigned(self, consumer: Consumer, added: list[TopicPartition]) -> None:
         self._own |= {place.partition for place in added}

@@ -1,0 +1,224 @@
+"""An answer is right, or it is a 503 that says why (reliability 46, 50, 51)."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.audiences.served import Answer, Ask, Served
+from apps.audiences.tags import Tag, a_tag
+from penstock.core.operations import Operations
+from support.asking import PATIENT
+from support.damage import emptied
+from support.redis_state import client
+
+TAGS = 60
+MINUTE = "2022-03-01T00:00:00_2022-03-01T00:01:00"
+AGGREGATES = f"time_range={MINUTE}&action=VIEW&aggregates=COUNT"
+PROFILE = "time_range=2022-03-01T00:00:00_2022-03-01T01:00:00"
+TABLE, SPACE = "audiences_tags", "audiences.profiles"
+PATIENCE_SECONDS = 30.0
+
+
+def tags(count: int = TAGS) -> Iterator[Tag]:
+    return (a_tag(cookie="ann", time=f"2022-03-01T00:00:{n % 60:02d}Z") for n in range(count))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    platform = Served(tmp_path / "data")
+    try:
+        platform.tags(tags())
+        platform.settle()
+        yield platform
+    finally:
+        platform.close()
+
+
+def counted(served: Served) -> str:
+    return served.rows(AGGREGATES)[0][-1]
+
+
+def until(served: Served, path: str, status: int) -> Answer:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (answer := served.get(path)).status != status:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+    return answer
+
+
+def parts(served: Served, table: str = TABLE) -> list[Path]:
+    rows = served.platform.require_stores().tables.query(
+        "SELECT path FROM system.parts WHERE active AND table = {table:String}", {"table": table}
+    )
+    return [Path(str(path)) for (path,) in rows]
+
+
+def looked_at(served: Served) -> None:
+    """Now, and not within five seconds."""
+    served.platform.watch._prove(TABLE, served.platform.consumers[TABLE])
+
+
+def rebuild(served: Served, name: str) -> None:
+    Operations(served.platform).rebuild(name, lambda *_: None, from_scratch=True, dry_run=False)
+
+
+def assert_silent(served: Served, lacks: str) -> None:
+    """The table; and nothing else."""
+    refused = served.aggregates(AGGREGATES)
+    assert refused.error == (503, "damaged")
+    assert lacks in refused.json["message"]
+    assert f"run `penstock rebuild {TABLE} --from-scratch`" in refused.json["message"]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while lacks not in (problems := until(served, "/readyz", 503).json["problems"])[TABLE]:
+        assert time.monotonic() < deadline, problems
+    assert list(problems) == [TABLE]
+    assert served.metric(f'penstock_view_answers{{projection="{TABLE}"}}') == 0
+    assert served.metric(f'penstock_view_answers{{projection="{SPACE}"}}') == 1
+    profile = served.profile("ann", PROFILE)
+    assert (profile.status, len(profile.json["views"])) == (200, TAGS)
+
+
+def test_a_part_that_was_cut_short_while_nobody_ran_silences_its_table_until_it_is_rebuilt(
+    served: Served,
+) -> None:
+    (part,) = parts(served)
+    served.platform.close()
+    emptied(part / "data.bin")
+    served.platform = served._open()
+    assert_silent(served, "1 parts are out of use, such as broken-on-start_")
+    rebuild(served, TABLE)
+    until(served, "/readyz", 200)
+    assert counted(served) == str(TAGS)
+    served.tag(a_tag(cookie="ann", time="2022-03-01T00:00:00Z"))
+    served.settle()
+    assert counted(served) == str(TAGS + 1), "its projection goes on"
+
+
+def test_a_part_that_is_gone_is_missed_at_the_start(served: Served) -> None:
+    (part,) = parts(served)
+    looked_at(served)
+    served.platform.close()
+    shutil.rmtree(part)
+    served.platform = served._open()
+    assert_silent(served, "which had 60 and has 0")
+
+
+def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
+    plans = parts(served, "penstock_blocks")
+    served.platform.close()
+    for part in plans:
+        shutil.rmtree(part)
+    served.platform = served._open()
+    assert_silent(served, f"has rows of records up to {TAGS - 1}, and is planned up to 0 only")
+    rebuild(served, TABLE)
+    until(served, "/readyz", 200)
+    assert counted(served) == str(TAGS)
+    served.reopen()
+    assert counted(served) == str(TAGS)
+
+
+def test_a_file_that_is_damaged_while_the_engine_runs_is_noticed_though_nobody_asks(
+    served: Served,
+) -> None:
+    looked_at(served)
+    emptied(parts(served)[0] / "count.txt")
+    until(served, "/readyz", 503)
+    assert_silent(served, "1 parts have lost files or some of their bytes")
+    assert [line for line in served.lines if line["event"] == "view.damaged"]
+
+
+def test_a_state_that_lost_its_newest_part_is_made_again_and_silent_meanwhile(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a flush of its server, though here it is the embedded one that forgets."""
+    until(served, "/readyz", 200)
+    state, consumer = served.platform.require_stores().state, served.platform.consumers[SPACE]
+    held: list[Any] = []
+    apply = state.apply
+
+    def hold(*given: Any, **named: Any) -> None:
+        while not held:
+            time.sleep(0.01)
+        apply(*given, **named)
+
+    monkeypatch.setattr(state, "apply", hold)
+    state.drop(SPACE)
+    problems = until(served, "/readyz", 503).json["problems"]
+    assert problems == {SPACE: f"{SPACE} is being made again: 0 of {TAGS} records are in"} or (
+        problems[SPACE].startswith("Moved")
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while consumer.cursors[0].position:
+        assert time.monotonic() < deadline
+    refused = served.platform.watch
+    with pytest.raises(Exception, match=f"made again: 0 of {TAGS} records"):
+        refused.vouch(SPACE)
+    assert counted(served) == str(TAGS)
+    held.append(True)
+    until(served, "/readyz", 200)
+    assert len(served.profile("ann", PROFILE).json["views"]) == TAGS
+
+
+def test_a_question_that_never_returns_is_given_up_in_time_and_hinders_nobody(
+    tmp_path: Path,
+) -> None:
+    """The engine waits for a pipe to which nobody writes, and hears of no limit there."""
+    served = Served(tmp_path / "data", {**PATIENT, "PENSTOCK_QUERY_SECONDS_MAX": "1"})
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    try:
+        served.tags(tags())
+        served.settle()
+        tables = served.platform.require_stores().tables
+        asked = f"SELECT * FROM file('{pipe}', 'CSV', 'word String')"
+
+        async def stuck() -> list[object]:
+            asking = [served.platform.run(lambda: tables.query(asked, {})) for _ in range(6)]
+            return list(await asyncio.gather(*asking, return_exceptions=True))
+
+        told = served.run(stuck())
+        assert {str(answer) for answer in told} == {"no answer within 1.5 seconds"}
+        assert counted(served) == str(TAGS)
+        assert {served.get(path).status for path in ("/readyz", "/metrics")} == {200}
+        assert served.ask(Ask("/aggregates", AGGREGATES)).status == 200
+    finally:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while served.platform._users.stuck:  # a process has one engine, and the next test wants it
+            assert time.monotonic() < deadline
+            with suppress(OSError):  # nobody reads just now
+                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            time.sleep(0.01)
+        served.close()
+
+
+def test_a_redis_that_was_flushed_answers_no_question_until_it_has_everything_again(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Not once less than there was, though nothing new arrives (reliability 51)."""
+    with client(redis_url) as admin:
+        admin.flushall()
+        served = Served(tmp_path / "data", {**PATIENT, "PENSTOCK_STATE": redis_url})
+        try:
+            served.tags(tags())
+            served.settle()
+            answers = []
+            for _ in range(3):
+                admin.flushall()
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                while (answer := served.profile("ann", PROFILE)).status != 200:
+                    assert time.monotonic() < deadline
+                    answers.append(answer)
+                    until(served, "/healthz", 200)
+                assert len(answer.json["views"]) == TAGS
+            assert {answer.error for answer in answers} == {(503, "not_ready")}
+            assert "again" in answers[0].json["message"]
+            assert counted(served) == str(TAGS)
+        finally:
+            served.close()
