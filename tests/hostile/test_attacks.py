@@ -6,6 +6,7 @@ thread spent itself counts. How long the client waited depends on what else the 
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -67,6 +68,7 @@ def test_beside_one_that(kind: str, attacked: Attacked) -> None:
         sound = True
     finally:
         if not sound:
+            sys.stderr.write(f"{server.process.poll()}: {server.said()[-20_000:]}")
             server.kill()  # the next kind finds one that has suffered nothing yet
 
 
