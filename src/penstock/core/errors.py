@@ -172,10 +172,9 @@ class Damaged(NotReady):
 
     default_code = "damaged"
 
-    def __init__(self, name: str, lacks: str) -> None:
-        super().__init__(
-            f"{name}: {lacks}; run `penstock rebuild {name} --from-scratch`", retry_after=0
-        )
+    def __init__(self, name: str = "", lacks: str = "") -> None:
+        remedy = f"{name}: {lacks}; run `penstock rebuild {name} --from-scratch`"
+        super().__init__(remedy if name else "", retry_after=0)
         self.lacks = lacks
 
 

@@ -103,22 +103,8 @@ class Platform:
             self.consumers = self._consumers(self.stores)
             if any(isinstance(c.projection, Table) for c in self.carried):
                 self.schedules.append(self._retention(self.stores))
-        meters = Meters(
-            settings.folder,
-            self.follow,
-            self.log,
-            self.stores,
-            topics=self._topics,
-            consumers=self.consumers.values(),
-            clock=self.clock,
-        )
-        self.watch = Watch(
-            self.consumers,
-            self.follow,
-            None if self.stores is None else self.stores.warehouse,
-            clock=self.clock,
-            logger=logger,
-        )
+        meters = self._meters()
+        self.watch = self._watch()
         self.registry.sources.extend([self.edge, *self.consumers.values(), meters])
         if "api" in self.roles:
             self.registry.sources.append(self.watch)
@@ -196,6 +182,21 @@ class Platform:
             owner=self._owner,
             logger=self.logger,
         )
+
+    def _meters(self) -> Meters:
+        return Meters(
+            self.settings.folder,
+            self.follow,
+            self.log,
+            self.stores,
+            topics=self._topics,
+            consumers=self.consumers.values(),
+            clock=self.clock,
+        )
+
+    def _watch(self) -> Watch:
+        warehouse = None if self.stores is None else self.stores.warehouse
+        return Watch(self.consumers, self.follow, warehouse, clock=self.clock, logger=self.logger)
 
     def turn(self, consumer: Consumer) -> Turn:
         """To rebuild its read model."""

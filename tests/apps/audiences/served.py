@@ -98,6 +98,14 @@ class Served:
     def get(self, path: str) -> Answer:
         return self.ask(Ask(path, method="GET"))
 
+    def until(self, path: str, status: int) -> Answer:
+        """What it answers once it answers so."""
+        deadline = time.monotonic() + _SETTLED_SECONDS
+        while (answer := self.get(path)).status != status:
+            assert time.monotonic() < deadline, answer
+            time.sleep(0.02)
+        return answer
+
     def tag(self, tag: Tag) -> None:
         answer = self.ask(Ask("/user_tags", body=encoded(tag)))
         assert (answer.status, answer.body) == (204, b"")

@@ -83,6 +83,7 @@ def test_every_link_of_a_page_leads_somewhere(served: Served, path: str) -> None
 def test_the_address_that_is_printed_says_what_runs_how_far_it_is_and_what_to_do(
     served: Served,
 ) -> None:
+    served.until("/readyz", 200)
     _, tree = shown(served, "/")
     for word in (
         *("Ready", "sqlite", "rocksdb", "chdb", "edge, api, work", "received"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from apps.audiences.served import Answer, Ask, Served
+from apps.audiences.served import Ask, Served
 from apps.audiences.tags import Tag, a_tag
 from penstock.core.operations import Operations
 from support.asking import PATIENT
@@ -45,14 +45,6 @@ def counted(served: Served) -> str:
     return served.rows(AGGREGATES)[0][-1]
 
 
-def until(served: Served, path: str, status: int) -> Answer:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (answer := served.get(path)).status != status:
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.02)
-    return answer
-
-
 def parts(served: Served, table: str = TABLE) -> list[Path]:
     rows = served.platform.require_stores().tables.query(
         "SELECT path FROM system.parts WHERE active AND table = {table:String}", {"table": table}
@@ -76,7 +68,7 @@ def assert_silent(served: Served, lacks: str) -> None:
     assert lacks in refused.json["message"]
     assert f"run `penstock rebuild {TABLE} --from-scratch`" in refused.json["message"]
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while lacks not in (problems := until(served, "/readyz", 503).json["problems"])[TABLE]:
+    while lacks not in (problems := served.until("/readyz", 503).json["problems"])[TABLE]:
         assert time.monotonic() < deadline, problems
     assert list(problems) == [TABLE]
     assert served.metric(f'penstock_view_answers{{projection="{TABLE}"}}') == 0
@@ -94,7 +86,7 @@ def test_a_part_that_was_cut_short_while_nobody_ran_silences_its_table_until_it_
     served.platform = served._open()
     assert_silent(served, "1 parts are out of use, such as broken-on-start_")
     rebuild(served, TABLE)
-    until(served, "/readyz", 200)
+    served.until("/readyz", 200)
     assert counted(served) == str(TAGS)
     served.tag(a_tag(cookie="ann", time="2022-03-01T00:00:00Z"))
     served.settle()
@@ -118,7 +110,7 @@ def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
     served.platform = served._open()
     assert_silent(served, f"has rows of records up to {TAGS - 1}, and is planned up to 0 only")
     rebuild(served, TABLE)
-    until(served, "/readyz", 200)
+    served.until("/readyz", 200)
     assert counted(served) == str(TAGS)
     served.reopen()
     assert counted(served) == str(TAGS)
@@ -127,9 +119,10 @@ def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
 def test_a_file_that_is_damaged_while_the_engine_runs_is_noticed_though_nobody_asks(
     served: Served,
 ) -> None:
+    served.until("/readyz", 200)
     looked_at(served)
     emptied(parts(served)[0] / "count.txt")
-    until(served, "/readyz", 503)
+    served.until("/readyz", 503)
     assert_silent(served, "1 parts have lost files or some of their bytes")
     assert [line for line in served.lines if line["event"] == "view.damaged"]
 
@@ -138,7 +131,7 @@ def test_a_state_that_lost_its_newest_part_is_made_again_and_silent_meanwhile(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a flush of its server, though here it is the embedded one that forgets."""
-    until(served, "/readyz", 200)
+    served.until("/readyz", 200)
     state, consumer = served.platform.require_stores().state, served.platform.consumers[SPACE]
     held: list[Any] = []
     apply = state.apply
@@ -150,7 +143,7 @@ def test_a_state_that_lost_its_newest_part_is_made_again_and_silent_meanwhile(
 
     monkeypatch.setattr(state, "apply", hold)
     state.drop(SPACE)
-    problems = until(served, "/readyz", 503).json["problems"]
+    problems = served.until("/readyz", 503).json["problems"]
     assert problems == {SPACE: f"{SPACE} is being made again: 0 of {TAGS} records are in"} or (
         problems[SPACE].startswith("Moved")
     )
@@ -162,7 +155,7 @@ def test_a_state_that_lost_its_newest_part_is_made_again_and_silent_meanwhile(
         refused.vouch(SPACE)
     assert counted(served) == str(TAGS)
     held.append(True)
-    until(served, "/readyz", 200)
+    served.until("/readyz", 200)
     assert len(served.profile("ann", PROFILE).json["views"]) == TAGS
 
 
@@ -215,7 +208,7 @@ def test_a_redis_that_was_flushed_answers_no_question_until_it_has_everything_ag
                 while (answer := served.profile("ann", PROFILE)).status != 200:
                     assert time.monotonic() < deadline
                     answers.append(answer)
-                    until(served, "/healthz", 200)
+                    served.until("/healthz", 200)
                 assert len(answer.json["views"]) == TAGS
             assert {answer.error for answer in answers} == {(503, "not_ready")}
             assert "again" in answers[0].json["message"]
