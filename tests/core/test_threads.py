@@ -141,3 +141,22 @@ def test_a_close_waits_for_nothing_that_hangs() -> None:
 
     with threads() as (made, hang):
         run(work)
+
+
+def test_two_that_come_at_once_wait_for_no_single_thread_that_rests() -> None:
+    """A thread that was woken and has not begun is no longer free for the next one."""
+    with threads(2) as (made, hang):
+
+        async def work() -> None:
+            await made.run(lambda: None)
+            while not made._idle:  # noqa: ASYNC110 - it rests on a thread of its own
+                await asyncio.sleep(0)
+            asked = [asyncio.ensure_future(made.run(hang)) for _ in range(2)]
+            await asyncio.sleep(0)
+            for _ in asked:
+                assert await asyncio.to_thread(hang.begun.acquire, timeout=PATIENCE_SECONDS)
+            hang.free.set()
+            assert await asyncio.gather(*asked) == ["free", "free"]
+
+        run(work)
+        assert hang.in_hand_max == 2

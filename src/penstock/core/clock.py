@@ -1,6 +1,6 @@
 """Time as an argument: production takes the system's, tests move their own.
 
-The system's clock is input, and may be wrong like any other: see decision 16.
+The system's clock is input, and may be wrong like any other: see decision 18.
 """
 
 import threading
@@ -11,8 +11,6 @@ BELIEVED_STEP_MS = 60_000
 """A step no longer than this is one of those that keep a clock right."""
 BELIEVED_AFTER_SECONDS = 86_400.0
 """A longer one is believed once it has lasted so long."""
-
-
 _EVEN_MS = 1_000
 """So little after it agreed nobody looks again: every request asks."""
 _PASSED = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

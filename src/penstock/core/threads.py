@@ -72,7 +72,7 @@ class Threads:
             if self._closing:
                 raise NotReady("the process is stopping")
             self._waiting.append(task)
-            if self._idle:
+            if self._idle >= len(self._waiting):  # those that are woken already are idle still
                 self._lock.notify()
             else:
                 self._grow()
