@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from penstock.core.edge.committer import Committer
+from penstock.core.edge import NO_CONTENT
+from penstock.core.edge.committer import Committer, Repeat, Settle
+from penstock.core.edge.judging import Judged
 from penstock.core.errors import KeyReused, NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done
 from penstock.core.log.memory import MemoryLog
@@ -46,6 +48,24 @@ class Told:
         return lambda error: self.outcomes.append((name, type(error) if error else None))
 
 
+def commit(
+    committer: Committer,
+    topic: str,
+    payloads: Sequence[bytes],
+    settle: Settle,
+    *,
+    idempotency_key: str = "",
+    rejected: int = 0,
+    fingerprint: bytes = b"",
+    answer: bytes = b"",
+    repeat: Repeat | None = None,
+) -> None:
+    judged = Judged(
+        payloads, (), NO_CONTENT, rejected, idempotency_key, fingerprint, NO_CONTENT, answer
+    )
+    committer.commit(topic, judged, settle, repeat)
+
+
 Work = Callable[[Committer, KeepingLog, Told], Awaitable[None]]
 
 
@@ -70,11 +90,11 @@ async def turns(count: int = 5) -> None:
 
 def test_what_is_plain_shares_an_append_and_what_has_an_account_of_its_own_does_not() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
-        committer.commit(TOPIC, [b"1"], told.by("1"))
-        committer.commit(TOPIC, [b"2"], told.by("keyed"), idempotency_key="k")
-        committer.commit(OTHER, [b"3"], told.by("other"))
-        committer.commit(TOPIC, [b"4", b"5"], told.by("some rejected"), rejected=2)
-        committer.commit(TOPIC, [b"6"], told.by("2"))
+        commit(committer, TOPIC, [b"1"], told.by("1"))
+        commit(committer, TOPIC, [b"2"], told.by("keyed"), idempotency_key="k")
+        commit(committer, OTHER, [b"3"], told.by("other"))
+        commit(committer, TOPIC, [b"4", b"5"], told.by("some rejected"), rejected=2)
+        commit(committer, TOPIC, [b"6"], told.by("2"))
         await turns()
         assert log.groups == [
             [
@@ -98,7 +118,7 @@ def test_what_is_plain_shares_an_append_and_what_has_an_account_of_its_own_does_
 def test_a_repeat_in_the_same_group_is_stored_once_and_both_are_told_so() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
         for name in ("first", "again"):
-            committer.commit(TOPIC, [b"same"], told.by(name), idempotency_key="k")
+            commit(committer, TOPIC, [b"same"], told.by(name), idempotency_key="k")
         await turns()
         log.answer()
         await turns()
@@ -112,13 +132,13 @@ def test_in_a_group_each_is_told_what_became_of_its_own_key() -> None:
 
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
         answers: list[bytes] = []
-        committer.commit(OTHER, [b"plain"], told.by("plain"))
+        commit(committer, OTHER, [b"plain"], told.by("plain"))
         for name, fingerprint in (("first", b"1"), ("other", b"2"), ("again", b"1")):
-            committer.commit(
+            commit(committer,
                 TOPIC, [name.encode()], told.by(name), idempotency_key="k",
                 fingerprint=fingerprint, answer=name.encode(), repeat=answers.append,
             )  # fmt: skip
-        committer.commit(TOPIC, [b"rejects"], told.by("rejects"), rejected=1)
+        commit(committer, TOPIC, [b"rejects"], told.by("rejects"), rejected=1)
         await turns()
         log.answer()
         await turns()
@@ -132,7 +152,7 @@ def test_in_a_group_each_is_told_what_became_of_its_own_key() -> None:
 def test_a_group_that_is_not_stored_repeats_nothing() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
         answers: list[bytes] = []
-        committer.commit(TOPIC, [b"1"], told.by("1"), idempotency_key="k", repeat=answers.append)
+        commit(committer, TOPIC, [b"1"], told.by("1"), idempotency_key="k", repeat=answers.append)
         await turns()
         log.failing = "the disk is full"
         log.answer()
@@ -144,10 +164,10 @@ def test_a_group_that_is_not_stored_repeats_nothing() -> None:
 
 def test_while_one_group_is_under_way_the_next_one_gathers() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
-        committer.commit(TOPIC, [b"1"], told.by("1"))
+        commit(committer, TOPIC, [b"1"], told.by("1"))
         await turns()
         for name in ("2", "3"):
-            committer.commit(TOPIC, [name.encode()], told.by(name))
+            commit(committer, TOPIC, [name.encode()], told.by(name))
         await turns()
         assert log.groups == [[Append(TOPIC, [b"1"], [])]]
         log.answer()
@@ -163,14 +183,14 @@ def test_while_one_group_is_under_way_the_next_one_gathers() -> None:
 
 def test_more_bytes_than_may_gather_are_refused_at_once_and_accounted_for() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
-        committer.commit(TOPIC, [b"under way"], told.by("under way"))
+        commit(committer, TOPIC, [b"under way"], told.by("under way"))
         await turns()
-        committer.commit(TOPIC, [b"x" * BYTES_MAX], told.by("fits"))
+        commit(committer, TOPIC, [b"x" * BYTES_MAX], told.by("fits"))
         with pytest.raises(Overloaded):
-            committer.commit(TOPIC, [b"x", b"y"], told.by("one too many"), rejected=1)
+            commit(committer, TOPIC, [b"x", b"y"], told.by("one too many"), rejected=1)
         log.answer()
         await turns()
-        committer.commit(TOPIC, [b"room again"], told.by("room again"))
+        commit(committer, TOPIC, [b"room again"], told.by("room again"))
         log.answer()
         await turns()
         log.answer()
@@ -183,12 +203,12 @@ def test_more_bytes_than_may_gather_are_refused_at_once_and_accounted_for() -> N
 def test_a_log_that_refuses_a_group_has_all_of_it_told_and_accounted_for() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
         log.full = True
-        committer.commit(TOPIC, [b"1"], told.by("plain"))
-        committer.commit(TOPIC, [b"2", b"3"], told.by("keyed"), idempotency_key="k", rejected=1)
+        commit(committer, TOPIC, [b"1"], told.by("plain"))
+        commit(committer, TOPIC, [b"2", b"3"], told.by("keyed"), idempotency_key="k", rejected=1)
         await turns()
         assert told.outcomes == [("plain", Overloaded), ("keyed", Overloaded)]
         log.full = False
-        committer.commit(TOPIC, [b"4"], told.by("later"))
+        commit(committer, TOPIC, [b"4"], told.by("later"))
         await turns()
         log.answer()
         await turns()
@@ -199,9 +219,9 @@ def test_a_log_that_refuses_a_group_has_all_of_it_told_and_accounted_for() -> No
 
 def test_a_group_that_is_not_stored_is_told_why_and_the_next_one_goes() -> None:
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
-        committer.commit(TOPIC, [b"1"], told.by("1"))
+        commit(committer, TOPIC, [b"1"], told.by("1"))
         await turns()
-        committer.commit(TOPIC, [b"2"], told.by("2"))
+        commit(committer, TOPIC, [b"2"], told.by("2"))
         log.failing = "the disk is full"
         log.answer()
         log.failing = ""
@@ -218,9 +238,9 @@ def test_a_defect_in_one_answer_keeps_nobody_else_from_theirs() -> None:
         raise ValueError("a defect")
 
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
-        committer.commit(TOPIC, [b"1"], told.by("before"))
-        committer.commit(TOPIC, [b"2"], defective)
-        committer.commit(TOPIC, [b"3"], told.by("after"))
+        commit(committer, TOPIC, [b"1"], told.by("before"))
+        commit(committer, TOPIC, [b"2"], defective)
+        commit(committer, TOPIC, [b"3"], told.by("after"))
         await turns()
         log.answer()
         await turns()
@@ -233,19 +253,19 @@ def test_when_a_crowd_is_expected_a_group_waits_for_its_company_and_no_longer() 
     async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
         committer.clients = 16
         for _ in range(4):  # a crowd
-            committer.commit(TOPIC, [b"x"], told.by("x"))
+            commit(committer, TOPIC, [b"x"], told.by("x"))
         await turns()
         log.answer()
         await turns()
-        committer.commit(TOPIC, [b"1"], told.by("1"))
+        commit(committer, TOPIC, [b"1"], told.by("1"))
         await turns()
         assert len(log.groups) == 1, "it did not wait"
         for _ in range(3):  # one in four of those present
-            committer.commit(TOPIC, [b"1"], told.by("1"))
+            commit(committer, TOPIC, [b"1"], told.by("1"))
         assert log.groups[1:] == [[Append(TOPIC, [b"1"] * 4, [])]]
         log.answer()
         await turns()
-        committer.commit(TOPIC, [b"alone"], told.by("alone"))
+        commit(committer, TOPIC, [b"alone"], told.by("alone"))
         await asyncio.sleep(0.05)
         assert log.groups[2:] == [[Append(TOPIC, [b"alone"], [])]]
 

@@ -63,6 +63,8 @@ class CarefulClock:
 
     def latest_ms(self) -> int:
         wall_ms = self._wall_ms()
+        if 0 <= wall_ms - self._even_ms < _EVEN_MS:
+            return wall_ms
         step_ms = self._step(wall_ms)
         return wall_ms - step_ms if step_ms < 0 else wall_ms
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from penstock.core.edge.judging import Judged
 from penstock.core.errors import KeyReused, Overloaded, PenstockError
 from penstock.core.log import REUSED, Append, Log, Receipt
 
@@ -80,35 +81,37 @@ class Committer:
     def commit(
         self,
         topic: str,
-        payloads: Sequence[bytes],
+        judged: Judged,
         settle: Settle,
-        *,
-        keys: Sequence[bytes] = (),
-        idempotency_key: str = "",
-        rejected: int = 0,
-        fingerprint: bytes = b"",
-        answer: bytes = b"",
         repeat: Repeat | None = None,
     ) -> None:
         """Raise `Overloaded` when too much is gathering behind a slow disk."""
-        group = self._group
+        group, payloads = self._group, judged.payloads
         size = group.size + sum(map(len, payloads))
         if size > self._bytes_max:
-            self._log.tally(topic, rejected=len(payloads) + rejected)
+            self._log.tally(topic, rejected=len(payloads) + judged.rejected)
             raise Overloaded("the log is behind; try again in a second")
         group.size = size
-        if idempotency_key or rejected:
-            if idempotency_key:
+        if judged.idempotency_key or judged.rejected:
+            if judged.idempotency_key:
                 group.keyed.append((len(group.settles), len(group.appends), repeat))
             group.appends.append(
-                Append(topic, payloads, keys, idempotency_key, rejected, fingerprint, answer)
+                Append(
+                    topic,
+                    payloads,
+                    judged.keys,
+                    judged.idempotency_key,
+                    judged.rejected,
+                    judged.fingerprint,
+                    judged.answer,
+                )
             )
         elif topic in group.plain:
             gathered = group.plain[topic]
             gathered[0].extend(payloads)
-            gathered[1].extend(keys)
+            gathered[1].extend(judged.keys)
         else:
-            group.plain[topic] = (list(payloads), list(keys))
+            group.plain[topic] = (list(payloads), list(judged.keys))
         settles = group.settles
         settles.append(settle)
         if self._timer is not None:
