@@ -58,7 +58,6 @@ def test_when_it_was_killed_between_two_questions_the_next_one_is_answered(
 ) -> None:
     worker.ask(b"a")
     os.kill(worker.pid, signal.SIGKILL)
-    wait_for_end(worker.pid)
     assert worker.ask(b"b") == b"\xa5given b "
     assert [(line["event"], line["status"]) for line in lines.lines] == [("worker.died", -9)]
 
@@ -66,9 +65,11 @@ def test_when_it_was_killed_between_two_questions_the_next_one_is_answered(
 def test_when_it_ends_over_a_question_that_one_is_told_and_the_next_is_answered(
     worker: Worker, lines: Lines
 ) -> None:
+    """Two of them: the first may have ended by itself just before."""
+    worker.ask(b"a")
     with pytest.raises(WorkerDied):
         worker.ask(b"die")
-    assert [(line["event"], line["status"]) for line in lines.lines] == [("worker.died", 7)]
+    assert [(line["event"], line["status"]) for line in lines.lines] == [("worker.died", 7)] * 2
     assert worker.ask(b"a") == b"\xa5given a "
 
 

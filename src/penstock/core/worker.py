@@ -47,15 +47,20 @@ class Worker:
 
     def ask(self, question: bytes, more: bytes = b"") -> bytes:
         """Blocks, without the interpreter's lock. Raise `WorkerDied`; the next starts another."""
-        if self._process is not None and self._process.poll() is not None:
-            self._bury("it had ended before it was asked")
+        known = self._socket
         try:
-            sock = self._socket or self._start()
-            _send(sock, question, more)
-            return _receive(sock)
+            return self._ask(known or self._start(), question, more)
         except (OSError, EOFError) as error:
             self._bury(str(error))
-            raise WorkerDied from error
+            if known is None or isinstance(error, TimeoutError):
+                raise WorkerDied from error
+        # It may have ended before it was asked: the question is not to blame until a second has.
+        return self.ask(question, more)
+
+    @staticmethod
+    def _ask(sock: socket.socket, question: bytes, more: bytes) -> bytes:
+        _send(sock, question, more)
+        return _receive(sock)
 
     def _bury(self, error: str) -> None:
         self._logger.error("worker.died", error=error, status=self.rest())
