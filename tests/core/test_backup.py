@@ -119,6 +119,23 @@ def test_a_restored_log_is_another_one_and_goes_on(data: Path, tmp_path: Path) -
     assert records(tmp_path / "again")[-1] == b"next"
 
 
+def test_each_of_several_brings_its_own_moment_back(data: Path, tmp_path: Path) -> None:
+    """Reliability 24: an older one too, on an empty place, and each goes on from there."""
+    moments = []
+    for number in range(3):
+        moments.append(records(data))
+        create(data / "log.db", tmp_path / f"kept-{number}", Quiet)
+        with closing(opened(data)) as log:
+            add(log, [b"later %d" % number])
+    for number in (0, 2, 1):
+        restore(tmp_path / f"kept-{number}", tmp_path / f"again-{number}", Quiet)
+        assert records(tmp_path / f"again-{number}") == moments[number]
+        with closing(opened(tmp_path / f"again-{number}")) as log:
+            add(log, [b"another"])
+        assert records(tmp_path / f"again-{number}") == [*moments[number], b"another"]
+    assert len(records(data)) == 303
+
+
 def test_an_interrupted_one_is_none_and_the_next_takes_its_place(
     data: Path, tmp_path: Path
 ) -> None:

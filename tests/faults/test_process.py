@@ -116,6 +116,21 @@ def test_a_second_process_on_the_folder_is_refused_at_once(data: Path, start: St
     connection.close()
 
 
+def test_of_two_started_at_once_one_serves(data: Path, start: Start) -> None:
+    """Reliability 39: neither was there first."""
+    both = [start(data), start(data)]
+    until(lambda: any(one.process.poll() is not None for one in both))
+    (refused,) = [one for one in both if one.process.poll() is not None]
+    (serving,) = [one for one in both if one is not refused]
+    assert refused.process.returncode == 2
+    assert "is in use by process" in refused.errors()
+    history = History()
+    history.send(serving.url, "first", 60)
+    caught_up(serving.url)
+    assert len(history.check(serving.url, {"first"})) == 60
+    assert serving.stop() == 0
+
+
 def test_an_unknown_setting_stops_the_start_and_names_the_nearest(data: Path, start: Start) -> None:
     process = start(data, PENSTOCK_HEAD_BYTE_MAX="100")
     assert process.process.wait(30) == 2
