@@ -129,8 +129,9 @@ load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade eve
 	$(BIN)/penstock load audiences $(RUN) --url $(URL) $(ARGS)
 
 .PHONY: docs
-docs: $(STAMP) ## Generate docs/reference and deploy/.env.example anew from the code
+docs: $(STAMP) ## Generate docs/reference, deploy/.env.example and docs/reliability.md anew
 	$(BIN)/python -m penstock.reference docs/reference deploy/.env.example
+	PYTHONPATH=tests $(BIN)/python -m support.reliability docs/reliability.md
 
 .PHONY: clean
 clean: ## Remove .venv, caches, services and what was built; the data folder stays
