@@ -121,7 +121,7 @@ class Operations:
         return self._readable(letter)
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
-        """Give it up for this projection. The log still has the record."""
+        """Forget that it was put aside. The log still has the record."""
         letter = self._stores.parking.letter(projection, partition, offset)
         if letter.code == GIVEN_UP:
             raise Rejected(letter.reason)
