@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.state import Entry, Position
+from penstock.core.state import Entry, Position, Trim
 from penstock.core.state.rocksdb import RocksState
 from support.damage import KINDS, Damage
 
@@ -51,6 +51,9 @@ def answer(folder: Path) -> bool:
             position = state.position(SPACE, 0)
             found = state.first(SPACE, GROUPS, STEPS + 1)
             scanned = list(state.scan(SPACE))
+            if position is not None:
+                trims = [Trim(group, STEPS) for group in GROUPS]
+                state.apply(SPACE, [], partition=0, was=position, position=position, trims=trims)
         except NotReady:
             return False
         steps = range(1, position.next + 1 if position else 1)

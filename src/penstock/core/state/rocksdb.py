@@ -89,8 +89,11 @@ class RocksState:
             put(_LENGTH.pack(len(group)) + group + sort, value, handle)
         put(_position_key(name, partition), _encode(position))
         self._write(batch)
-        for trim in trims:
-            self._trim(family, trim)
+        try:
+            for trim in trims:
+                self._trim(family, trim)
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def lacking(self, space: str) -> str:
         return self._unreadable.get(self._active(space), "")
