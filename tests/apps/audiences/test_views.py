@@ -108,7 +108,11 @@ def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
     for part in plans:
         shutil.rmtree(part)
     served.platform = served._open()
-    assert_silent(served, f"has rows of records up to {TAGS - 1}, and is planned up to 0 only")
+    ahead = f"has rows of records up to {TAGS - 1}, and is planned up to 0 only"
+    assert_silent(served, ahead)
+    views = {view.name: view.silent for view in Operations(served.platform).views()}
+    assert ahead in views[TABLE]
+    assert views[SPACE] == ""
     rebuild(served, TABLE)
     served.until("/readyz", 200)
     assert counted(served) == str(TAGS)
