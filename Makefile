@@ -110,7 +110,7 @@ faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of 
 	KILL_ROUNDS=$(FAULT_ROUNDS) AWAY_SECONDS=60 $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(STAMP) ## Any bytes to both hosts of the edge for FUZZ_SECONDS=600; what it finds is in .make/fuzz
+fuzz: $(STAMP) ## Any bytes to the edge, heads known and new, for FUZZ_SECONDS=600; what it finds is in .make/fuzz
 	$(SYNC) --group fuzz
 	@mkdir -p .make/fuzz/corpus
 	PYTHONPATH=src:tests $(BIN)/python tests/fuzz/edge.py -max_total_time=$(FUZZ_SECONDS) \
@@ -129,8 +129,9 @@ load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade eve
 	$(BIN)/penstock load audiences $(RUN) --url $(URL) $(ARGS)
 
 .PHONY: docs
-docs: $(STAMP) ## Generate docs/reference and deploy/.env.example anew from the code
+docs: $(STAMP) ## Generate docs/reference, deploy/.env.example and docs/reliability.md anew
 	$(BIN)/python -m penstock.reference docs/reference deploy/.env.example
+	PYTHONPATH=tests $(BIN)/python -m support.reliability docs/reliability.md
 
 .PHONY: clean
 clean: ## Remove .venv, caches, services and what was built; the data folder stays

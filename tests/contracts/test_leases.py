@@ -73,6 +73,7 @@ def test_leases_of_different_names_do_not_meet(leases: Leases) -> None:
 
 
 def test_tokens_of_one_who_is_alone_grow_over_restarts_and_steps_of_the_clock() -> None:
+    """Reliability 37."""
     clock = MovedClock()
     leases = AloneLeases(clock)
     first = acquire(leases)

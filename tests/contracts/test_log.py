@@ -184,6 +184,7 @@ def test_the_ledger_is_kept_by_minute_and_topic(log: Log, clock: MovedClock) -> 
 def test_a_clock_that_goes_back_an_hour_changes_no_order_and_no_balance(
     log: Log, clock: MovedClock
 ) -> None:
+    """Reliability 13 and 37."""
     add(log, b"a")
     clock.step_hours(-1)
     add(log, b"b", key="k")

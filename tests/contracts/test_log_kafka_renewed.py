@@ -1,4 +1,4 @@
-"""A client of the brokers that gets no answer any more is replaced by one that does (row 14)."""
+"""A client of the brokers that gets no answer any more is replaced (reliability 14)."""
 
 import socket
 import time

@@ -120,7 +120,7 @@ sys.stdin.read()
 def test_a_member_that_was_killed_gets_its_partitions_back_and_no_other_is_disturbed(
     settings: Settings, log: KafkaLog, topic: str, tmp_path: Path
 ) -> None:
-    """It comes back under its name, so nothing is dealt anew (reliability 51)."""
+    """It comes back under its name, so nothing is dealt anew (reliability 14)."""
     other = Member(log, topic, topic)
     eventually(lambda: len(other.own) == PARTITIONS)
 

@@ -299,6 +299,7 @@ def test_everything_is_there_after_a_reopening(url: str) -> None:
 
 
 def test_an_embedded_store_that_is_open_already_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """Reliability 39."""
     url = f"rocksdb://{tmp_path}/state"
     with closing(opening(url)), pytest.raises(Misconfigured, match="no other process has it"):
         opening(url)
@@ -361,6 +362,7 @@ while True:
 
 
 def test_a_killed_writer_leaves_entries_and_position_in_step(url: str) -> None:
+    """Reliability 9."""
     applied = 0
     for _ in range(5):
         writer = subprocess.Popen(

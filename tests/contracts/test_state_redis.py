@@ -289,6 +289,7 @@ def test_a_server_that_is_killed_and_started_again_goes_on_where_it_was(
 def test_a_server_that_comes_back_with_nothing_is_begun_anew(
     server: RedisServer, tmp_path: Path
 ) -> None:
+    """Reliability 51."""
     with RedisServer(tmp_path) as losing, closing(RedisState(losing.url)) as state:
         move(state, plain(b"a", b"1"))
         was = state.position(SPACE, 0)

@@ -30,6 +30,7 @@ def test_large_blocks_go_in_as_one(warehouse: Warehouse) -> None:
 
 @pytest.mark.parametrize("parts", [1, 5])
 def test_a_block_sent_thrice_is_stored_once(warehouse: Warehouse, parts: int) -> None:
+    """Reliability 8."""
     for _ in range(3):
         insert(warehouse, range(100), "a", parts=parts)
     assert stored(warehouse) == list(range(100))
@@ -84,6 +85,7 @@ def test_a_block_is_known_again_after_the_table_took_anothers_name(warehouse: Wa
 
 
 def test_a_repeated_block_is_counted_once_in_a_materialised_view(warehouse: Warehouse) -> None:
+    """Reliability 8."""
     warehouse.create(
         [
             """-- shard by: part

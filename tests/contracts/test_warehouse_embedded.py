@@ -52,6 +52,7 @@ def python(program: str, *arguments: str) -> "subprocess.Popen[bytes]":
 
 
 def test_a_second_process_on_one_folder_is_refused(tmp_path: Path) -> None:
+    """Reliability 39."""
     warehouse: Warehouse = open_warehouse(tmp_path)
     create(warehouse)
     answer = python(_OPENER, str(tmp_path)).communicate(timeout=60)[0]
@@ -145,6 +146,7 @@ def test_its_size_is_known_while_it_makes_renames_and_removes_folders(tmp_path: 
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_every_block_it_was_told_of(tmp_path: Path) -> None:
+    """Reliability 9."""
     warehouse = open_warehouse(tmp_path)
     create(warehouse)
     warehouse.close()

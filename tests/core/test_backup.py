@@ -86,6 +86,7 @@ def data(tmp_path: Path) -> Path:
 def test_it_is_one_moment_of_the_log_however_much_is_written_meanwhile(
     data: Path, tmp_path: Path
 ) -> None:
+    """Reliability 24."""
     before = records(data)
     with closing(opened(data)) as log:
         moves = []
@@ -110,6 +111,7 @@ def test_it_is_one_moment_of_the_log_however_much_is_written_meanwhile(
 
 
 def test_a_restored_log_is_another_one_and_goes_on(data: Path, tmp_path: Path) -> None:
+    """Reliability 24."""
     made = create(data / "log.db", tmp_path / "kept", Quiet)
     restore(tmp_path / "kept", tmp_path / "again", Quiet)
     with closing(opened(tmp_path / "again")) as log:
@@ -119,9 +121,27 @@ def test_a_restored_log_is_another_one_and_goes_on(data: Path, tmp_path: Path) -
     assert records(tmp_path / "again")[-1] == b"next"
 
 
+def test_each_of_several_brings_its_own_moment_back(data: Path, tmp_path: Path) -> None:
+    """Reliability 24: an older one too, on an empty place, and each goes on from there."""
+    moments = []
+    for number in range(3):
+        moments.append(records(data))
+        create(data / "log.db", tmp_path / f"kept-{number}", Quiet)
+        with closing(opened(data)) as log:
+            add(log, [b"later %d" % number])
+    for number in (0, 2, 1):
+        restore(tmp_path / f"kept-{number}", tmp_path / f"again-{number}", Quiet)
+        assert records(tmp_path / f"again-{number}") == moments[number]
+        with closing(opened(tmp_path / f"again-{number}")) as log:
+            add(log, [b"another"])
+        assert records(tmp_path / f"again-{number}") == [*moments[number], b"another"]
+    assert len(records(data)) == 303
+
+
 def test_an_interrupted_one_is_none_and_the_next_takes_its_place(
     data: Path, tmp_path: Path
 ) -> None:
+    """Reliability 24."""
     with pytest.raises(KeyboardInterrupt):
         create(data / "log.db", tmp_path / "kept", Interrupted)
     assert list(tmp_path.iterdir()) == [data]
@@ -150,6 +170,7 @@ def test_two_do_not_write_one_folder(data: Path, tmp_path: Path) -> None:
 def test_what_is_not_as_it_was_written_is_found_and_not_restored(
     data: Path, tmp_path: Path, what: str
 ) -> None:
+    """Reliability 24."""
     kept = tmp_path / "kept"
     create(data / "log.db", kept, Quiet)
     match what:

@@ -211,7 +211,7 @@ def test_any_other_coding_is_refused_and_told_which_are_taken(header: bytes) -> 
     assert refusal.value.accepts == ACCEPTED.decode() == "gzip, deflate, br, zstd"
 
 
-# -- through either host ------------------------------------------------------------------------
+# -- through the edge ---------------------------------------------------------------------------
 
 
 @EVERY_WAY

@@ -49,6 +49,7 @@ def refused(coding: bytes, body: bytes, limit: int) -> int | None:
 def test_a_small_body_that_would_become_a_huge_one_is_refused_at_the_limit(
     coding: bytes, bomb: Callable[[], bytes]
 ) -> None:
+    """Reliability 20."""
     body = bomb()
     tracemalloc.start()
     with pytest.raises(TooLarge) as refusal:
@@ -74,7 +75,7 @@ def test_a_small_body_that_would_become_a_huge_one_is_refused_at_the_limit(
 def test_members_with_nothing_in_them_count_as_bytes_that_come_out(
     coding: bytes, member: bytes, counts_bytes: int, limit: int
 ) -> None:
-    """Four mebibytes of them once kept the loop busy for minutes: each copied what followed it."""
+    """Reliability 20: four mebibytes once took minutes, as each copied what followed it."""
     members_max = 1 + (limit + 1) // counts_bytes
     assert inflate(coding, member * members_max, limit) == b""
     for count in (members_max + 1, 4 * MIB // len(member)):
@@ -98,7 +99,9 @@ def test_members_with_nothing_in_them_count_as_bytes_that_come_out(
 def test_inflating_takes_time_in_proportion_to_what_came_and_what_may_come_out(
     coding: bytes, hostile: Callable[[int], bytes], status: int | None, size: int
 ) -> None:
-    """Ten times of what was measured; a window of 16 MiB took sixty times, when it was believed."""
+    """Reliability 20 and 42: ten times of what was measured. A window of 16 MiB took sixty times,
+    when it was believed.
+    """
     body = hostile(size)
     assert len(body) <= size
     assert refused(coding, body, size) == status
@@ -164,7 +167,7 @@ def test_a_window_larger_than_brotli_s_own_is_refused() -> None:
 
 
 def test_a_frame_may_not_make_us_allocate_a_large_window() -> None:
-    """RFC 9659 has senders use at most 8 MiB."""
+    """Reliability 20: RFC 9659 has senders use at most 8 MiB."""
     plain = bytes(1_000)
     assert inflate(b"zstd", coded.unsized_zstd(plain, window_log=23), LIMIT) == plain
     for window_log in (24, 27):

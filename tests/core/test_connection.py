@@ -37,6 +37,8 @@ def told(answers: list[Answered]) -> list[int]:
 
 
 def test_a_head_that_comes_too_slowly_is_answered_408_and_the_end(on: Callable[..., Rig]) -> None:
+    """Reliability 19."""
+
     async def work(bench: Bench) -> None:
         await bench.client.send(post())
         await bench.client.drip(get(b"/ask/a", b"Slow: " + b"x" * 100))
@@ -103,6 +105,8 @@ def test_a_request_that_waits_for_its_commit_is_not_idle(on: Callable[..., Rig])
 def test_a_body_that_comes_too_slowly_is_answered_408_and_the_end(
     on: Callable[..., Rig], late: bytes
 ) -> None:
+    """Reliability 19."""
+
     async def work(bench: Bench) -> None:
         head = late.index(b"\r\n\r\n") + 4
         await bench.client.send(late[:head])
@@ -116,6 +120,7 @@ def test_a_body_that_comes_too_slowly_is_answered_408_and_the_end(
 def test_a_client_that_does_not_read_its_answers_is_cut_off_and_costs_little(
     on: Callable[..., Rig],
 ) -> None:
+    """Reliability 19."""
     request = get(b"/ask/a?" + b"q" * 8_000)
 
     async def work(bench: Bench) -> None:

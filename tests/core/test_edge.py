@@ -173,6 +173,7 @@ def test_beyond_the_limit_of_requests_under_way_further_ones_are_answered_503(
 
 
 def test_while_the_log_takes_nothing_events_are_answered_503(hosted: Hosted, rig: Rig) -> None:
+    """Reliability 4."""
     rig.log.failing = "the disk is full"
     answer = ask(hosted, rig, Request())
     assert answer.error == (503, "not_ready")

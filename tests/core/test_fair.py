@@ -1,4 +1,4 @@
-"""Fair queueing: who takes little waits for nobody but what is in hand."""
+"""Fair queueing: who takes little waits for nobody but what is in hand (reliability 21)."""
 
 from collections import Counter
 from dataclasses import dataclass

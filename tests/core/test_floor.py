@@ -225,6 +225,7 @@ def test_turns_go_round() -> None:
 
 
 def test_the_stores_keep_open_files_whatever_is_wanted() -> None:
+    """Reliability 43."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def work(floor: Floor) -> None:

@@ -19,6 +19,7 @@ def test_an_id_is_a_uuid_of_version_7_that_tells_its_time() -> None:
 
 @given(st.lists(st.sampled_from([0, 0, 0, 1, 5, -1, -3_600_000, 3_600_000]), max_size=200))
 def test_ids_only_grow_also_when_the_clock_steps_back(moves: list[int]) -> None:
+    """Reliability 13."""
     clock = MovedClock()
     ids = Ids(clock)
     made = []

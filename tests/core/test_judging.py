@@ -64,6 +64,7 @@ def outcome(coding: bytes, body: bytes, worker: Worker | None = None) -> object:
 
 @pytest.mark.parametrize(("coding", "body"), BODIES.values(), ids=BODIES)
 def test_elsewhere_the_same_is_decided(worker: Worker, coding: bytes, body: bytes) -> None:
+    """Reliability 42."""
     here, there = outcome(coding, body), outcome(coding, body, worker)
     if isinstance(here, Judged):
         assert isinstance(there, Judged)

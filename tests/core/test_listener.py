@@ -93,6 +93,8 @@ def test_while_all_are_at_work_newcomers_wait_and_are_told_at_last() -> None:
 
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_process_without_files_rests_before_it_tries_again(failures: int) -> None:
+    """Reliability 6 and 43."""
+
     async def work(door: Door) -> None:
         door.failures = failures
         status = await ask(door, "127.0.1.1")

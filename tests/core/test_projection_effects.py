@@ -94,6 +94,7 @@ def test_every_note_becomes_one_row_whatever_the_batches(bench: Bench, limit: in
 
 
 def test_an_insert_whose_reply_is_lost_counts_once_also_in_a_view(bench: Bench) -> None:
+    """Reliability 8."""
     note(bench.log, *range(100))
     bench.warehouse.faults = ["lose the reply", "lose the reply", "", "lose the reply"]
     consumer = bench.table()
@@ -125,6 +126,7 @@ def test_an_insert_that_failed_is_repeated(bench: Bench) -> None:
 def test_a_crash_around_an_insert_neither_loses_nor_doubles(
     bench: Bench, point: str, survived: int, limit: int
 ) -> None:
+    """Reliability 9."""
     note(bench.log, *range(100))
     bench.warehouse.faults = [""] * survived + [point]
     with pytest.raises(Crash):
@@ -149,6 +151,7 @@ def test_a_fold_goes_on_where_its_entries_end(bench: Bench) -> None:
 
 
 def test_a_hot_group_of_a_fold_stays_bounded(bench: Bench) -> None:
+    """Reliability 21."""
     note(bench.log, *range(200))
     note(bench.log, 7, word="cold")
     bench.carry(bench.fold(), 3)
@@ -168,6 +171,7 @@ def test_what_a_projection_leaves_out_is_counted_as_skipped(bench: Bench) -> Non
 
 
 def test_a_store_filled_from_another_log_is_left_alone(bench: Bench) -> None:
+    """Reliability 45."""
     note(bench.log, 1, 2, 3)
     for consumer in (bench.table(), bench.fold()):
         bench.carry(consumer)
@@ -182,7 +186,7 @@ def test_a_store_filled_from_another_log_is_left_alone(bench: Bench) -> None:
 def test_a_log_that_lost_its_end_is_not_taken_for_one_without_news(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """As after restoring an older copy: new records would take offsets already projected."""
+    """Reliability 45: after an older copy came back, new records take offsets already projected."""
     bench.log = SqliteLog(tmp_path / "log.db", bench.clock, Limits())
     note(bench.log, 1, 2, 3)
     bench.log.close()
@@ -205,6 +209,7 @@ def test_a_log_that_lost_its_end_is_not_taken_for_one_without_news(
 def test_a_record_that_cannot_be_decoded_is_parked_and_its_neighbours_are_stored(
     bench: Bench,
 ) -> None:
+    """Reliability 10."""
     note(bench.log, 0, 1)
     add(bench.log, b"\xff no event", b"", codec_of_another())
     note(bench.log, 5)
@@ -229,6 +234,7 @@ def codec_of_another() -> bytes:
 
 
 def test_a_record_at_which_the_projection_raises_is_parked_with_the_reason(bench: Bench) -> None:
+    """Reliability 10."""
     note(bench.log, 0, 1)
     note(bench.log, 2, word=POISON)
     note(bench.log, 3)
@@ -246,6 +252,7 @@ def test_a_record_at_which_the_projection_raises_is_parked_with_the_reason(bench
 
 
 def test_a_row_that_the_engine_refuses_is_found_and_parked(bench: Bench) -> None:
+    """Reliability 10."""
     note(bench.log, *range(17))
     note(bench.log, UNSTORABLE)
     note(bench.log, *range(18, 31))
@@ -313,6 +320,7 @@ def test_a_few_good_ones_among_many_parked_keep_the_consumer_going(bench: Bench)
 def test_a_damaged_range_is_parked_and_the_rest_goes_on(
     bench: Bench, tmp_path: Path, lost: int, limit: int
 ) -> None:
+    """Reliability 3."""
     bench.log = SqliteLog(tmp_path / "log.db", bench.clock, Limits())
     note(bench.log, 0, 1)
     marked = [notes.codec.encode(notes.Noted(n, f"MARK{n:04d}")) for n in range(lost)]

@@ -96,6 +96,7 @@ def test_what_was_there_and_what_comes_is_carried_over(running: Running) -> None
 def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_or_doubled(
     running: Running,
 ) -> None:
+    """Reliability 7."""
     running.start()
     note(running.log, *range(10))
     assert reach(running.table, 10)
@@ -319,6 +320,7 @@ def test_before_the_first_block_the_lag_grows_with_the_time(running: Running) ->
 
 
 def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None:
+    """Reliability 13."""
     cursor, reader = lone_cursor(running), running.log.reader()
     note(running.log, 0)
     cursor.step(reader, 10)

@@ -251,7 +251,7 @@ def test_a_proxy_that_is_no_address_stops_the_start_and_names_the_setting(settin
     assert "10.0.0.0/8" in str(refusal.value)
 
 
-# -- through either host ------------------------------------------------------------------------
+# -- through the edge ---------------------------------------------------------------------------
 
 
 def client_of(hosted: Hosted, trusted: str, *headers: tuple[str, str]) -> str:

@@ -108,6 +108,7 @@ def test_a_damaged_log_does_not_take_the_place_of_what_was_made_when_it_was_whol
 def test_a_log_that_ends_earlier_does_not_take_the_place_of_what_it_was_once_more(
     carried: Carried, projection: Projection
 ) -> None:
+    """Reliability 47."""
     for number in range(3):
         note(carried.log, number)
     older = carried.copy_log()
@@ -260,6 +261,7 @@ def test_without_space_for_a_second_copy_it_does_not_begin(
 def test_a_disk_that_fills_meanwhile_ends_it_before_the_reserve_is_touched(
     carried: Carried, projection: Projection
 ) -> None:
+    """Reliability 4 and 47."""
     note(carried.log, *range(200))  # some blocks
     add(carried.log, b"no event")  # leaves a letter
     carried.carry()
@@ -280,6 +282,7 @@ def test_a_disk_that_fills_meanwhile_ends_it_before_the_reserve_is_touched(
 def test_a_process_that_is_about_to_end_gives_it_up(
     carried: Carried, projection: Projection
 ) -> None:
+    """Reliability 47."""
     note(carried.log, *range(200))
     carried.carry()
     looks = iter([False, False, True])

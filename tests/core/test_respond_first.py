@@ -276,6 +276,7 @@ def log(tmp_path: Path, rig: Rig, disk: FaultyDisk) -> Iterator[SqliteLog]:
 def test_a_disk_that_was_full_and_is_no_more_needs_no_restart(
     hosted: Hosted, log: SqliteLog, disk: FaultyDisk, policy: FailurePolicy
 ) -> None:
+    """Reliability 4."""
     rig = standing_on(log, policy)
     refused = policy == "fail_closed"
 
@@ -324,6 +325,7 @@ def test_a_full_disk_that_nobody_asks_anything_of_is_found_healed_by_itself(
 def test_after_a_failed_sync_nothing_is_taken_until_a_restart(
     hosted: Hosted, log: SqliteLog, disk: FaultyDisk, policy: FailurePolicy
 ) -> None:
+    """Reliability 5."""
     rig = standing_on(log, policy)
 
     async def work(host: Host) -> None:

@@ -64,6 +64,7 @@ def read(log: SqliteLog, topic: str) -> dict[int, bytes]:
 def test_every_record_is_as_it_was_or_is_listed(
     sound: bytes, tmp_path: Path, damage: str, seed: int
 ) -> None:
+    """Reliability 3."""
     chance = random.Random(seed)
     content = bytearray(sound)
     pages = chance.sample(range(1, len(sound) // PAGE), chance.choice([1, 1, 5]))

@@ -41,6 +41,7 @@ def restored(serve: Serve, backup: Path, target: Path) -> Process:
 def test_a_backup_after_a_kill_holds_what_only_the_write_ahead_log_had(
     serve: Serve, tmp_path: Path
 ) -> None:
+    """Reliability 24."""
     history, process = History(), serve(tmp_path / "data")
     history.send(process.url, "before", TAGS)
     process.kill()
@@ -57,6 +58,7 @@ def test_a_backup_after_a_kill_holds_what_only_the_write_ahead_log_had(
 def test_a_backup_beside_a_loaded_server_holds_all_that_came_before(
     serve: Serve, tmp_path: Path
 ) -> None:
+    """Reliability 24."""
     history, process = History(), serve(tmp_path / "data")
     history.send(process.url, "before", TAGS)
     with history.load(process.url, "during"):

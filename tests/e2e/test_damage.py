@@ -35,6 +35,7 @@ def damaged(tmp_path: Path) -> Iterator[tuple[Path, History]]:
 def test_doctor_tells_of_it_and_salvage_brings_the_rest_back(
     damaged: tuple[Path, History], tmp_path: Path
 ) -> None:
+    """Reliability 3."""
     data, history = damaged
     content = (data / "log.db").read_bytes()
     for options in ((), ("--deep",)):

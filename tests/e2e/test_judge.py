@@ -19,9 +19,10 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
-def test_reliability_42_it_is_started_when_needed_replaced_when_killed_and_ends_with_the_server(
+def test_it_is_started_when_needed_replaced_when_killed_and_ends_with_the_server(
     serve: Serve,
 ) -> None:
+    """Reliability 42."""
     server = serve()
     client = server.client()
     assert children(server.process.pid) == []

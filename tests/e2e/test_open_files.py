@@ -15,6 +15,7 @@ ASKED = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def test_more_clients_than_the_soft_limit_of_files_are_served(tmp_path: Path) -> None:
     # An edge alone, for the warehouse, where it is loaded, raises the limit as well.
+    """Reliability 43."""
     server = Server(tmp_path / "data", "--role", "edge", wrapper=FEW_FILES)
     clients = []
     try:

@@ -29,6 +29,7 @@ async def status(port: int, request: str) -> int:
 
 @pytest.mark.parametrize("options", [[], ["--no-fast-lane"]], ids=["remembered", "parsed"])
 def test_operators_are_answered_amid_hundreds_of_queries(serve: Serve, options: list[str]) -> None:
+    """Reliability 43."""
     server = serve(*options)
     lines = b"\n".join(encoded(a_tag(cookie=f"c{n}")) for n in range(1_000))
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""HTTP as it comes over a socket: the same answers through the fast lane and without it."""
+"""HTTP as it comes over a socket: the same answers whether heads are remembered or parsed anew."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""Several real processes on real brokers and a real Redis; some end, others go on (R2.2, row 14).
+"""Several real processes on real brokers and a real Redis; some end, others go on (reliability 14).
 
 The warehouse is the embedded one, which the main process owns. Everything acknowledged by any edge
 is in both views exactly once, whoever ended meanwhile.

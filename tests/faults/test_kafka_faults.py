@@ -1,4 +1,5 @@
-"""Brokers that are killed, hang, change their leaders or are all away; edges that are killed.
+"""Brokers that are killed, hang, change their leaders or are all away; edges that are killed
+(reliability 14).
 
 Whatever happens: what was acknowledged is in the topic, once, and in the order of its key.
 """

@@ -29,6 +29,7 @@ def single(kafka_cluster: KafkaCluster, tmp_path: Path) -> Settings:
 def test_what_retention_deleted_is_reported_and_never_skipped(
     kafka_cluster: KafkaCluster, single: Settings
 ) -> None:
+    """Reliability 14."""
     topic = new_topic(single)
     log = open_edge(single, topic)
     reader, late = log.reader(), log.reader()
@@ -63,6 +64,7 @@ def _delete_before(cluster: KafkaCluster, topic: str, offset: int) -> None:
 def test_a_topic_made_anew_is_another_log_and_is_not_read_on_in(
     kafka_cluster: KafkaCluster, single: Settings
 ) -> None:
+    """Reliability 14 and 45."""
     topic = new_topic(single)
     client = AdminClient({"bootstrap.servers": kafka_cluster.bootstrap})
     log = open_edge(single, topic)

@@ -22,6 +22,7 @@ def clock() -> MovedClock:
 def test_a_folder_that_is_away_for_a_while_holds_the_log_up_and_no_longer(
     tmp_path: Path, clock: MovedClock
 ) -> None:
+    """Reliability 44."""
     lines, folder = Lines(), tmp_path / "data"
     folder.mkdir()
     log = SqliteLog(folder / "log.db", clock, Limits(), lines=lines.logger)
@@ -57,6 +58,7 @@ def contents_of(path: Path) -> list[bytes]:
 def test_nothing_is_written_to_a_log_that_another_file_took_the_place_of(
     tmp_path: Path, clock: MovedClock
 ) -> None:
+    """Reliability 44."""
     log = SqliteLog(tmp_path / "log.db", clock, Limits())
     add(log, b"a")
     (tmp_path / "log.db").rename(tmp_path / "aside")
@@ -73,6 +75,7 @@ def test_nothing_is_written_to_a_log_that_another_file_took_the_place_of(
 def test_a_folder_that_may_not_be_entered_holds_the_log_up_and_no_longer(
     tmp_path: Path, clock: MovedClock
 ) -> None:
+    """Reliability 6 and 44."""
     folder = tmp_path / "data"
     folder.mkdir()
     log = SqliteLog(folder / "log.db", clock, Limits())
@@ -93,6 +96,8 @@ def test_a_folder_that_may_not_be_entered_holds_the_log_up_and_no_longer(
 def test_what_nobody_foresaw_in_the_writers_loop_is_fatal_and_said_and_others_are_answered(
     tmp_path: Path, clock: MovedClock, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
+    """Reliability 44."""
+
     def fail(*_: object) -> None:
         raise RuntimeError("nobody foresaw it")
 

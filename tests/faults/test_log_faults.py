@@ -62,6 +62,7 @@ def read_all(path: Path) -> Batch:
 def test_while_the_disk_takes_nothing_nothing_is_acknowledged_and_then_it_goes_on(
     log: SqliteLog, disk: FaultyDisk, fault: apsw.Error
 ) -> None:
+    """Reliability 4 and 6."""
     add(log, b"a", key="k")
     disk.write_fault = fault
     for _ in range(3):
@@ -82,6 +83,7 @@ def test_while_the_disk_takes_nothing_nothing_is_acknowledged_and_then_it_goes_o
 def test_a_new_topic_that_found_no_space_can_be_made_later(
     log: SqliteLog, disk: FaultyDisk
 ) -> None:
+    """Reliability 4."""
     disk.write_fault = apsw.FullError("no space left")
     with pytest.raises(NotReady):
         add(log, b"a", topic="tests.new")
@@ -91,6 +93,7 @@ def test_a_new_topic_that_found_no_space_can_be_made_later(
 
 
 def test_every_acknowledgement_waits_for_a_sync(log: SqliteLog, disk: FaultyDisk) -> None:
+    """Reliability 2."""
     for _ in range(5):
         before = disk.syncs
         add(log, b"a")
@@ -100,6 +103,7 @@ def test_every_acknowledgement_waits_for_a_sync(log: SqliteLog, disk: FaultyDisk
 def test_after_a_failed_sync_only_a_new_process_acknowledges(
     log: SqliteLog, disk: FaultyDisk, tmp_path: Path
 ) -> None:
+    """Reliability 5."""
     add(log, b"a")
     disk.sync_fault = apsw.IOError("EIO")
     with pytest.raises(NotReady, match="fatal"):
@@ -125,6 +129,7 @@ def test_after_a_failed_sync_only_a_new_process_acknowledges(
 def test_below_its_minimum_of_free_space_the_log_refuses_and_names_the_setting(
     tmp_path: Path, clock: MovedClock
 ) -> None:
+    """Reliability 4."""
     log = SqliteLog(tmp_path / "log.db", clock, Limits(disk_free_bytes_min=1 << 62))
     try:
         with pytest.raises(NotReady, match="lower PENSTOCK_DISK_FREE_BYTES_MIN"):
@@ -178,6 +183,7 @@ def torn(tmp_path: Path, number: int, wal: bytes) -> Path:
 def test_a_torn_tail_costs_only_what_was_not_yet_acknowledged(
     tmp_path: Path, written: Written, tail: str
 ) -> None:
+    """Reliability 2 and 3."""
     wal = (tmp_path / "wal").read_bytes()
     chance = random.Random(7)
     cuts = [0, 31, 32, 33, len(wal), *(chance.randrange(len(wal)) for _ in range(25))]
@@ -197,6 +203,7 @@ def test_a_torn_tail_costs_only_what_was_not_yet_acknowledged(
 def test_after_a_torn_tail_the_next_records_take_the_free_offsets(
     tmp_path: Path, written: Written
 ) -> None:
+    """Reliability 3."""
     wal = (tmp_path / "wal").read_bytes()
     log = reopened(torn(tmp_path, 0, wal[: written[20][1] + 100]))
     try:
@@ -260,6 +267,7 @@ NEIGHBOURS = [(0, b"0:"), (1, b"1:"), (2, b"2:"), (6, b"6:"), (7, b"7:"), (8, b"
 def test_a_flipped_bit_is_reported_with_its_offsets_and_its_neighbours_are_read(
     three_blocks: Path,
 ) -> None:
+    """Reliability 3."""
     flip(three_blocks, b"4:")
     found = read_all(three_blocks)
     assert found.damages == (Damage(3, 6, "checksum does not match"),)
@@ -281,6 +289,7 @@ def test_a_flipped_bit_is_reported_with_its_offsets_and_its_neighbours_are_read(
 def test_whatever_of_a_block_is_damaged_only_that_block_is_lost(
     three_blocks: Path, change: str
 ) -> None:
+    """Reliability 3."""
     connection = apsw.Connection(str(three_blocks))
     connection.execute(f"UPDATE blocks_1 SET {change} WHERE first = 3")
     connection.close()
@@ -291,6 +300,7 @@ def test_whatever_of_a_block_is_damaged_only_that_block_is_lost(
 
 
 def test_a_block_that_is_gone_is_reported_as_missing(three_blocks: Path) -> None:
+    """Reliability 3."""
     connection = apsw.Connection(str(three_blocks))
     connection.execute("DELETE FROM blocks_1 WHERE first = 3")
     connection.close()
@@ -304,6 +314,7 @@ def test_a_block_that_is_gone_is_reported_as_missing(three_blocks: Path) -> None
 def test_damage_is_reported_once_however_the_log_is_read(
     three_blocks: Path, way: str, limit: int
 ) -> None:
+    """Reliability 3."""
     if way == "flipped":
         flip(three_blocks, b"4:")
     else:
@@ -329,6 +340,7 @@ def test_damage_is_reported_once_however_the_log_is_read(
 
 
 def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
+    """Reliability 39."""
     first = FolderLock(tmp_path, "edge")
     other_role = FolderLock(tmp_path, "work")
     with pytest.raises(Misconfigured, match=rf"in use by process {os.getpid()}; stop it"):
@@ -339,6 +351,7 @@ def test_a_folder_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """Reliability 6."""
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(Misconfigured, match="choose another with --data"):
         FolderLock(tmp_path / "file" / "data", "edge")
@@ -363,6 +376,7 @@ def test_a_log_that_cannot_be_opened_is_refused_with_the_remedy(tmp_path: Path) 
 def test_a_disk_that_fails_at_the_start_is_no_damaged_log(
     tmp_path: Path, fault: apsw.Error, remedy: str
 ) -> None:
+    """Reliability 4 and 6."""
     disk = FaultyDisk()
     disk.write_fault = fault
     with pytest.raises(Misconfigured, match=remedy) as refused:

@@ -52,6 +52,7 @@ def check_pipeline(pipeline: dict[str, Any], stored: int) -> None:
 
 
 def test_what_was_acknowledged_survives_every_kill(data: Path, start: Start) -> None:
+    """Reliability 1."""
     history, chance = History(), random.Random()
     origins: list[str] = []
     stored = 0
@@ -76,6 +77,7 @@ def test_what_was_acknowledged_survives_every_kill(data: Path, start: Start) -> 
 
 
 def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(data: Path, start: Start) -> None:
+    """Reliability 17."""
     history = History()
     process = start(data)
     with history.load(process.url, "before"):
@@ -90,7 +92,7 @@ def test_a_stop_under_load_answers_what_it_took_and_loses_nothing(data: Path, st
 
 
 def test_a_stopped_process_leaves_no_request_without_an_answer(data: Path, start: Start) -> None:
-    """What was under way is finished; a client only ever finds a connection closed between two."""
+    """Reliability 17: what was under way is finished; connections are closed between two."""
     history = History()
     process = start(data)
     with history.load(process.url, "before"):
@@ -104,6 +106,7 @@ def test_a_stopped_process_leaves_no_request_without_an_answer(data: Path, start
 
 
 def test_a_second_process_on_the_folder_is_refused_at_once(data: Path, start: Start) -> None:
+    """Reliability 39."""
     process = start(data)
     assert process.url
     second = start(data)
@@ -114,6 +117,21 @@ def test_a_second_process_on_the_folder_is_refused_at_once(data: Path, start: St
     connection = Connection(process.url)
     assert connection.ask("GET", "/healthz")[0] == 200
     connection.close()
+
+
+def test_of_two_started_at_once_one_serves(data: Path, start: Start) -> None:
+    """Reliability 39: neither was there first."""
+    both = [start(data), start(data)]
+    until(lambda: any(one.process.poll() is not None for one in both))
+    (refused,) = [one for one in both if one.process.poll() is not None]
+    (serving,) = [one for one in both if one is not refused]
+    assert refused.process.returncode == 2
+    assert "is in use by process" in refused.errors()
+    history = History()
+    history.send(serving.url, "first", 60)
+    caught_up(serving.url)
+    assert len(history.check(serving.url, {"first"})) == 60
+    assert serving.stop() == 0
 
 
 def test_an_unknown_setting_stops_the_start_and_names_the_nearest(data: Path, start: Start) -> None:
@@ -129,6 +147,7 @@ def test_an_unknown_setting_stops_the_start_and_names_the_nearest(data: Path, st
 def test_a_store_that_was_removed_is_filled_again_from_the_log(
     data: Path, start: Start, lost: str
 ) -> None:
+    """Reliability 46."""
     history = History()
     process = start(data)
     for origin in ("one", "two"):
@@ -146,6 +165,7 @@ def test_a_store_that_was_removed_is_filled_again_from_the_log(
 def test_a_store_that_was_rolled_back_goes_on_from_what_it_knows(
     data: Path, tmp_path: Path, start: Start, store: str
 ) -> None:
+    """Reliability 9."""
     history = History()
     for origin in ("one", "two", "three"):
         process = start(data)
@@ -163,6 +183,7 @@ def test_a_store_that_was_rolled_back_goes_on_from_what_it_knows(
 
 
 def test_a_log_that_was_rolled_back_is_noticed(data: Path, tmp_path: Path, start: Start) -> None:
+    """Reliability 45."""
     history = History()
     for turn in ("one", "two"):
         process = start(data)
@@ -195,6 +216,7 @@ def until(true: Callable[[], bool]) -> None:
 
 
 def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, start: Start) -> None:
+    """Reliability 44."""
     history = History()
     process = start(data)
     connection = Connection(process.url)
@@ -240,7 +262,7 @@ def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, star
 def test_a_thread_that_dies_is_a_process_that_ends(
     data: Path, dies: str, event: str, reason: str
 ) -> None:
-    """The real command, in which one function raises."""
+    """Reliability 44: the real command, in which one function raises."""
     module, _, place = dies.partition(":")
     owner, _, name = place.partition(".")
     kind = "async def" if event == "task.died" else "def"

@@ -88,6 +88,7 @@ def assert_once(running: Running, count: int) -> None:
 
 
 def test_an_insert_whose_reply_is_lost_is_there_once_also_in_a_view(running: Running) -> None:
+    """Reliability 8."""
     note(running.log, *range(200))
     running.server.faults(lose=5)  # the client itself sends a block a second time
     running.table.start()
@@ -99,6 +100,7 @@ def test_an_insert_whose_reply_is_lost_is_there_once_also_in_a_view(running: Run
 def test_a_server_that_is_away_is_waited_for_and_nothing_is_lost_or_doubled(
     running: Running,
 ) -> None:
+    """Reliability 7."""
     running.table.start()
     for round_number in range(3):
         first = 100 * round_number
@@ -158,6 +160,7 @@ def test_a_process_that_slept_is_told_so_before_it_inserts_anything(running: Run
 
 
 def test_queries_of_many_threads_survive_an_outage(running: Running) -> None:
+    """Reliability 7."""
     answers: list[bool] = []
     stop = threading.Event()
 

@@ -54,6 +54,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_beside_one_that(kind: str, attacked: Attacked) -> None:
+    """Reliability 19, 21, 41 and 43."""
     server = attacked(kind)
     said = len(server.said())
     connections = max(CONNECTIONS, KINDS[kind].connections_min)

@@ -106,13 +106,14 @@ def test_a_413_for_more_than_will_be_drained_says_that_it_closes(
 
 
 def test_a_chunk_that_is_too_large_is_refused_before_it_comes(server: Server) -> None:
+    """Reliability 20."""
     with connected(server) as connection:
         connection.sendall(chunked(b"ffffffff\r\n"))
         assert status(one(connection)) == 413
 
 
 def test_a_body_without_end_is_given_up(server: Server) -> None:
-    """The refusal is read by who reads meanwhile; the rest is nobody's any more."""
+    """Reliability 20: the refusal is read by who reads meanwhile; the rest is nobody's any more."""
     with connected(server) as connection:
         received: list[bytes] = []
         reader = threading.Thread(target=lambda: received.append(one(connection)))

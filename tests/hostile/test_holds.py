@@ -26,6 +26,7 @@ def held(client: Client) -> float:
 
 @pytest.mark.parametrize("name", DEAR_NAMES)
 def test_the_loop_is_not_held_by(name: str, server: Server, client: Client) -> None:
+    """Reliability 42."""
     held(client)
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as connection:
         for _ in range(AT_ONCE):

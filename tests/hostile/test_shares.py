@@ -74,6 +74,7 @@ def settled(connections: list[socket.socket], most: int) -> int:
 
 
 def test_a_crowd_of_one_address_leaves_room_for_others(bounded: Server, opened: ExitStack) -> None:
+    """Reliability 21 and 43."""
     crowd = [connect(opened, bounded, CROWD) for _ in range(MANY)]
 
     neighbours = [connect(opened, bounded, NEIGHBOUR) for _ in range(5)]

@@ -13,6 +13,7 @@ class FaultyDisk(apsw.VFS):
         self.name = f"faulty-{uuid4().hex[:8]}"
         self.write_fault: Exception | None = None
         self.sync_fault: Exception | None = None
+        self.open_fault: Exception | None = None
         self.where = ""
         self.syncs = 0
         super().__init__(self.name, "")
@@ -20,10 +21,13 @@ class FaultyDisk(apsw.VFS):
     def xOpen(  # noqa: N802 - SQLite's name
         self, name: str | apsw.URIFilename | None, flags: list[int]
     ) -> apsw.VFSFile:
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name or ""
+        if self.open_fault is not None and path.endswith(self.where):
+            raise self.open_fault
         return _File(self, name, flags)
 
     def heal(self) -> None:
-        self.write_fault = self.sync_fault = None
+        self.write_fault = self.sync_fault = self.open_fault = None
 
 
 class _File(apsw.VFSFile):

@@ -3,7 +3,7 @@
 An offset says how far, never of what: in a log that was put back from an older copy and went on,
 the same offset stands behind other records. So a position keeps a *proof*, by which the log knows
 the record before it again; whoever goes on from a position has it compared, at every resume and
-with every read (docs/decisions/0016).
+with every read (docs/decisions/0019).
 """
 
 from typing import NamedTuple

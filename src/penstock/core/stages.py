@@ -4,6 +4,8 @@ from typing import Annotated, NotRequired, TypedDict
 
 from msgspec import Meta
 
+WORST_FIRST = ("stopped", "retrying", "running", "elsewhere")
+"""States of a partition; `elsewhere` it is another process's."""
 LastError = Annotated[str, Meta(description="What is wrong just now; empty where nothing is.")]
 Remembered = Annotated[
     str, Meta(description="Why offsets are those that were known last; empty where they are not.")
@@ -44,9 +46,7 @@ class ProjectionStage(TypedDict):
     partition: int
     state: Annotated[
         str,
-        Meta(
-            extra_json_schema={"enum": ["running", "joining", "retrying", "stopped", "elsewhere"]}
-        ),
+        Meta(extra_json_schema={"enum": list(WORST_FIRST)}),
     ]
     position: Annotated[int, Meta(description="Offset up to which it has come.")]
     quarantined: Annotated[int | None, Meta(description="Dead letters.")]

@@ -155,6 +155,9 @@ def test_a_projection_is_as_far_as_the_partition_that_is_last() -> None:
 
     worse = a_stage(partition=1, state="retrying", lag_seconds=3.0, last_error="away")
     assert seen(a_stage(), worse) == ViewLine("p", "retrying", 4, 3.0, 2, "away")
+    away = a_stage(partition=1, state="elsewhere", lag_seconds=0.0)
+    assert seen(a_stage(), away) == ViewLine("p", "running", 4, 0.5, 2, "")
+    assert seen(away) == ViewLine("p", "elsewhere", 2, 0.0, 1, "")
     unknown = a_stage(quarantined=None)
     del unknown["lag_records"]
     assert seen(a_stage(), unknown) == ViewLine("p", "running", None, 0.5, None, "")

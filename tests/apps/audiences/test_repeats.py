@@ -119,6 +119,6 @@ def test_au_23_what_cannot_name_a_member_twice_is_not_decoded(
     ],
 )  # fmt: skip
 def test_no_tag_takes_longer_than_its_bytes_allow(items: tuple[str, ...]) -> None:
-    """Ten times of what was measured, 50 nanoseconds a byte."""
+    """Reliability 42: ten times of what was measured, 50 nanoseconds a byte."""
     body = of_64_kib(*items)
     assert cpu_seconds(lambda: outcome(body)) < 10 * 50e-9 * TAG_BYTES_MAX

@@ -101,6 +101,27 @@ def test_au_87_a_late_tag_inside_the_retention_is_counted(
     assert counts(served, noon) == ["2"]
 
 
+@pytest.mark.parametrize("minutes", [1, 1_440, 1_441, 30 * 1_440])
+def test_au_85_a_tag_counts_in_its_own_minute_however_late_or_is_counted_as_skipped(
+    served: Served, days: Iterator[int], minutes: int
+) -> None:
+    """Reliability 13: by a minute, a day, and thirty days; the profile has it in any case."""
+    noon = next(days)
+    late_ms, cookie = noon - minutes * MINUTE_MS, f"late-{minutes}"
+    there, before = minutes <= 1_440, skipped(served)
+    late = a_tag(time=instant(late_ms), cookie=cookie)
+    served.tags([a_tag(time=instant(noon)), late])
+    served.settle()
+    assert skipped(served) == before + (not there)
+    assert counts(served, noon) == ["1"]
+    if there:
+        assert counts(served, late_ms) == ["1"]
+    else:
+        assert served.aggregates(aggregates(late_ms)).error == (410, "retention")
+    whole = f"time_range={instant(late_ms)[:-1]}_{instant(noon)[:-1]}"
+    assert served.profile(cookie, whole).json["views"] == [late]
+
+
 def test_au_111_the_horizon_is_a_day_behind_the_newest_tag(
     served: Served, days: Iterator[int]
 ) -> None:

@@ -108,7 +108,11 @@ def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
     for part in plans:
         shutil.rmtree(part)
     served.platform = served._open()
-    assert_silent(served, f"has rows of records up to {TAGS - 1}, and is planned up to 0 only")
+    ahead = f"has rows of records up to {TAGS - 1}, and is planned up to 0 only"
+    assert_silent(served, ahead)
+    views = {view.name: view.silent for view in Operations(served.platform).views()}
+    assert ahead in views[TABLE]
+    assert views[SPACE] == ""
     rebuild(served, TABLE)
     served.until("/readyz", 200)
     assert counted(served) == str(TAGS)
@@ -125,6 +129,23 @@ def test_a_file_that_is_damaged_while_the_engine_runs_is_noticed_though_nobody_a
     served.until("/readyz", 503)
     assert_silent(served, "1 parts have lost files or some of their bytes")
     assert [line for line in served.lines if line["event"] == "view.damaged"]
+
+
+def test_a_damaged_file_of_the_state_silences_its_view_until_it_is_rebuilt(served: Served) -> None:
+    served.platform.close()
+    file = max((served.folder / "state").glob("*.sst"), key=lambda path: path.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[20] ^= 1
+    file.write_bytes(content)
+    served.platform = served._open()
+    refused = served.profile("ann", PROFILE)
+    assert refused.error == (503, "damaged")
+    assert f"run `penstock rebuild {SPACE} --from-scratch`" in refused.json["message"]
+    assert list(served.until("/readyz", 503).json["problems"]) == [SPACE]
+    assert counted(served) == str(TAGS)
+    rebuild(served, SPACE)
+    served.until("/readyz", 200)
+    assert len(served.profile("ann", PROFILE).json["views"]) == TAGS
 
 
 def test_a_state_that_lost_its_newest_part_is_made_again_and_silent_meanwhile(

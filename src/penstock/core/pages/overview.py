@@ -12,7 +12,7 @@ from penstock.core.log import Minute, added_up
 from penstock.core.manifest import Manifest
 from penstock.core.openapi.trying import curl
 from penstock.core.pages.markup import command, framed, prose
-from penstock.core.stages import Pipeline, ProjectionStage
+from penstock.core.stages import WORST_FIRST, Pipeline, ProjectionStage
 
 
 class ViewLine(msgspec.Struct, frozen=True):
@@ -54,7 +54,6 @@ class Overview(msgspec.Struct, frozen=True):
 
 FRESH_SECONDS_MAX = 3.0
 _UNKNOWN = "\N{EN DASH}"
-_WORST_FIRST = ("stopped", "retrying", "running")
 
 
 def account(stages: Pipeline) -> AccountLine:
@@ -80,7 +79,7 @@ def _view(name: str, found: Sequence[ProjectionStage]) -> ViewLine:
     letters = [stage["quarantined"] for stage in found]
     return ViewLine(
         name,
-        min((stage["state"] for stage in found), key=_WORST_FIRST.index),
+        min((stage["state"] for stage in found), key=WORST_FIRST.index),
         sum(n for n in records if n is not None) if None not in records else None,
         max(n for n in seconds if n is not None) if None not in seconds else None,
         sum(n for n in letters if n is not None) if None not in letters else None,
@@ -165,7 +164,7 @@ def _views(lines: Sequence[ViewLine]) -> str:
 
 def _row(line: ViewLine) -> str:
     said = ""
-    if line.state != "running":
+    if line.state in ("stopped", "retrying"):
         word = f'<span class="bad-word">{escape(line.state)}</span>'
         said = f'<span class="aside">{word} {escape(line.last_error)}</span>'
     return (

@@ -5,9 +5,11 @@ what was built has less: fewer rows or entries, or a part of the log behind it t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
 
+from penstock.core.errors import Damaged
 from penstock.core.log import Damage
 from penstock.core.position import Position
 from penstock.core.projection import Fold, Table
@@ -95,9 +97,10 @@ def fewer_entries(fold: Fold[Any], state: State, shadow: str, *, given_up: int) 
 
     def counted(space: str) -> tuple[int, int]:
         groups = entries = 0
-        for _, history in _groups(state, space):
-            groups += 1
-            entries += min(len(history), fold.keep or _EVERYTHING)
+        with suppress(Damaged):  # what cannot be read any more is not lost by this
+            for _, history in _groups(state, space):
+                groups += 1
+                entries += min(len(history), fold.keep or _EVERYTHING)
         return groups, entries
 
     pairs = zip(("groups", "entries"), counted(fold.space), counted(shadow), strict=True)

@@ -7,6 +7,7 @@ write back; in a log-structured tree it is a sequential write (docs/decisions/00
 import logging
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -50,6 +51,7 @@ class RocksState:
             names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
             families = {name: self._options() for name in names}
             self._db = Rdict(str(path), options, families or None)
+            deque(_items(self._db), 0)  # names and positions: without them there is nothing else
         except Exception as error:  # the binding raises plain Exception
             raise Misconfigured(f"opening the state {path}: {error}; {_remedy(error)}") from error
         self._known = identity_of(path)
@@ -63,7 +65,7 @@ class RocksState:
         """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
     def position(self, space: str, partition: int) -> Position | None:
-        found = self._db.get(_position_key(self._active(space), partition))
+        found = self._get(_position_key(self._active(space), partition))
         return None if found is None else _decode_position(found)
 
     def apply(
@@ -87,8 +89,11 @@ class RocksState:
             put(_LENGTH.pack(len(group)) + group + sort, value, handle)
         put(_position_key(name, partition), _encode(position))
         self._write(batch)
-        for trim in trims:
-            self._trim(family, trim)
+        try:
+            for trim in trims:
+                self._trim(family, trim)
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def lacking(self, space: str) -> str:
         return self._unreadable.get(self._active(space), "")
@@ -139,24 +144,22 @@ class RocksState:
         family = self._family(space)
         if family is None:
             return
-        iterator = family.iter()
-        iterator.seek_to_first()
-        while iterator.valid():
-            key, value = iterator.key(), iterator.value()
-            start = _LENGTH.size
-            end = start + _LENGTH.unpack_from(key)[0]
-            yield Entry(key[start:end], key[end:], value)
-            iterator.next()
+        start = _LENGTH.size
+        try:
+            for key, value in _items(family):
+                end = start + _LENGTH.unpack_from(key)[0]
+                yield Entry(key[start:end], key[end:], value)
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def spaces(self) -> list[str]:
         found: list[str] = []
         start = _active_key("")
-        iterator = self._db.iter()
-        iterator.seek(start)
-        while iterator.valid() and iterator.key().startswith(start):
-            if bytes(iterator.value()).decode() in self._families:
-                found.append(iterator.key()[len(start) :].decode())
-            iterator.next()
+        for key, name in _items(self._db, start):
+            if not key.startswith(start):
+                break
+            if bytes(name).decode() in self._families:
+                found.append(key[len(start) :].decode())
         return found
 
     def drop(self, space: str) -> None:
@@ -207,7 +210,7 @@ class RocksState:
         """Name of the column family that holds a space; the space's own while it has none."""
         known = self._names.get(space)
         if known is None:
-            named = self._db.get(_active_key(space))
+            named = self._get(_active_key(space))
             if named is None:
                 return space
             known = self._names[space] = bytes(named).decode()
@@ -266,6 +269,12 @@ class RocksState:
             prefix = _prefix(trim.group)
             family.delete_range(prefix + beyond[0][0], _behind(prefix))
 
+    def _get(self, key: bytes) -> Any:
+        try:
+            return self._db.get(key)
+        except Exception as error:  # the binding raises plain Exception
+            raise NotReady("reading the state", detail=f"{self._path}: {error}") from error
+
     def _unread(self, space: str, error: Exception) -> NotReady:
         if str(error).startswith("Corruption"):
             self._unreadable[self._active(space)] = "files of the state are damaged"
@@ -322,7 +331,29 @@ def _history(family: Rdict, group: bytes, limit: int) -> History:
     bounds = ReadOptions()
     bounds.set_iterate_upper_bound(_behind(prefix))  # it need not look at the next group at all
     found: Iterable[tuple[Any, Any]] = family.items(from_key=prefix, read_opt=bounds)
-    return [(key[start:], value) for key, value in islice(found, limit)]
+    history = [(key[start:], value) for key, value in islice(found, limit)]
+    if len(history) < limit:
+        _check_end(family, prefix + history[-1][0] if history else prefix, bounds)
+    return history
+
+
+def _items(family: Rdict, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """All from `start` on. Raise at what cannot be read, where the binding's `items` just ends."""
+    iterator = family.iter()
+    iterator.seek(start)
+    while iterator.valid():
+        yield iterator.key(), iterator.value()
+        iterator.next()
+    iterator.status()
+
+
+def _check_end(family: Rdict, last: bytes, bounds: ReadOptions) -> None:
+    """Raise what `items` keeps to itself: it ends at what cannot be read as at the end of all."""
+    iterator = family.iter(bounds)
+    iterator.seek(last)
+    if iterator.valid() and iterator.key() == last:
+        iterator.next()
+    iterator.status()
 
 
 def _position_key(family: str, partition: int) -> bytes:
