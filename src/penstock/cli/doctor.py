@@ -267,8 +267,7 @@ def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str
                 continue
             lacks = warehouse.damage(table, deep=True) or warehouse.lacking(table)
             for partition in range(follow.partitions(topic)):
-                planned = warehouse.planned(table, partition)
-                lacks = lacks or ahead_of(warehouse, table, partition, planned)
+                lacks = lacks or ahead_of(warehouse, table, partition)
             if lacks:
                 found[table] = Damaged(table, lacks).message
     return found
@@ -319,8 +318,8 @@ def _views(settings: "Settings") -> Iterator[Finding]:
         return
     with operations(settings.data, edge=False) as operating:
         for view in operating.views():
-            verdict = "fail" if view.disproved else "ok"
-            yield Finding(view.name, verdict, view.disproved or "what the log proves")
+            verdict = "fail" if view.wrong else "ok"
+            yield Finding(view.name, verdict, view.wrong or "what the log proves")
 
 
 def _blocks(settings: "Settings") -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.errors import Disproved, NotFound, PenstockError, Rejected
+from penstock.core.errors import Damaged, Disproved, NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
@@ -47,7 +47,7 @@ _RECORD_SHOWN = 4_096
 
 class View(msgspec.Struct, frozen=True):
     name: str
-    disproved: str
+    wrong: str
     """Why it is not answered from; empty when it is what the log proves."""
 
 
@@ -76,7 +76,7 @@ class Operations:
         platform, found = self._platform, []
         with closing(platform.follow.reader()) as reader:
             for name, consumer in platform.consumers.items():
-                projection, disproved = consumer.projection, ""
+                projection, wrong = consumer.projection, ""
                 try:
                     for partition in range(platform.follow.partitions(projection.topic.name)):
                         Cursor(
@@ -87,9 +87,9 @@ class Operations:
                             platform.logger,
                             partition=partition,
                         ).proved(reader)
-                except Disproved as error:
-                    disproved = error.message
-                found.append(View(name, disproved))
+                except (Damaged, Disproved) as error:
+                    wrong = error.message
+                found.append(View(name, wrong))
         return found
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:
