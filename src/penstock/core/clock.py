@@ -1,6 +1,6 @@
 """Time as an argument: production takes the system's, tests move their own.
 
-The system's clock is input, and may be wrong like any other: see decision 16.
+The system's clock is input, and may be wrong like any other: see decision 18.
 """
 
 import threading
