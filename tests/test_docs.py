@@ -68,6 +68,16 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+DECISION = re.compile(r"\[decision (\d+)\]\([^)]*?(\d{4})-[^)]*\)|decisions/(\d{4})-([\w-]+)\.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_decision_is_called_by_its_number(page: Path) -> None:
+    for called, number, mentioned, title in DECISION.findall(page.read_text()):
+        assert not called or int(called) == int(number)
+        assert not title or (DOCS / "decisions" / f"{mentioned}-{title}.md").exists()
+
+
 def leads_somewhere(page: Path, target: str, anchor: str) -> bool:
     path = (page.parent / target).resolve() if target else page
     if not path.exists():

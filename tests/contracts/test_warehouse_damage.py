@@ -5,15 +5,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from penstock.core.warehouse import Block, Unavailable
+from penstock.core.warehouse import Block, Row, Unavailable, Value
 from penstock.core.warehouse.clickhouse import ClickHouse
-from penstock.core.warehouse.counts import fewer
+from penstock.core.warehouse.counts import Counts, fewer
 from support.damage import KINDS, Damage, emptied, flipped
 from support.stores import create, insert, open_warehouse, stored
 from support.warehouses import SERVED, Place
@@ -106,6 +106,28 @@ def test_a_part_that_is_gone_altogether_is_missed_by_its_rows(whole: Path, tmp_p
         assert warehouse.lacking("tests_rows") == said
         assert warehouse.expire("tests_rows", 1) == 1
         assert warehouse.lacking("tests_rows") == "", "outdated partitions may go"
+
+
+def test_rows_that_another_process_counts_meanwhile_are_no_loss(
+    whole: Path, tmp_path: Path
+) -> None:
+    with damaged(whole, tmp_path / "copy", lambda _: None) as warehouse:
+        counts, came = warehouse._counts, False
+        ask = counts._query
+
+        def late(sql: str, parameters: Mapping[str, Value]) -> list[Row]:
+            nonlocal came
+            rows = ask(sql, parameters)
+            if "count()" in sql and not came:
+                came = True
+                insert(warehouse, range(ROWS, ROWS + 10), "more")
+                others = Counts(ask, counts._insert)
+                assert others.lacking("tests_rows", warehouse._contents("tests_rows")) == ""
+            return rows
+
+        counts._query = late
+        assert warehouse.lacking("tests_rows") == ""
+        assert came
 
 
 def test_a_part_put_aside_is_named_until_the_table_is_another(whole: Path, tmp_path: Path) -> None:

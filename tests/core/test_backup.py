@@ -210,11 +210,24 @@ def test_a_log_whose_pages_are_damaged_gives_no_backup(data: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == [data]
 
 
+def test_a_backup_is_not_put_where_it_would_be_lost_with_the_log(
+    data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(data)
+    for target in (data / "kept", data / "deep" / "kept", tmp_path / "link" / "kept"):
+        there = set(data.iterdir())
+        with pytest.raises(Unproven, match="inside the data folder"):
+            create(data / "log.db", target, Quiet)
+        assert set(data.iterdir()) == there
+
+
 def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
     create(data / "log.db", tmp_path / "kept", Quiet)
+    with pytest.raises(Unproven, match="inside the data folder"):
+        create(data / "log.db", data, Quiet)
+    with pytest.raises(Unproven, match="holds something already"):
+        create(data / "log.db", tmp_path / "kept", Quiet)
     for target in (data, tmp_path / "kept"):
-        with pytest.raises(Unproven, match="holds something already"):
-            create(data / "log.db", target, Quiet)
         with pytest.raises(Unproven, match="holds something already"):
             restore(tmp_path / "kept", target, Quiet)
     empty = tmp_path / "empty"

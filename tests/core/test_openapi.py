@@ -198,6 +198,11 @@ def test_what_goes_into_the_log_may_be_refused_for_want_of_it() -> None:
     }
 
 
+def test_what_answers_from_views_may_be_refused_while_they_are_wrong() -> None:
+    answers = DOCUMENTS["another's"]["paths"]["/notes/{name}"]["get"]["responses"]
+    assert {"damaged", "disproved"} < answers["503"]["x-errors"].keys()
+
+
 def test_fields_are_told_in_words_with_their_bounds() -> None:
     rows = words.fields(DOCUMENTS["another's"], {"$ref": "#/components/schemas/Note"})
     assert [(row.name, row.takes, row.required) for row in rows] == [

@@ -1,5 +1,8 @@
 """To give data up is said only where its damage is proved, and no check of doctor ends another."""
 
+import errno
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -8,10 +11,13 @@ from pathlib import Path
 import apsw
 import pytest
 import trustme
+from click.testing import CliRunner
 
+from penstock.cli import cli
 from penstock.cli.doctor import Finding, examined
-from penstock.core.errors import Misconfigured
-from penstock.core.log.disk import failed_open
+from penstock.core import server
+from penstock.core.errors import Damaged, Misconfigured
+from penstock.core.log.disk import failed_open, shortage
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.tls import not_after
 from penstock.main import read_settings
@@ -62,6 +68,44 @@ def test_a_check_that_fails_is_a_finding_and_the_others_are_made(tmp_path: Path)
         Finding("breaking", "fail", "IOError: the disk is gone"),
         Finding("second", "ok", ""),
     ]
+
+
+def test_a_finding_of_ours_is_told_in_its_own_words(tmp_path: Path) -> None:
+    def failing(settings: object) -> Iterator[Finding]:
+        del settings
+        yield from ()
+        raise Damaged("tests_rows", "a part is gone")
+
+    settings = read_settings({}, {"data": str(tmp_path)})
+    (finding,) = examined(settings, [failing])
+    assert finding.detail.startswith("tests_rows: a part is gone; run `penstock rebuild ")
+
+
+def test_a_log_that_cannot_be_read_is_told_by_status_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "log.db").write_bytes(b"garbage" * 1_000)
+    told = CliRunner().invoke(cli, ["status", "--data", str(tmp_path)])
+    assert told.exit_code == 1
+    assert f"reading the log {tmp_path / 'log.db'}: " in told.output
+    assert "restore it from a backup" in told.output
+    assert "NotADBError" not in told.output
+
+
+def test_a_short_disk_is_told_with_what_is_wanted(tmp_path: Path) -> None:
+    assert shortage(tmp_path, 0) == ""
+    said = shortage(tmp_path, 1 << 62)
+    assert f"less than the {1 << 62:,} of PENSTOCK_DISK_FREE_BYTES_MIN" in said
+
+
+def test_a_port_that_is_taken_is_named_once() -> None:
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as taken,
+        pytest.raises(Misconfigured) as refused,
+    ):
+        server._listen("127.0.0.1", port := taken.getsockname()[1])
+    assert str(refused.value) == (
+        f"listening on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}; choose another with "
+        "--host and --port"
+    )
 
 
 @pytest.mark.parametrize("year", [2031, 2049, 2050, 2150])

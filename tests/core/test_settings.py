@@ -112,7 +112,11 @@ def test_the_command_line_wins_over_variables_and_variables_over_the_file(tmp_pa
         ("[shop]\nopen = 1", "did you mean PENSTOCK_SHOP_OPEN_HOURS?"),
         ("port = 99999", "PENSTOCK_PORT"),
         ("port = ", "reading PENSTOCK_CONFIG="),
-        ("[shop_]\nx = 1", "unknown setting PENSTOCK_SHOP_"),
+        (
+            "[shop_]\nx = 1",
+            "unknown table [shop_] in the file of PENSTOCK_CONFIG; did you mean [shop]?",
+        ),
+        ("[xyzzy]\nx = 1", "unknown table [xyzzy] in the file of PENSTOCK_CONFIG"),
     ],
 )
 def test_a_faulty_file_stops_the_start(tmp_path: Path, text: str, told: str) -> None:

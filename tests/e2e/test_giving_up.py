@@ -53,6 +53,12 @@ def test_what_is_no_number_is_said(offset: str) -> None:
     assert (result.exit_code, "is no offset" in result.output) == (2, True)
 
 
+def test_a_range_that_ends_before_it_starts_is_refused() -> None:
+    """It names no record, and would have rebuilt for none."""
+    result = CliRunner().invoke(cli, ["dead-letters", "give-up", TABLE, "10-5"])
+    assert (result.exit_code, "say 5-10" in result.output) == (2, True)
+
+
 def test_a_clock_behind_the_log_is_told_before_the_start(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.db", MovedClock(NOW_MS + 86_400_000), Limits())
     add(log, b"of tomorrow")

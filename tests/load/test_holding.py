@@ -2,11 +2,13 @@
 
 import json
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import trustme
@@ -108,6 +110,19 @@ def test_what_was_refused_is_counted_by_its_code(tmp_path: Path) -> None:
     assert list(told["user_profiles"]) == ["400 bad_parameter"]
     assert list(told["tail_aggregates"]) == ["502 without a code"]
     assert "not perfect: user_tags: 10 of 10 requests failed: 10 503 overloaded" in result.output
+
+
+def test_who_is_not_answered_in_time_is_told_what_time_that_was() -> None:
+    class Slow(dict[str, tuple[int, object]]):
+        def get(self, name: str, default: Any = None) -> Any:
+            time.sleep(0.5 if name == "user_tags" else 0.0)
+            return super().get(name, default)
+
+    with answering(Slow({"api": pipeline(0), "user_tags": REFUSAL})) as url:
+        result = run(url, "--profile-wait", "0", "--timeouts", "0.05", "60", "60")
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert "10 timeout, no answer within 0.05 s; --timeouts waits longer" in told
 
 
 def test_a_server_behind_tls_is_spoken_to_by_who_believes_its_certificate(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
 from penstock.cli.events import events
 from penstock.cli.moving import copy, migrate
-from penstock.cli.operator import rebuild, topics
+from penstock.cli.operator import data_option, rebuild, topics
 from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
 from penstock.core.errors import PenstockError
@@ -26,9 +26,13 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--host", help="Address to listen on.")
-@click.option("--port", type=int, help="Port to listen on; 0 takes any free one.")
-@click.option("--data", type=click.Path(file_okay=False), help="Folder of the embedded engines.")
+@click.option("--host", help="Address to listen on.  [default: PENSTOCK_HOST, or 127.0.0.1]")
+@click.option(
+    "--port",
+    type=int,
+    help="Port to listen on; 0 takes any free one.  [default: PENSTOCK_PORT, or 8080]",
+)
+@data_option
 @click.option(
     "--role",
     "roles",

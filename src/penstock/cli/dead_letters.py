@@ -97,7 +97,10 @@ def _numbers(
         first, dash, last = text.partition("-")
         if not (first.isdecimal() and (last.isdecimal() if dash else True)):
             raise click.BadParameter(f"{text} is no offset, and no range like 10-12")
-        numbers += range(int(first), int(last if dash else first) + 1)
+        span = range(int(first), int(last if dash else first) + 1)
+        if not span:
+            raise click.BadParameter(f"{text} ends before it starts; say {last}-{first}")
+        numbers += span
     return numbers
 
 

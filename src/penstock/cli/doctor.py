@@ -65,14 +65,22 @@ def doctor(data: str | None, *, deep: bool) -> None:
 
 def examined(settings: "Settings", checks: Sequence[Check]) -> list[Finding]:
     """What all checks found. One that fails has found something, and ends no other."""
+    from penstock.core.errors import PenstockError  # noqa: PLC0415 - heavy
+
     findings: list[Finding] = []
     for check in checks:
         try:
             findings.extend(check(settings))
         except Exception as error:  # noqa: BLE001 - whatever its engine raises
             name = check.__name__.strip("_")
-            findings.append(Finding(name, "fail", f"{type(error).__name__}: {error}"))
+            # Our own errors say all there is; others often say little without their kind.
+            told = str(error) if isinstance(error, PenstockError) else _with_kind(error)
+            findings.append(Finding(name, "fail", told))
     return findings
+
+
+def _with_kind(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _folder(settings: "Settings") -> Iterator[Finding]:
@@ -92,10 +100,12 @@ def _folder(settings: "Settings") -> Iterator[Finding]:
 
 def _disk(settings: "Settings") -> Iterator[Finding]:
     place = settings.folder if settings.folder.exists() else Path()
+    from penstock.core.log.disk import shortage  # noqa: PLC0415 - heavy
+
     usage = shutil.disk_usage(place)
     detail = f"{usage.free / 2**30:.1f} GiB of {usage.total / 2**30:.1f} GiB are free"
     if usage.free < settings.disk_free_bytes_min:
-        yield Finding("disk", "fail", f"{detail}; below PENSTOCK_DISK_FREE_BYTES_MIN: free some")
+        yield Finding("disk", "fail", shortage(place, settings.disk_free_bytes_min))
     elif usage.free < 0.15 * usage.total:
         yield Finding("disk", "warn", f"{detail}; think of more")
     else:
@@ -267,8 +277,7 @@ def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str
                 continue
             lacks = warehouse.damage(table, deep=True) or warehouse.lacking(table)
             for partition in range(follow.partitions(topic)):
-                planned = warehouse.planned(table, partition)
-                lacks = lacks or ahead_of(warehouse, table, partition, planned)
+                lacks = lacks or ahead_of(warehouse, table, partition)
             if lacks:
                 found[table] = Damaged(table, lacks).message
     return found

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from penstock.core.projection.rebuild import Rebuilt
 
 data_option = click.option(
-    "--data", type=click.Path(file_okay=False), help="Folder of the embedded engines."
+    "--data",
+    type=click.Path(file_okay=False),
+    help="Folder of the embedded engines.  [default: PENSTOCK_DATA, or data]",
 )
 
 

@@ -90,11 +90,18 @@ def _roles(settings: "Settings") -> Iterator[Finding]:
 
 def _held(settings: "Settings") -> Iterator[Finding]:
     """What the log holds; how far views are is known to who serves them."""
+    import apsw  # noqa: PLC0415 - heavy
+
     from penstock.core.engines import is_embedded, log_file  # noqa: PLC0415 - heavy
+    from penstock.core.log.disk import failed_open  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
 
     if not is_embedded(settings.log_url):
         return
-    with closing(SqliteReader(log_file(settings))) as reader:
-        for topic in reader.topics():
-            yield Finding(topic, "ok", f"{reader.end(topic)} records")
+    path = log_file(settings)
+    try:
+        with closing(SqliteReader(path)) as reader:
+            for topic in reader.topics():
+                yield Finding(topic, "ok", f"{reader.end(topic)} records")
+    except apsw.Error as error:
+        yield Finding(path.stem, "fail", failed_open(path, error, "reading"))

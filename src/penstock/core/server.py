@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import resource
 import signal
 import socket
@@ -191,6 +192,8 @@ def _listen(host: str, port: int) -> socket.socket:
             (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
         )
     except OSError as error:
+        # The words of `create_server` hold the address once more.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise Misconfigured(
-            f"listening on {host}:{port}: {error.strerror}; choose another with --host and --port"
+            f"listening on {host}:{port}: {reason}; choose another with --host and --port"
         ) from error

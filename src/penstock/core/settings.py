@@ -241,6 +241,8 @@ def load(
     for key, value in file.items():
         if key in sections and isinstance(value, dict):
             sections[key].update(value)
+        elif isinstance(value, dict):
+            raise Misconfigured(_no_such_table(key, applications))
         else:
             core[key] = value
     for variable, value in environment.items():
@@ -269,6 +271,12 @@ def _read_file(path: str | None) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Misconfigured(f"reading {CONFIG_VARIABLE}={path}: {error}") from error
+
+
+def _no_such_table(name: str, applications: Mapping[str, Any]) -> str:
+    nearest = difflib.get_close_matches(name, applications, n=1, cutoff=0.5)
+    hint = f"; did you mean [{nearest[0]}]?" if nearest else ""
+    return f"unknown table [{name}] in the file of {CONFIG_VARIABLE}{hint}"
 
 
 def _locate(name: str, applications: Mapping[str, Any]) -> tuple[str, str]:

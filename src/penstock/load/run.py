@@ -30,6 +30,7 @@ from penstock.load.stream import Stream
 from penstock.load.tail import check_tail
 
 _NO_CONTENT = 204
+_TIMEOUT = "timeout"
 
 
 def run(name: str, plan: Plan, options: Options) -> Report:
@@ -138,6 +139,7 @@ class _Outcome(NamedTuple):
             reasons.append("no tag was accepted")
         if other := tags.sent - tags.failed - accepted:
             reasons.append(f"user_tags: {other} of {tags.sent} got another success than 204")
+        patience = self.session.patience
         for name, tally in (("user_tags", tags), *queries.items()):
             if tally.wrong:
                 reasons.append(
@@ -145,7 +147,13 @@ class _Outcome(NamedTuple):
                 )
             if tally.failed and name not in excused:
                 causes = ", ".join(f"{count} {cause}" for cause, count in tally.failures.items())
-                reasons.append(f"{name}: {tally.failed} of {tally.sent} requests failed: {causes}")
+                reason = f"{name}: {tally.failed} of {tally.sent} requests failed: {causes}"
+                if _TIMEOUT in tally.failures:
+                    reason += (
+                        f", no answer within {patience[name]:g} s; --timeouts waits longer, as for "
+                        "a machine that has other things to do"
+                    )
+                reasons.append(reason)
         if overdue and not killed:
             reasons.append(f"{overdue} of the tags that were looked for did not show in time")
         return reasons

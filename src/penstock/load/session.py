@@ -67,6 +67,12 @@ class Session:
             for name in ("user_profiles", "aggregates", "tail_profiles", "tail_aggregates")
         }
         tag_seconds, profile_seconds, aggregate_seconds = options.timeouts
+        self.patience = {
+            "user_tags": tag_seconds,
+            **{name: profile_seconds for name in self.queries if "profiles" in name},
+            **{name: aggregate_seconds for name in self.queries if "aggregates" in name},
+        }
+        """Seconds after which an answer is given up."""
         edges = [Endpoint(url, options.ca) for url in options.ingest_url] or [self.endpoint]
         self._edges: list[tuple[Endpoint, Pool[int]]] = [
             (

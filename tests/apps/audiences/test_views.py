@@ -120,6 +120,29 @@ def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
     assert counted(served) == str(TAGS)
 
 
+def test_a_table_that_is_filled_while_an_operator_looks_is_not_taken_for_one_ahead_of_its_plan(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = served.platform.require_stores().tables
+    query, asked = tables.query, 0
+
+    def late(text: str, *given: Any, **named: Any) -> Any:
+        nonlocal asked
+        if "max(log_offset)" not in text:
+            return query(text, *given, **named)
+        asked += 1
+        served.tags(tags(5))
+        served.settle()
+        rows = query(text, *given, **named)
+        served.tags(tags(5))
+        served.settle()
+        return rows
+
+    monkeypatch.setattr(tables, "query", late)
+    assert [view.wrong for view in Operations(served.platform).views()] == ["", ""]
+    assert asked == 1
+
+
 def test_a_file_that_is_damaged_while_the_engine_runs_is_noticed_though_nobody_asks(
     served: Served,
 ) -> None:

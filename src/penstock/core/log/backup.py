@@ -76,6 +76,8 @@ def create(log: Path, folder: Path, bars: Bars) -> Contents:
 
     Raise `Unproven` with no such folder made.
     """
+    if folder.resolve().is_relative_to(log.parent.resolve()):
+        raise Unproven(f"{folder} is inside the data folder, and would be lost with it")
     check_empty(folder, set())
     unfinished = folder.parent / f".{folder.name}{PARTIAL}"
     try:

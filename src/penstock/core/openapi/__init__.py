@@ -197,6 +197,9 @@ def _common(offer: Offer) -> Iterator[str]:
     if isinstance(offer, Ingest | Route):
         yield errors.Overloaded.default_code
         yield errors.NotReady.default_code
+    if isinstance(offer, Route):  # it answers from views
+        yield errors.Damaged.default_code
+        yield errors.Disproved.default_code
 
 
 def _refusal(description: str, meanings: Mapping[str, str] | None = None) -> dict[str, Any]:

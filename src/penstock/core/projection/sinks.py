@@ -114,7 +114,7 @@ class TableSink:
     def resume(self, log: str, partition: int) -> Resume:
         self._decoding.resume(partition)
         planned = self._warehouse.planned(self._into, partition)
-        self._prove(partition, planned)
+        self._prove(partition)
         self._planned[partition] = planned
         if planned is None:
             self._carries[partition] = self._table.carry
@@ -178,12 +178,12 @@ class TableSink:
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
-    def _prove(self, partition: int, planned: Block | None) -> None:
+    def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
-        if ahead := ahead_of(self._warehouse, self._into, partition, planned):
+        if ahead := ahead_of(self._warehouse, self._into, partition):
             raise Damaged(self._into, ahead)
         self._proved.add(partition)
 

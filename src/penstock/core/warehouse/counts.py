@@ -28,13 +28,14 @@ class Counts:
 
     def lacking(self, table: str, contents: str) -> str:
         """`contents`: identity of what the table holds."""
-        rows = self._query(f"SELECT _partition_id, count() FROM {table} GROUP BY _partition_id", {})
-        now = {str(partition): int(str(count)) for partition, count in rows}
+        now = self._count(table)
         known = self._known.get(contents)
         if known is None or fewer(known, now):  # another process may have dropped what is outdated
             known = self._known[contents] = self._read(contents)
-        if lost := fewer(known, now):
-            return lost
+        if fewer(known, now):  # or it may have counted more meanwhile, which is there then
+            now = self._count(table)
+            if lost := fewer(known, now):
+                return lost
         self._add(contents, {p: count for p, count in now.items() if count > known.get(p, 0)})
         return ""
 
@@ -43,6 +44,10 @@ class Counts:
         known = self._known.setdefault(contents, self._read(contents))
         if bound > known.get(_BOUND, 0):
             self._add(contents, {_BOUND: bound})
+
+    def _count(self, table: str) -> dict[str, int]:
+        rows = self._query(f"SELECT _partition_id, count() FROM {table} GROUP BY _partition_id", {})
+        return {str(partition): int(str(count)) for partition, count in rows}
 
     def _read(self, contents: str) -> dict[str, int]:
         rows = self._query(
