@@ -12,6 +12,7 @@ from penstock.cli.operator import data_option
 if TYPE_CHECKING:
     from penstock.core.log.backup import Contents
 
+_NICE = 19
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -27,7 +28,8 @@ def create(folder: Path, data: str | None) -> None:
     """Back the log up to FOLDER, which must not exist yet, or be empty.
 
     A server may go on serving meanwhile: every event that was acknowledged before is in it. FOLDER
-    gets its name when all of it is on the disk, and checked.
+    gets its name when all of it is on the disk, and checked. It lets the server go first, and takes
+    longer on a machine that is busy.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core import engines  # noqa: PLC0415 - heavy
@@ -36,6 +38,7 @@ def create(folder: Path, data: str | None) -> None:
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     log = engines.log_file(settings)
+    _step_back()
     _show(backups.create(log, folder.absolute(), Bar))
 
 
@@ -49,6 +52,7 @@ def verify(folder: Path) -> None:
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
 
+    _step_back()
     _show(backups.verify(folder, Bar))
 
 
@@ -62,6 +66,15 @@ def restore(folder: Path, target: Path) -> None:
 
     _show(backups.restore(folder, target.absolute(), Bar))
     click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
+
+
+def _step_back() -> None:
+    """Let whoever serves on this machine go first, to its processors and to its disk."""
+    import psutil  # noqa: PLC0415 - heavy
+
+    os.nice(_NICE)
+    if psutil.LINUX:
+        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
 
 
 def _show(contents: "Contents") -> None:
