@@ -12,7 +12,8 @@ from penstock.cli.operator import data_option
 if TYPE_CHECKING:
     from penstock.core.log.backup import Contents
 
-_NICE = 19
+_LOWEST = 19
+"""So whoever serves on this machine goes first, to its processors and, on Linux, to its disk."""
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -38,7 +39,7 @@ def create(folder: Path, data: str | None) -> None:
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     log = engines.log_file(settings)
-    _step_back()
+    os.nice(_LOWEST)
     _show(backups.create(log, folder.absolute(), Bar))
 
 
@@ -52,7 +53,7 @@ def verify(folder: Path) -> None:
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
 
-    _step_back()
+    os.nice(_LOWEST)
     _show(backups.verify(folder, Bar))
 
 
@@ -66,15 +67,6 @@ def restore(folder: Path, target: Path) -> None:
 
     _show(backups.restore(folder, target.absolute(), Bar))
     click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
-
-
-def _step_back() -> None:
-    """Let whoever serves on this machine go first, to its processors and to its disk."""
-    import psutil  # noqa: PLC0415 - heavy
-
-    os.nice(_NICE)
-    if psutil.LINUX:
-        psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
 
 
 def _show(contents: "Contents") -> None:

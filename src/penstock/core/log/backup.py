@@ -2,9 +2,9 @@
 
 A backup is made beside whoever writes. It reads one snapshot, and asks nothing of the writer but to
 keep what it has written meanwhile in the write-ahead log until the copy is done. The copy goes to
-the disk piece by piece, with pauses: written at once, it would keep the log's own syncs waiting. The
-folder gets its name last, when everything in it is on the disk: an interrupted backup never looks like one.
-The counts and checksums are those of the copy, read back from the disk that holds it.
+the disk piece by piece, with pauses: written at once, it would keep the log's syncs waiting. The
+folder gets its name last, when everything in it is on the disk: an interrupted backup never looks
+like one. The counts and checksums are those of the copy, read back from the disk that holds it.
 """
 
 import fcntl
