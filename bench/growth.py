@@ -63,12 +63,12 @@ def _filled(plan: Plan, size: int) -> Iterator[_Store]:
             ledger = preloaded(server.url, size)
         with serving(folder) as server:
             settle(server)
-            _quiet(server)
+            quiet(server)
             options = ("--start-index", str(size))
             report = load(server, folder / "data", plan.growth_seconds, 1_000, *options)
             if not report["perfect"]:
                 raise RuntimeError(f"not every answer was exact: {report['operations']}")
-            _quiet(server)
+            quiet(server)
         exact = sum(operation["exact"] for operation in report["operations"].values())
         queries = {kind: stack.enter_context(framed_queries(ledger, kind)) for kind in RATES}
         yield _Store(size, folder, exact, queries)
@@ -80,7 +80,7 @@ def _answered(plan: Plan, stores: tuple[_Store, ...]) -> dict[tuple[int, str], f
     with ExitStack() as stack:
         servers = [stack.enter_context(serving(store.folder)) for store in stores]
         for server in servers:
-            _quiet(server)
+            quiet(server)
         for turn in range(1 + ROUNDS):
             for kind, rate in RATES.items():
                 for store, server in zip(stores, servers, strict=True):
@@ -116,7 +116,7 @@ def settle(server: Server) -> float:
     return (end - start) / (time.monotonic() - began)
 
 
-def _quiet(server: Server) -> None:
+def quiet(server: Server) -> None:
     """Wait, within bounds, until merges and compactions have ended."""
     process = psutil.Process(server.process.pid)
     process.cpu_percent()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.against import against
+from bench.backup import backup
 from bench.distributed import kafka, shared, workers
 from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.growth import growth, settle
@@ -76,6 +77,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "standard": standard,
     "ten_times": ten_times,
     "growth": growth,
+    "backup": backup,
     "kafka": kafka,
     "workers": workers,
     "shared": shared,

@@ -31,10 +31,48 @@ class Plan(NamedTuple):
     shared_seconds: float
     warm_up_seconds: float
     attack_seconds: float
+    backup_tags: int
+    backup_seconds: float
 
 
 PLANS = {
-    "quick": Plan(3.0, 60.0, 45.0, (200_000, 2_000_000), 20.0, 1_000_000, 60.0, 30.0, 3.0),
-    "medium": Plan(5.0, 300.0, 600.0, (1_000_000, 20_000_000), 60.0, 5_000_000, 120.0, 60.0, 5.0),
-    "full": Plan(5.0, 900.0, 600.0, (1_000_000, 50_000_000), 60.0, 5_000_000, 300.0, 90.0, 10.0),
+    "quick": Plan(
+        blast_seconds=3.0,
+        standard_seconds=60.0,
+        ten_times_seconds=45.0,
+        growth_tags=(200_000, 2_000_000),
+        growth_seconds=20.0,
+        backlog_tags=1_000_000,
+        shared_seconds=60.0,
+        warm_up_seconds=30.0,
+        attack_seconds=3.0,
+        backup_tags=500_000,
+        backup_seconds=8.0,
+    ),
+    "medium": Plan(
+        blast_seconds=5.0,
+        standard_seconds=300.0,
+        ten_times_seconds=600.0,
+        growth_tags=(1_000_000, 20_000_000),
+        growth_seconds=60.0,
+        backlog_tags=5_000_000,
+        shared_seconds=120.0,
+        warm_up_seconds=60.0,
+        attack_seconds=5.0,
+        backup_tags=5_000_000,
+        backup_seconds=15.0,
+    ),
+    "full": Plan(
+        blast_seconds=5.0,
+        standard_seconds=900.0,
+        ten_times_seconds=600.0,
+        growth_tags=(1_000_000, 50_000_000),
+        growth_seconds=60.0,
+        backlog_tags=5_000_000,
+        shared_seconds=300.0,
+        warm_up_seconds=90.0,
+        attack_seconds=10.0,
+        backup_tags=5_000_000,
+        backup_seconds=30.0,
+    ),
 }

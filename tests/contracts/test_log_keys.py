@@ -11,6 +11,7 @@ from core.test_backup import Quiet
 from penstock.core.log import DUPLICATE, REUSED, Append, Receipt
 from penstock.core.log.backup import create, restore
 from penstock.core.log.carrying import carry_keys
+from penstock.core.log.kafka.spool import Spool
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
@@ -101,6 +102,20 @@ def test_a_disk_that_takes_nothing_keeps_the_keys_and_forgets_them_later(
         disk.heal()
         wait_until(lambda: log.idempotency_keys == 0)
         assert not log.failure()
+
+
+def test_a_spool_remembers_a_key_for_its_whole_window_though_the_clock_was_behind(
+    tmp_path: Path, clock: MovedClock
+) -> None:
+    """Reliability 49; what logs promise, without the brokers that a log with a spool needs."""
+    with closing(Spool(tmp_path / "spool.db", clock, Limits(idempotency_hours=HOURS))) as spool:
+        clock.step_hours(-5)
+        assert spool.store([[FIRST]]) == [[Receipt(0, 0)]]
+        clock.step_hours(5)
+        clock.pass_hours(HOURS)
+        assert spool.store([[FIRST]]) == [[REPEATED]]
+        clock.ms += 1
+        assert spool.store([[FIRST]]) == [[Receipt(0, 1)]]
 
 
 def test_a_log_that_is_emptied_has_no_keys(log: SqliteLog) -> None:
@@ -195,7 +210,8 @@ def test_keys_of_an_older_file_are_counted_and_match_whatever_repeats_them(
         assert submit(log, OTHER, FIRST) == [DUPLICATE, DUPLICATE]
         assert submit(log, under("new", b"one", b"c")) == [Receipt(0, 2)]
         assert submit(log, under("new", b"other", b"c")) == [REUSED]
-        clock.ms += int(HOURS * 3_600_000) + 1
+        clock.pass_hours(HOURS)
+        clock.ms += 1
         assert submit(log, OTHER) == [Receipt(0, 3)]
         assert submit(log, FIRST) == [REUSED]
         assert log.end(TOPIC, 0) == 4

@@ -1,5 +1,7 @@
 """What every log promises of idempotency keys: in memory, on disk and on brokers."""
 
+import pytest
+
 from penstock.core.log import DUPLICATE, REUSED, Append, Log, Receipt
 from support.clock import MovedClock
 from support.logs import TOPIC, account, add, balanced, contents, submit, under, wait_until
@@ -48,6 +50,32 @@ def test_a_key_holds_while_the_wall_clock_steps_back(log: Log, clock: MovedClock
     assert balanced(account(log))
 
 
+@pytest.mark.parametrize("behind", [0.5, HOURS + 1, 30 * HOURS])
+def test_a_key_keeps_its_whole_window_though_the_clock_was_behind(
+    log: Log, clock: MovedClock, behind: float
+) -> None:
+    """Reliability 49; the clock is right again before its step is believed."""
+    clock.step_hours(-behind)
+    add(log, b"a", key="k")
+    clock.step_hours(behind)
+    clock.pass_hours(HOURS)
+    assert add(log, b"a", key="k") == DUPLICATE
+    clock.ms += 1
+    assert add(log, b"a", key="k") == Receipt(0, 1)
+
+
+def test_a_key_keeps_its_window_though_a_clock_that_was_behind_is_believed_late(
+    log: Log, clock: MovedClock
+) -> None:
+    """Reliability 49; it was behind at the start, so the right time is the step."""
+    clock.step_hours(5)
+    add(log, b"a", key="k")
+    clock.pass_hours(HOURS)
+    assert add(log, b"a", key="k") == DUPLICATE
+    clock.pass_hours(1)
+    assert add(log, b"a", key="k") == Receipt(0, 1)
+
+
 def test_a_key_that_stands_for_something_else_stores_nothing_and_says_so(log: Log) -> None:
     """Reliability 49."""
     assert submit(log, under("k", b"one", b"a")) == [Receipt(0, 0)]
@@ -80,7 +108,8 @@ def test_a_repeat_is_told_what_the_first_one_left_for_it(log: Log) -> None:
 
 def test_after_its_window_a_key_may_stand_for_something_else(log: Log, clock: MovedClock) -> None:
     submit(log, under("k", b"one", b"a", answer=b"first"))
-    clock.ms += int(HOURS * 3_600_000) + 1
+    clock.pass_hours(HOURS)
+    clock.ms += 1
     assert submit(log, under("k", b"other", b"b", answer=b"second")) == [Receipt(0, 1)]
     assert submit(log, under("k", b"one", b"a")) == [REUSED]
     assert submit(log, under("k", b"other", b"b")) == [DUPLICATE._replace(answer=b"second")]
@@ -101,7 +130,8 @@ def test_keys_are_counted_and_those_that_expire_go_by_themselves(
     submit(log, under("k", b"one", b"a"), under("k", b"other", b"a"), under("l", b"", b"a"))
     add(log, b"a", key="k", topic="tests.other")
     assert log.idempotency_keys == 3
-    clock.ms += int(HOURS * 3_600_000) + 1
+    clock.pass_hours(HOURS)
+    clock.ms += 1
     wait_until(lambda: log.idempotency_keys == 0)
     assert add(log, b"a", key="k").first == 2
     assert log.idempotency_keys == 1

@@ -139,7 +139,7 @@ def test_a_table_that_is_filled_while_an_operator_looks_is_not_taken_for_one_ahe
         return rows
 
     monkeypatch.setattr(tables, "query", late)
-    assert [view.wrong for view in Operations(served.platform).views()] == ["", ""]
+    assert [view.silent for view in Operations(served.platform).views()] == ["", ""]
     assert asked == 1
 
 

@@ -1,14 +1,16 @@
 """Backups of the embedded log: a folder with the log as it was at one moment, and what is in it.
 
 A backup is made beside whoever writes. It reads one snapshot, and asks nothing of the writer but to
-keep what it has written meanwhile in the write-ahead log until the copy is done. The folder gets
-its name last, when everything in it is on the disk: an interrupted backup never looks like one.
-The counts and checksums are those of the copy, read back from the disk that holds it.
+keep what it has written meanwhile in the write-ahead log until the copy is done. The copy goes to
+the disk piece by piece, with pauses: written at once, it would keep the log's syncs waiting. The
+folder gets its name last, when everything in it is on the disk: an interrupted backup never looks
+like one. The counts and checksums are those of the copy, read back from the disk that holds it.
 """
 
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
@@ -39,6 +41,8 @@ LOG = "log.db"
 CONTENTS = "backup.json"
 _FORM = 1
 _PAGES = 256
+_PAUSE_SECONDS_MAX = 1.0
+"""After a piece that went to the disk, for as long as that took."""
 _CHUNK_BYTES = 4 << 20
 PARTIAL = ".partial"
 _OTHERWISE = "use another backup, or copy what can be read of this one with `penstock salvage`"
@@ -172,6 +176,7 @@ def _copy_log(log: Path, copy: Path, bars: Bars) -> None:
     with (
         closing(connect(log, writable=False)) as source,
         closing(connect(copy, writable=True)) as target,
+        copy.open("rb") as written,
     ):
         target.execute("PRAGMA synchronous = OFF")
         target.execute("PRAGMA journal_mode = OFF").get  # noqa: B018 - runs the statement
@@ -180,7 +185,10 @@ def _copy_log(log: Path, copy: Path, bars: Bars) -> None:
         source.execute("SELECT count(*) FROM meta").get  # noqa: B018 - begins the snapshot
         with target.backup("main", source, "main") as work, bars("copying", "bytes") as bar:
             while not work.done:
+                began = time.monotonic()
                 work.step(_PAGES)
+                os.fdatasync(written.fileno())
+                time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))
                 bar.move((work.page_count - work.remaining) * size, work.page_count * size)
         source.execute("ROLLBACK")
         target.execute("PRAGMA journal_mode = DELETE").get  # noqa: B018 - one file, and no other

@@ -4,6 +4,9 @@ A key is claimed in the transaction that stores what came with it. Every transac
 forgets at least twice as many whose window is over, if there are so many, so that the table never
 outgrows what came within one window; the rest goes while nothing else is to be done. How many there
 are is written down beside them: to count a day's keys would take seconds.
+
+A key is claimed at the latest that the time may be, and expires by the earliest: no clock that is
+wrong and then right takes it away early. One claimed while the clock was ahead stays for longer.
 """
 
 from collections.abc import Iterator
@@ -79,19 +82,19 @@ def _columns(connection: apsw.Connection) -> set[object]:
 class Claims:
     """What one transaction does to the keys. `close` it before it is committed."""
 
-    __slots__ = ("_added", "_connection", "_from_ms", "_made", "_now_ms", "_swept")
+    __slots__ = ("_added", "_connection", "_from_ms", "_latest_ms", "_made", "_swept")
 
-    def __init__(self, connection: apsw.Connection, now_ms: int, from_ms: int) -> None:
-        """Those claimed before `from_ms` are anybody's again."""
+    def __init__(self, connection: apsw.Connection, latest_ms: int, from_ms: int) -> None:
+        """Claims are made at `latest_ms`; those before `from_ms` are anybody's again."""
         self._connection = connection
-        self._now_ms = now_ms
+        self._latest_ms = latest_ms
         self._from_ms = from_ms
         self._made = self._added = self._swept = 0
 
     def make(self, topic_id: int, append: Append) -> Receipt | None:
         """Claim the append's key for it; or say what the append gets instead of being stored."""
         run, key = self._connection.execute, (topic_id, append.idempotency_key)
-        mine = (self._now_ms, append.fingerprint, append.answer)
+        mine = (self._latest_ms, append.fingerprint, append.answer)
         self._made += 1
         run("INSERT OR IGNORE INTO idempotency VALUES (?, ?, ?, ?, ?)", (*key, *mine))
         if self._connection.changes():

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from uuid import uuid4
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.errors import Disproved, NotReady
 from penstock.core.log import (
     DUPLICATE,
@@ -29,7 +29,7 @@ class MemoryLog:
         self.commits = 0
         self.failing = ""
         """Set by a test: every submission fails with this reason."""
-        self._clock = clock
+        self._clock = careful(clock)
         self._window_ms = int(idempotency_hours * 3_600_000)
         self._lock = threading.Lock()
         self._records: dict[str, list[tuple[int, bytes]]] = {}
@@ -136,7 +136,7 @@ class MemoryLog:
                     return REUSED
                 self._count(append.topic, stored=0, duplicate=count, rejected=append.rejected)
                 return DUPLICATE._replace(answer=answer)
-            self._keys[key] = (now, append.fingerprint, append.answer)
+            self._keys[key] = (self._clock.latest_ms(), append.fingerprint, append.answer)
         records = self._records.setdefault(append.topic, [])
         first = len(records)
         records.extend((now, payload) for payload in append.payloads)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
 from penstock.core.log.checkpoint import bytes_of_log
@@ -68,7 +68,7 @@ class SqliteLog:
     ) -> None:
         """Raise `Misconfigured` when the folder or the file cannot be used."""
         self._path = path
-        self._clock = clock
+        self._clock = careful(clock)
         self._limits = limits
         self._logger = lines or logger()
         self._file = SqliteFile(path, vfs=vfs, writable=True)
@@ -220,7 +220,7 @@ class SqliteLog:
             self._fail(defect("telling of a commit", error), error)
 
     def _transaction(self) -> Transaction:
-        return Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+        return Transaction(self._clock, self._limits.idempotency_hours)
 
     def _commit_tallies(self) -> None:
         """And forget expired keys."""

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import apsw
 
+from penstock.core.clock import CarefulClock
 from penstock.core.errors import Misconfigured
 from penstock.core.log import Append, Minute, Receipt, blocks, keys, tables
 from penstock.core.log.checkpoint import KEPT_BYTES, Checkpoints
@@ -38,9 +39,10 @@ class _TopicWrite:
 class Transaction:
     """The state of one group commit."""
 
-    def __init__(self, now_ms: int, idempotency_hours: float) -> None:
-        self.now_ms = now_ms
-        self.keys_from_ms = now_ms - int(idempotency_hours * 3_600_000)
+    def __init__(self, clock: CarefulClock, idempotency_hours: float) -> None:
+        self.now_ms = clock.now_ms()
+        self.latest_ms = clock.latest_ms()
+        self.keys_from_ms = self.now_ms - int(idempotency_hours * 3_600_000)
         self.topics: dict[str, _TopicWrite] = {}
         self.size = 0
         """Bytes of its blocks."""
@@ -158,7 +160,7 @@ class SqliteFile:
         return Receipt(0, first)
 
     def _claims(self, transaction: Transaction) -> keys.Claims:
-        return keys.Claims(self._connection, transaction.now_ms, transaction.keys_from_ms)
+        return keys.Claims(self._connection, transaction.latest_ms, transaction.keys_from_ms)
 
     def _store(self, transaction: Transaction, topic: str, written: _TopicWrite) -> None:
         now = transaction.now_ms

@@ -4,7 +4,8 @@ A *table* turns events into rows of one warehouse table; a *fold* turns them int
 space of the state. Both are deterministic: the same records in the same order give the same rows
 and entries, whatever the batches, so a read model can be dropped, rebuilt and compared equal.
 Their effect is exactly once: a fold's position is written with its entries; a table's block is
-planned before it is sent and goes in under a token that the engine recognises.
+planned before it is sent and goes in under a token that the engine recognises, and after a stop
+what is there is looked at, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     log_offset: int
     """Number of the record this row comes from, so that every number can be explained: its
-    partition in the upper 16 bits, its offset in the lower 48.
+    partition in the upper 16 bits, its offset in the lower 48. The rows of one record lie in one
+    partition of the table, and on one shard: they go in together or not at all.
     """
 
 

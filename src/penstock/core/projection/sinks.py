@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 import msgspec
 
@@ -12,7 +13,7 @@ from penstock.core.errors import Damaged, Disproved
 from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
 from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts
-from penstock.core.projection.ahead import ahead_of
+from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
@@ -105,6 +106,8 @@ class TableSink:
         self._carries: dict[int, Any] = {}
         self._proved: set[int] = set()
         """Partitions whose rows were compared with their plan: only a stop can part the two."""
+        self._unsure: dict[int, int] = {}
+        """Rows of each partition's records before this offset may be in already."""
 
     @property
     def carries(self) -> list[Any]:
@@ -116,6 +119,7 @@ class TableSink:
         planned = self._warehouse.planned(self._into, partition)
         self._prove(partition)
         self._planned[partition] = planned
+        self._unsure[partition] = 0 if planned is None else planned.next
         if planned is None:
             self._carries[partition] = self._table.carry
             return Resume(None)
@@ -152,7 +156,7 @@ class TableSink:
         block = self._plan(
             partition, Block(log, batch.first, batch.next, _pack(carry), batch.proof)
         )
-        refused = self._insert(partition, block, rows.rows, batch) if rows.rows else 0
+        refused = self._settle(partition, block, rows.rows, batch)
         self._carries[partition] = rows.carry
         parked = decoded.parked + poison + refused
         return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, parked)
@@ -175,8 +179,11 @@ class TableSink:
         event = self._decoding.event(letter.payload)
         number = record_number(letter.partition, letter.offset)
         rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
+        if not self._warehouse.feeds(self._into):
+            rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
-        self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+        if rows:
+            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
 
     def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
@@ -202,9 +209,35 @@ class TableSink:
         parked = self._decoding.isolate(partition, decoded, batch, project)
         return Rows(rows, carry, skipped), parked
 
-    def _insert(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
-        """Insert; when the engine refuses the rows, halve until the refused one stands alone."""
+    def _settle(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
+        """Insert what is not in; how many rows the engine refused.
+
+        Tokens tell two processes apart that insert at once, and an insert that still goes on from
+        its repeat. What a stop left of them proves nothing: the engine writes a token down before
+        its rows, and syncs neither with the other. So the rows that are there are looked at. Only
+        of a table that feeds views all are sent, for what views have the engine alone knows.
+        """
         token = f"{block.log}:{partition}:{block.first}-{block.next}"
+        if block.first >= self._unsure.get(partition, 0):
+            return self._insert(partition, token, rows, batch)
+        if self._warehouse.feeds(self._into):
+            refused = self._insert(partition, token, rows, batch)
+            if twice := twice_of(self._warehouse, self._into, rows):
+                raise Damaged(self._into, twice)
+            return refused
+        rows = absent_of(self._warehouse, self._into, rows)
+        refused = self._insert(partition, token, rows, batch)
+        if self._warehouse.folder is None:
+            return refused  # where others insert too, rows that do not show may be on their way
+        rows = absent_of(self._warehouse, self._into, rows)
+        if len(rows) > refused:
+            refused = self._insert(partition, f"{token}:{uuid4()}", rows, batch)
+        return refused
+
+    def _insert(self, partition: int, token: str, rows: Sequence[Row], batch: Batch) -> int:
+        """When the engine refuses the rows, halve until the refused one stands alone."""
+        if not rows:
+            return 0
         try:
             self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
         except BadRows as error:
@@ -232,7 +265,7 @@ class TableSink:
         middle = (low + high) // 2
         for part in ((low, middle), (middle, high)):
             chunk = rows[part[0] : part[1]]
-            name = f"{token}/{part[0]}-{part[1]}"
+            name = f"{token}/{chunk[0].log_offset}-{chunk[-1].log_offset}"
             try:
                 self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
             except BadRows as again:

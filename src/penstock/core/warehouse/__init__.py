@@ -64,6 +64,10 @@ class Warehouse(Protocol):
         """
         ...
 
+    def feeds(self, table: str) -> bool:
+        """Whether the rows of the table go on into others, through materialised views."""
+        ...
+
     def columns(self, table: str) -> list[str]:
         """Names in order; empty when there is no such table."""
         ...

@@ -68,6 +68,15 @@ class ClickHouse:
         if counted != count and not self._counts_otherwise(token, short=counted < count):
             raise Unavailable(f"inserting into {table}: {counted} of {count} rows were written")
 
+    def feeds(self, table: str) -> bool:
+        rows = self._ask_hosts(
+            f"SELECT count() FROM {self._layout.system('tables')} WHERE "
+            "database = {database:String} AND name = {table:String} "
+            "AND notEmpty(dependencies_table)",
+            {"database": self._layout.database, "table": self._layout.local(table)},
+        )
+        return rows[0][0] != 0
+
     def columns(self, table: str) -> list[str]:
         rows = self.query(
             "SELECT name FROM system.columns WHERE database = currentDatabase() "

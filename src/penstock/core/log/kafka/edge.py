@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady, PenstockError, TooLarge
 from penstock.core.log import Append, Done, Minute, added_up
 from penstock.core.log.kafka.account import Account
@@ -40,6 +40,7 @@ class KafkaLog(KafkaFollow):
         """Raise `Misconfigured`. When the brokers are away but were there before, what is taken in
         is spooled: the spool remembers the topics.
         """
+        clock = careful(clock)
         limits = Limits(
             settings.queue_records_max,
             settings.queue_bytes_max,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import apsw
 
-from penstock.core.clock import Clock
+from penstock.core.clock import Clock, careful
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import Append, Minute, Receipt
 from penstock.core.log.checkpoint import bytes_of_log
@@ -53,7 +53,7 @@ class Spool(SqliteFile):
         self.slack = False
         """Whether there is more to discard, or to give back, at the next note."""
         self._path = path
-        self._clock = clock
+        self._clock = careful(clock)
         self._limits = limits
         super().__init__(path, vfs="", writable=True)
         self._space = Space(path, limits.disk_free_bytes_min, clock)
@@ -151,7 +151,7 @@ class Spool(SqliteFile):
         return self.has_expired(self._transaction())
 
     def _transaction(self) -> Transaction:
-        return Transaction(self._clock.now_ms(), self._limits.idempotency_hours)
+        return Transaction(self._clock, self._limits.idempotency_hours)
 
     def _know(self, topic: str) -> None:
         if topic not in self._topics:
