@@ -3,6 +3,7 @@
 On continuous integration a missing one fails; elsewhere the test is left out, and the end says so.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from services.packages import Missing, program
 from services.redis import RedisServer
 from services.running import Services
 
-settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure; and each run draws other examples, so that few of them are enough.
+settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 MARKED_BY_PLACE = {"e2e", "faults", "hostile", "services"}
@@ -92,6 +94,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(folder)
         if SERVED.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("services")
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests were collected, and will not go; nobody need look through them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -313,7 +313,7 @@ sorts = st.one_of(st.just(b""), st.binary(max_size=20))
 
 
 @settings(
-    max_examples=60,
+    max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example drops the space
 )
 @given(

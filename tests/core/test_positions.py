@@ -21,7 +21,6 @@ from penstock.core.warehouse.plans import declaration
 from penstock.core.watch import Watch
 from support import notes
 from support.carried import BOTH, Carried
-from support.clock import MovedClock
 from support.disks import flip
 from support.lines import Lines
 from support.logs import TOPIC, add
@@ -255,14 +254,14 @@ def test_a_log_replaced_under_a_process_that_follows_it_is_noticed(
     apart = Apart(carried)
     watch = watching(carried, apart.consumers)
     try:
-        wait_until(lambda: all(c.sink.position(0) == 2 for c in apart.consumers))
+        wait_until(lambda: all(c.cursors[0].position == 2 for c in apart.consumers))
         for projection in BOTH:
             watch.vouch_sound(projection.name)
         newer = carried.copy_log("newer")
         carried.put_back(older)
         for number in range(added):
             note(carried.log, 8 + number)
-        pass_time_until(carried.clock, lambda: all(c.disproved for c in apart.consumers))
+        pass_time_until(carried, apart.consumers, lambda c: c.disproved is not None)
         for consumer in apart.consumers:
             name = consumer.projection.name
             assert consumer.state == "stopped"
@@ -273,9 +272,7 @@ def test_a_log_replaced_under_a_process_that_follows_it_is_noticed(
                 watch.vouch_sound(projection.name)
         carried.put_back(newer)
         note(carried.log, 2)
-        pass_time_until(
-            carried.clock, lambda: all(c.sink.position(0) == 3 for c in apart.consumers)
-        )
+        pass_time_until(carried, apart.consumers, lambda c: c.cursors[0].position == 3)
         wait_until(lambda: all(c.state == "running" for c in apart.consumers))
         assert carried.numbers() == ([0, 1, 2], [b"0", b"1", b"2"])
         assert verdicts.told(carried.state, "tests.notes") == ""
@@ -283,12 +280,16 @@ def test_a_log_replaced_under_a_process_that_follows_it_is_noticed(
         apart.close()
 
 
-def pass_time_until(clock: MovedClock, true: Callable[[], bool]) -> None:
-    """The consumers look again by this clock."""
+def pass_time_until(
+    carried: Carried, consumers: list[Consumer], true: Callable[[Consumer], bool]
+) -> None:
+    """The consumers look again by this clock, and would sleep by the real one."""
 
     def look() -> bool:
-        clock.pass_hours(0.001)
-        return true()
+        carried.clock.pass_hours(0.001)
+        for consumer in consumers:
+            consumer._wake.set()
+        return all(true(consumer) for consumer in consumers)
 
     wait_until(look)
 
@@ -304,11 +305,11 @@ def test_a_log_that_becomes_another_one_under_its_own_process_is_noticed(
         for consumer in consumers:
             consumer.start()
             assert consumer.looked()
-        wait_until(lambda: all(c.sink.position(0) == 2 for c in consumers))
+        wait_until(lambda: all(c.cursors[0].position == 2 for c in consumers))
         carried.log.clear()
         for number in range(added):
             note(carried.log, number)
-        pass_time_until(carried.clock, lambda: all(c.disproved for c in consumers))
+        pass_time_until(carried, consumers, lambda c: c.disproved is not None)
         assert all("another log" in c.last_error for c in consumers)
     finally:
         for consumer in consumers:

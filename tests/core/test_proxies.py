@@ -199,7 +199,7 @@ added = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(before=anything, added=added, other=anything, trusted=st.sampled_from([TRUSTED, "*"]))
 def test_what_a_stranger_writes_cannot_make_it_somebody_else(
     before: bytes, added: tuple[bytes, bytes], other: bytes, trusted: str
@@ -224,7 +224,7 @@ others = st.dictionaries(
 ).map(lambda pairs: [f"{name}={value}" for name, value in pairs.items()])
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_every_well_formed_element_is_read(data: st.DataObject) -> None:
     hops = data.draw(st.lists(st.sampled_from([PROXY, NEARER_PROXY]), max_size=3))

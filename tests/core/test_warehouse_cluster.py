@@ -126,7 +126,7 @@ def shape(line: str) -> tuple[str, ...]:
     return columns[1], engine[1].removeprefix("Replicated"), clauses[0]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(declaration=declarations())
 def test_columns_partition_and_order_are_those_of_the_declaration(
     engine: Warehouse, declaration: str

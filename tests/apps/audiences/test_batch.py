@@ -167,7 +167,7 @@ lines = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(drawn=st.lists(lines, max_size=6))
 def test_au_31_a_line_fares_in_a_batch_as_it_fares_alone(drawn: list[bytes]) -> None:
     body = b"\n".join(drawn)

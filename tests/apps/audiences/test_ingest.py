@@ -345,7 +345,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return body
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(body=mutated() | st.binary(max_size=200))
 def test_au_22_exactly_the_valid_bodies_become_one_event(body: bytes) -> None:
     events = outcome(record_tag, body)
@@ -361,7 +361,7 @@ def test_au_22_exactly_the_valid_bodies_become_one_event(body: bytes) -> None:
         assert type(got["product_id"]) is type(expected["product_id"])
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(body=st.lists(mutated() | st.binary(max_size=30), max_size=4).map(b"\n".join))
 def test_au_31_any_bytes_at_all_give_events_or_a_refusal(body: bytes) -> None:
     for handler in HANDLERS:

@@ -56,7 +56,7 @@ extras = st.lists(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(outer=extras, inner=extras, space=spaces, first=st.booleans())
 def test_au_23_a_member_given_twice_is_found_at_any_depth_and_nothing_else_is(
     outer: list[tuple[str, str]], inner: list[tuple[str, str]], space: str, *, first: bool

@@ -322,7 +322,7 @@ def queries(draw: st.DrawFn) -> str:
     return "&".join(draw(st.permutations(fields)))
 
 
-@settings(max_examples=500)
+@settings(max_examples=150)
 @given(query=queries() | st.text(max_size=30))
 def test_au_12_parameters_are_those_that_a_form_would_have(query: str) -> None:
     """Against the standard library's reader, which takes milliseconds for ten thousand of them."""

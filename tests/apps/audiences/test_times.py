@@ -104,7 +104,7 @@ def test_au_06_what_is_normalised_is_told_back_so(text: str, told: str) -> None:
     assert spell_tag(*parse_tag(text)) == told
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     text=st.one_of(
         st.text(max_size=30),

@@ -71,10 +71,11 @@ class Consumer:
         return self._looked.wait(_LOOK_SECONDS_MAX)
 
     def begin(self) -> None:
-        """Whatever stopped a cursor is mended: if this consumer runs, all of them go on."""
+        """Whatever stopped a cursor is mended: if this consumer runs, all of them go on at once."""
         if self._share is not None:
             for cursor in self.cursors.values():
                 cursor.begin()
+            self._wake.set()
 
     def stop(self) -> None:
         """Finish the batch in hand, end the thread, and let others take the partitions over."""
