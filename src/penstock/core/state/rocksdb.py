@@ -9,17 +9,16 @@ import struct
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import msgspec
 import rocksdict
 from rocksdict import CompactOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
-from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady
+from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady, PenstockError
 from penstock.core.folder import bytes_of, identity_of
 from penstock.core.state import Entry, History, Position, Trim
 
@@ -30,6 +29,14 @@ _LEVEL_BASE_BYTES = 512 << 20
 _SIZES = ("rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _BLOCK_BYTES = 16 << 10
 _LENGTH = struct.Struct(">H")
+_CORRUPTION = "Corruption"
+"""Begins what the engine says of a damage, which it has proved then."""
+_OURS = "penstock."
+"""Spaces whose names begin so are no views, and no rebuild makes them again."""
+_BROKEN = (
+    "the state is damaged, and this cannot be mended while it is in use: stop, move its folder "
+    "away, and the next start rebuilds it from the log"
+)
 _log = logging.getLogger(__name__)
 
 _decode_position = msgspec.msgpack.Decoder(Position).decode
@@ -59,6 +66,8 @@ class RocksState:
         """Column families by their own name; `_family` resolves a space to one."""
         self._unreadable: dict[str, str] = {}
         """Column families in which a damage was met."""
+        self._broken = ""
+        """Said where one was met that no rebuild of a view mends."""
         self._names: dict[str, str] = {}
         """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
@@ -87,8 +96,11 @@ class RocksState:
             put(_LENGTH.pack(len(group)) + group + sort, value, handle)
         put(_position_key(name, partition), _encode(position))
         self._write(batch)
-        for trim in trims:
-            self._trim(family, trim)
+        try:
+            for trim in trims:
+                self._trim(family, trim)
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def lacking(self, space: str) -> str:
         return self._unreadable.get(self._active(space), "")
@@ -104,6 +116,8 @@ class RocksState:
                 "the folder of the state is gone: put it back, or restart, and it is made again",
                 detail=str(self._path),
             )
+        if self._broken:
+            raise NotReady(self._broken, detail=str(self._path))
 
     def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         family = self._family(space)
@@ -133,39 +147,36 @@ class RocksState:
     def delete(self, space: str, group: bytes, sort: bytes = b"") -> None:
         family = self._family(space)
         if family is not None:
-            family.delete(_prefix(group) + sort)
+            with self._writing():
+                family.delete(_prefix(group) + sort)
 
     def scan(self, space: str) -> Iterator[Entry]:
         family = self._family(space)
         if family is None:
             return
-        iterator = family.iter()
-        iterator.seek_to_first()
-        while iterator.valid():
-            key, value = iterator.key(), iterator.value()
-            start = _LENGTH.size
-            end = start + _LENGTH.unpack_from(key)[0]
-            yield Entry(key[start:end], key[end:], value)
-            iterator.next()
+        try:
+            for key, value in _walk(family):
+                start = _LENGTH.size
+                end = start + _LENGTH.unpack_from(key)[0]
+                yield Entry(key[start:end], key[end:], value)
+        except Exception as error:  # the binding raises plain Exception
+            raise self._unread(space, error) from error
 
     def spaces(self) -> list[str]:
         found: list[str] = []
         start = _active_key("")
-        iterator = self._db.iter()
-        iterator.seek(start)
-        while iterator.valid() and iterator.key().startswith(start):
-            if bytes(iterator.value()).decode() in self._families:
-                found.append(iterator.key()[len(start) :].decode())
-            iterator.next()
+        for key, value in _walk(self._db, start, _behind(start)):
+            if value.decode() in self._families:
+                found.append(key[len(start) :].decode())
         return found
 
     def drop(self, space: str) -> None:
-        with self._lock:
+        with self._lock, self._writing():
             self._forget(self._active(space))
 
     def swap(self, shadow: str, space: str) -> None:
         self._family(shadow, create=True)  # an empty one too must not share the shadow's name
-        with self._lock:
+        with self._lock, self._writing():
             old, new = self._active(space), self._active(shadow)
             batch = WriteBatch(raw_mode=True)
             batch.put(_active_key(space), new.encode())
@@ -196,8 +207,10 @@ class RocksState:
 
     def close(self) -> None:
         for family in self._families.values():
-            family.close()
-        self._db.flush()
+            with suppress(Exception):  # what is damaged is not flushed, and the log has it
+                family.close()
+        with suppress(Exception):
+            self._db.flush()
         self._db.cancel_all_background(wait=False)  # a compaction may take minutes
         self._compactor.shutdown(cancel_futures=True)
         with suppress(Exception):  # it would flush once more, and may not any longer
@@ -217,7 +230,7 @@ class RocksState:
         name = self._active(space)
         family = self._families.get(name)
         if family is None and create:
-            with self._lock:
+            with self._lock, self._writing():
                 name = self._active(space)
                 family = self._families.get(name)
                 if family is not None:  # another thread has made it meanwhile
@@ -267,18 +280,34 @@ class RocksState:
             family.delete_range(prefix + beyond[0][0], _behind(prefix))
 
     def _unread(self, space: str, error: Exception) -> NotReady:
-        if str(error).startswith("Corruption"):
-            self._unreadable[self._active(space)] = "files of the state are damaged"
-            return Damaged(space, self.lacking(space))
-        return NotReady("reading the state", detail=f"{self._path}: {error}")
+        if not str(error).startswith(_CORRUPTION):
+            return NotReady("reading the state", detail=f"{self._path}: {error}")
+        if space.startswith(_OURS):
+            self._broken = _BROKEN
+            return NotReady(_BROKEN, detail=f"{self._path}: {error}")
+        self._unreadable[self._active(space)] = "files of the state are damaged"
+        return Damaged(space, self.lacking(space))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise `NotReady` for what the engine says. Once it has met a damage while it arranged its
+        files, whatever space they are of, it takes nothing any more.
+        """
+        try:
+            yield
+        except PenstockError:
+            raise
+        except Exception as error:  # the binding raises plain Exception
+            if str(error).startswith(_CORRUPTION):
+                self._broken = _BROKEN
+            why = self._broken or "writing the state"
+            raise NotReady(why, detail=f"{self._path}: {error}") from error
 
     def _write(self, batch: WriteBatch, *, synced: bool = False) -> None:
         options = WriteOptions()
         options.sync = synced
-        try:
+        with self._writing():
             self._db.write(batch, options)
-        except Exception as error:  # the binding raises plain Exception
-            raise NotReady("writing the state", detail=f"{self._path}: {error}") from error
 
     def _options(self) -> Options:
         options = Options(raw_mode=True)
@@ -319,10 +348,24 @@ def _behind(prefix: bytes) -> bytes:
 def _history(family: Rdict, group: bytes, limit: int) -> History:
     prefix = _prefix(group)
     start = len(prefix)
-    bounds = ReadOptions()
-    bounds.set_iterate_upper_bound(_behind(prefix))  # it need not look at the next group at all
-    found: Iterable[tuple[Any, Any]] = family.items(from_key=prefix, read_opt=bounds)
+    found = _walk(family, prefix, _behind(prefix))
     return [(key[start:], value) for key, value in islice(found, limit)]
+
+
+def _walk(family: Rdict, start: bytes = b"", end: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values from `start` up to `end`, if there is one. Raise where a file cannot be read:
+    the iterator only ends there, and so does every loop of the binding's own, as if that were all.
+    """
+    options = ReadOptions()  # kept here: the iterator does not keep its bound alive
+    if end:
+        options.set_iterate_upper_bound(end)  # it need not look beyond at all
+    iterator = family.iter(options)
+    valid, key, value, onward = iterator.valid, iterator.key, iterator.value, iterator.next
+    iterator.seek(start)
+    while valid():
+        yield key(), value()
+        onward()
+    iterator.status()
 
 
 def _position_key(family: str, partition: int) -> bytes:
@@ -335,7 +378,7 @@ def _active_key(space: str) -> bytes:
 
 def _remedy(error: Exception) -> str:
     """To give the folder up is said only where its damage is proved."""
-    if str(error).startswith("Corruption"):
+    if str(error).startswith(_CORRUPTION):
         return "it is damaged: move the folder away, and the next start rebuilds it from the log"
     return (
         "check that no other process has it, that this user may write it and what is in it, and "
