@@ -53,6 +53,15 @@ def test_what_is_no_number_is_said(offset: str) -> None:
     assert (result.exit_code, "is no offset" in result.output) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("offset", "said"), [("5-2", "ends before it begins"), (f"0-{10**15}", "records at once")]
+)
+def test_a_range_of_nothing_or_of_everything_rebuilds_nothing(offset: str, said: str) -> None:
+    for verb in ("give-up", "take-back"):
+        result = CliRunner().invoke(cli, ["dead-letters", verb, TABLE, offset])
+        assert (result.exit_code, said in result.output) == (2, True)
+
+
 def test_a_clock_behind_the_log_is_told_before_the_start(tmp_path: Path) -> None:
     log = SqliteLog(tmp_path / "log.db", MovedClock(NOW_MS + 86_400_000), Limits())
     add(log, b"of tomorrow")
