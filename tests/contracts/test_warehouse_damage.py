@@ -95,6 +95,18 @@ def test_plans_that_are_damaged_are_read_or_put_aside(
         assert warehouse.damage("tests_rows") == ""
 
 
+def test_a_part_that_is_there_twice_is_not_counted_twice(whole: Path, tmp_path: Path) -> None:
+    """Reliability 46: as a backup of files that was put back over newer ones leaves it."""
+
+    def copy(folder: Path) -> None:
+        part = part_of(folder, "tests_rows")
+        shutil.copytree(part, part.with_name("0_70_70_0"))
+
+    with damaged(whole, tmp_path / "copy", copy) as warehouse:
+        assert warehouse.damage("tests_rows") == "the part 0_2_2_0 is there twice, as 0_70_70_0"
+        assert warehouse.damage("tests_more_0") == ""
+
+
 def test_a_part_that_is_gone_altogether_is_missed_by_its_rows(whole: Path, tmp_path: Path) -> None:
     with damaged(
         whole, tmp_path / "copy", lambda folder: shutil.rmtree(part_of(folder, "tests_rows"))

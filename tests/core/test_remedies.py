@@ -14,13 +14,17 @@ import trustme
 from click.testing import CliRunner
 
 from penstock.cli import cli
-from penstock.cli.doctor import Finding, examined
+from penstock.cli.doctor import CHECKS, Finding, examined
 from penstock.core import server
-from penstock.core.errors import Damaged, Misconfigured
+from penstock.core.errors import Damaged, Misconfigured, NotReady
 from penstock.core.log.disk import failed_open, shortage
+from penstock.core.log.follower import SqliteFollower
+from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.tls import not_after
 from penstock.main import read_settings
+from support.clock import MovedClock
+from support.damage import Damage, emptied, removed
 
 GIVING_UP = ("restore", "salvage", "remove", "away")
 PROOFS = {apsw.CorruptError, apsw.NotADBError}
@@ -113,3 +117,24 @@ def test_a_certificates_last_moment(year: int) -> None:
     until = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)
     issued = trustme.CA().issue_cert("127.0.0.1", not_after=until)
     assert not_after(issued.cert_chain_pems[0].bytes().decode()) == until.timestamp()
+
+
+@pytest.mark.parametrize("damage", [emptied, removed])
+def test_what_was_written_ahead_outlives_the_file_it_was_written_for(
+    tmp_path: Path, damage: Damage
+) -> None:
+    """Reliability 46: SQLite takes an empty file for a new one, and throws away what is beside it;
+    nothing of ours opens that, be it only to look.
+    """
+    file, ahead = tmp_path / "log.db", tmp_path / "log.db-wal"
+    SqliteLog(file, MovedClock(), Limits()).close()
+    ahead.write_bytes(b"what a stop without a fold leaves")
+    damage(file)
+    settings = read_settings({}, {"data": str(tmp_path)})
+    with pytest.raises(Misconfigured, match="holds its newest records"):
+        SqliteLog(file, MovedClock(), Limits())
+    with pytest.raises((Misconfigured, NotReady)):
+        SqliteFollower(file)
+    found = {one.check: one for one in examined(settings, CHECKS)}
+    assert (found["log"].verdict, "newest records" in found["log"].detail) == ("fail", True)
+    assert ahead.read_bytes() == b"what a stop without a fold leaves"

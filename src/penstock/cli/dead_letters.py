@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from penstock.core.operations import Letter
 
 _ALL = 1_000_000
+_AT_ONCE_MAX = 10_000
 
 
 @click.group("dead-letters")
@@ -97,10 +98,12 @@ def _numbers(
         first, dash, last = text.partition("-")
         if not (first.isdecimal() and (last.isdecimal() if dash else True)):
             raise click.BadParameter(f"{text} is no offset, and no range like 10-12")
-        span = range(int(first), int(last if dash else first) + 1)
-        if not span:
+        named = range(int(first), int(last if dash else first) + 1)
+        if not named:
             raise click.BadParameter(f"{text} ends before it starts; say {last}-{first}")
-        numbers += span
+        if named.stop - named.start + len(numbers) > _AT_ONCE_MAX:
+            raise click.BadParameter(f"{text}: at most {_AT_ONCE_MAX:,} records at once")
+        numbers += named
     return numbers
 
 

@@ -152,14 +152,16 @@ def _taken(settings: "Settings") -> float:
     import apsw  # noqa: PLC0415 - heavy
 
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
+    from penstock.core.errors import Misconfigured  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import connect  # noqa: PLC0415 - heavy
     from penstock.core.log.tables import newest_ms  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if not path.exists():
         return 0.0
     with (
-        suppress(apsw.Error),  # the check of the log says what is the matter
-        closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection,
+        suppress(apsw.Error, Misconfigured),  # the check of the log says what is the matter
+        closing(connect(path, writable=False)) as connection,
     ):
         return newest_ms(connection) / 1000
     return 0.0
@@ -205,14 +207,18 @@ def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
-    from penstock.core.log.disk import failed_open  # noqa: PLC0415 - heavy
+    from penstock.core.log.disk import failed_open, forsaken  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import connect  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
+    if why := forsaken(path):
+        yield Finding(path.stem, "fail", why)
+        return
     if not path.exists():
         yield Finding(path.stem, "ok", "there is none yet")
         return
     try:
-        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        with closing(connect(path, writable=False)) as connection:
             verdict = str(connection.execute("PRAGMA quick_check(1)").get)
         if verdict != "ok":
             raise apsw.CorruptError(" ".join(verdict.split()))

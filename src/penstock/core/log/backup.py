@@ -7,6 +7,7 @@ folder gets its name last, when everything in it is on the disk: an interrupted 
 like one. The counts and checksums are those of the copy, read back from the disk that holds it.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -26,7 +27,7 @@ import msgspec
 from penstock.core.errors import PenstockError
 from penstock.core.folder import FolderLock, synced
 from penstock.core.log import blocks, tables
-from penstock.core.log.disk import is_damage
+from penstock.core.log.disk import is_damage, reason
 from penstock.core.log.sqlite_reader import connect
 
 
@@ -102,7 +103,7 @@ def create(log: Path, folder: Path, bars: Bars) -> Contents:
             os.close(handle)
         synced(folder.parent)
     except (OSError, apsw.Error) as error:
-        raise Unproven(f"backing up {log} to {folder}: {error}; {_cause(error)}") from error
+        raise Unproven(f"backing up {log} to {folder}: {reason(error)}; {_cause(error)}") from error
     return contents
 
 
@@ -112,7 +113,9 @@ def verify(folder: Path, bars: Bars) -> Contents:
     try:
         _compare(folder, said, _contents(folder / LOG, bars))
     except (OSError, apsw.Error) as error:
-        raise Unproven(f"the backup {folder} cannot be read: {error}; {_OTHERWISE}") from error
+        raise Unproven(
+            f"the backup {folder} cannot be read: {reason(error)}; {_OTHERWISE}"
+        ) from error
     return said
 
 
@@ -138,7 +141,7 @@ def restore(folder: Path, target: Path, bars: Bars) -> Contents:
         synced(target)
     except (OSError, apsw.Error) as error:
         otherwise = f"; {_OTHERWISE}" if is_damage(error) else ""
-        raise Unproven(f"restoring {folder} to {target}: {error}{otherwise}") from error
+        raise Unproven(f"restoring {folder} to {target}: {reason(error)}{otherwise}") from error
     finally:
         unfinished.unlink(missing_ok=True)
         lock.release()
@@ -283,4 +286,6 @@ def _copy_file(source: Path, target: Path, bars: Bars) -> None:
 def _cause(error: Exception) -> str:
     if is_damage(error):
         return "copy what can be read of the log with `penstock salvage`, then back that up"
+    if isinstance(error, apsw.FullError) or getattr(error, "errno", 0) == errno.ENOSPC:
+        return "there is too little space for it; no backup was made"
     return "no backup was made"

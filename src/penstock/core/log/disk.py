@@ -86,7 +86,35 @@ def defect(where: str, error: Exception) -> NotReady:
 
 def failed_open(path: Path, error: Exception, doing: str = "opening") -> str:
     """Why a log cannot be opened, and what to do. To give it up is said of a damaged file only."""
-    return f"{doing} the log {path}: {error}; {_remedy(error)}"
+    return f"{doing} the log {path}: {reason(error)}; {_remedy(error)}"
+
+
+def reason(error: Exception) -> str:
+    """What SQLite says of it; where it has forgotten that by then, which kind it is."""
+    told = str(error)
+    return type(error).__name__ if told == "not an error" else told
+
+
+def forsaken(path: Path) -> str:
+    """Why the file must not be opened, not even to be read; or nothing.
+
+    SQLite takes an empty file for a new one, and throws away what was written ahead for it. But its
+    first page is in the file before anything is written ahead.
+    """
+    ahead = path.with_name(path.name + "-wal")
+    if _size(path) or not _size(ahead):
+        return ""
+    return (
+        f"opening the log {path}: it is gone or empty, and {ahead.name} holds its newest records: "
+        "put it back beside that, or move both away and restore a backup"
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def is_damage(error: Exception) -> bool:

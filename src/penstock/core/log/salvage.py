@@ -18,6 +18,7 @@ from penstock.core.errors import Misconfigured
 from penstock.core.folder import FolderLock, is_taken, synced
 from penstock.core.log import Damage, blocks, tables
 from penstock.core.log.backup import LOG, NO_DATA, PARTIAL, Bar, Bars, Unproven, check_empty
+from penstock.core.log.disk import reason
 from penstock.core.log.sqlite_reader import connect
 
 _DAMAGED = LOG + ".damaged"
@@ -70,7 +71,7 @@ def salvage(log: Path, target: Path, bars: Bars) -> Salvaged:
             (target / (LOG + PARTIAL)).rename(target / LOG)
             synced(target)
         except (OSError, apsw.Error) as error:
-            raise Unproven(f"salvaging {log} into {target}: {error}") from error
+            raise Unproven(f"salvaging {log} into {target}: {reason(error)}") from error
     return found
 
 

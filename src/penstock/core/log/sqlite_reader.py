@@ -9,7 +9,7 @@ import apsw
 from penstock.core.errors import Disproved, Misconfigured, NotReady
 from penstock.core.folder import identity_of
 from penstock.core.log import Batch, Damage, Minute, blocks, keys, tables
-from penstock.core.log.disk import failed_open
+from penstock.core.log.disk import failed_open, forsaken
 
 _BUSY_MS = 5_000
 _MISSING = "missing from the log"
@@ -203,6 +203,8 @@ def _files(path: Path) -> tuple[tuple[int, int] | None, ...]:
 
 def connect(path: Path, *, vfs: str = "", writable: bool) -> apsw.Connection:
     """Raise `Misconfigured`. Only one that is writable makes a file that is not there."""
+    if why := forsaken(path):
+        raise Misconfigured(why)
     flags = apsw.SQLITE_OPEN_READONLY
     if writable:
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE

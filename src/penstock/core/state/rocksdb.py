@@ -5,24 +5,23 @@ write back; in a log-structured tree it is a sequential write (docs/decisions/00
 """
 
 import logging
-import struct
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from itertools import islice
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import rocksdict
-from rocksdict import CompactOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import CompactOptions, Options, Rdict, WriteBatch, WriteOptions
 
-from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady
+from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady, PenstockError
 from penstock.core.folder import bytes_of, identity_of
 from penstock.core.state import Entry, History, Position, Trim
+from penstock.core.state.rocksdb_keys import LENGTH, behind, history, prefix, walk
 
 _BLOCK_CACHE_BYTES = 64 << 20
 _WRITE_BUFFER_BYTES = 32 << 20
@@ -30,7 +29,14 @@ _LEVEL_BASE_BYTES = 512 << 20
 """Fewer levels are fewer places to look: two up to ten times this, a third beyond."""
 _SIZES = ("rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _BLOCK_BYTES = 16 << 10
-_LENGTH = struct.Struct(">H")
+_CORRUPTION = "Corruption"
+"""Begins what the engine says of a damage, which it has proved then."""
+_OURS = "penstock."
+"""Spaces whose names begin so are no views, and no rebuild makes them again."""
+_BROKEN = (
+    "the state is damaged, and this cannot be mended while it is in use: stop, move its folder "
+    "away, and the next start rebuilds it from the log"
+)
 _log = logging.getLogger(__name__)
 
 _decode_position = msgspec.msgpack.Decoder(Position).decode
@@ -51,7 +57,7 @@ class RocksState:
             names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
             families = {name: self._options() for name in names}
             self._db = Rdict(str(path), options, families or None)
-            deque(_items(self._db), 0)  # names and positions: without them there is nothing else
+            deque(walk(self._db), 0)  # names and positions: without them there is nothing else
         except Exception as error:  # the binding raises plain Exception
             raise Misconfigured(f"opening the state {path}: {error}; {_remedy(error)}") from error
         self._known = identity_of(path)
@@ -61,6 +67,8 @@ class RocksState:
         """Column families by their own name; `_family` resolves a space to one."""
         self._unreadable: dict[str, str] = {}
         """Column families in which a damage was met."""
+        self._broken = ""
+        """Said where one was met that no rebuild of a view mends."""
         self._names: dict[str, str] = {}
         """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
@@ -86,7 +94,7 @@ class RocksState:
         batch = WriteBatch(raw_mode=True)
         put = batch.put
         for group, sort, value in entries:
-            put(_LENGTH.pack(len(group)) + group + sort, value, handle)
+            put(LENGTH.pack(len(group)) + group + sort, value, handle)
         put(_position_key(name, partition), _encode(position))
         self._write(batch)
         try:
@@ -109,13 +117,15 @@ class RocksState:
                 "the folder of the state is gone: put it back, or restart, and it is made again",
                 detail=str(self._path),
             )
+        if self._broken:
+            raise NotReady(self._broken, detail=str(self._path))
 
     def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         family = self._family(space)
         if family is None:
             return [[] for _ in groups]
         try:
-            return [_history(family, group, limit) for group in groups]
+            return [history(family, group, limit) for group in groups]
         except Exception as error:  # the binding raises plain Exception
             raise self._unread(space, error) from error
 
@@ -124,7 +134,7 @@ class RocksState:
         if family is None or not groups:
             return [None] * len(groups)
         try:
-            return list(family.get([_prefix(group) for group in groups]) or ())
+            return list(family.get([prefix(group) for group in groups]) or ())
         except Exception as error:  # the binding raises plain Exception
             raise self._unread(space, error) from error
 
@@ -132,22 +142,23 @@ class RocksState:
         self._family(space, create=True)
         batch = WriteBatch(raw_mode=True)
         handle = self._db.get_column_family_handle(self._active(space))
-        batch.put(_prefix(entry.group) + entry.sort, entry.value, handle)
+        batch.put(prefix(entry.group) + entry.sort, entry.value, handle)
         self._write(batch, synced=True)
 
     def delete(self, space: str, group: bytes, sort: bytes = b"") -> None:
         family = self._family(space)
         if family is not None:
-            family.delete(_prefix(group) + sort)
+            with self._writing():
+                family.delete(prefix(group) + sort)
 
     def scan(self, space: str) -> Iterator[Entry]:
         family = self._family(space)
         if family is None:
             return
-        start = _LENGTH.size
         try:
-            for key, value in _items(family):
-                end = start + _LENGTH.unpack_from(key)[0]
+            for key, value in walk(family):
+                start = LENGTH.size
+                end = start + LENGTH.unpack_from(key)[0]
                 yield Entry(key[start:end], key[end:], value)
         except Exception as error:  # the binding raises plain Exception
             raise self._unread(space, error) from error
@@ -155,20 +166,18 @@ class RocksState:
     def spaces(self) -> list[str]:
         found: list[str] = []
         start = _active_key("")
-        for key, name in _items(self._db, start):
-            if not key.startswith(start):
-                break
-            if bytes(name).decode() in self._families:
+        for key, value in walk(self._db, start, behind(start)):
+            if value.decode() in self._families:
                 found.append(key[len(start) :].decode())
         return found
 
     def drop(self, space: str) -> None:
-        with self._lock:
+        with self._lock, self._writing():
             self._forget(self._active(space))
 
     def swap(self, shadow: str, space: str) -> None:
         self._family(shadow, create=True)  # an empty one too must not share the shadow's name
-        with self._lock:
+        with self._lock, self._writing():
             old, new = self._active(space), self._active(shadow)
             batch = WriteBatch(raw_mode=True)
             batch.put(_active_key(space), new.encode())
@@ -199,8 +208,10 @@ class RocksState:
 
     def close(self) -> None:
         for family in self._families.values():
-            family.close()
-        self._db.flush()
+            with suppress(Exception):  # what is damaged is not flushed, and the log has it
+                family.close()
+        with suppress(Exception):
+            self._db.flush()
         self._db.cancel_all_background(wait=False)  # a compaction may take minutes
         self._compactor.shutdown(cancel_futures=True)
         with suppress(Exception):  # it would flush once more, and may not any longer
@@ -220,7 +231,7 @@ class RocksState:
         name = self._active(space)
         family = self._families.get(name)
         if family is None and create:
-            with self._lock:
+            with self._lock, self._writing():
                 name = self._active(space)
                 family = self._families.get(name)
                 if family is not None:  # another thread has made it meanwhile
@@ -264,10 +275,10 @@ class RocksState:
     def _trim(self, family: Rdict | None, trim: Trim) -> None:
         if family is None:
             return
-        beyond = _history(family, trim.group, trim.keep + 1)[trim.keep :]
+        beyond = history(family, trim.group, trim.keep + 1)[trim.keep :]
         if beyond:
-            prefix = _prefix(trim.group)
-            family.delete_range(prefix + beyond[0][0], _behind(prefix))
+            start = prefix(trim.group)
+            family.delete_range(start + beyond[0][0], behind(start))
 
     def _get(self, key: bytes) -> Any:
         try:
@@ -276,18 +287,34 @@ class RocksState:
             raise NotReady("reading the state", detail=f"{self._path}: {error}") from error
 
     def _unread(self, space: str, error: Exception) -> NotReady:
-        if str(error).startswith("Corruption"):
-            self._unreadable[self._active(space)] = "files of the state are damaged"
-            return Damaged(space, self.lacking(space))
-        return NotReady("reading the state", detail=f"{self._path}: {error}")
+        if not str(error).startswith(_CORRUPTION):
+            return NotReady("reading the state", detail=f"{self._path}: {error}")
+        if space.startswith(_OURS):
+            self._broken = _BROKEN
+            return NotReady(_BROKEN, detail=f"{self._path}: {error}")
+        self._unreadable[self._active(space)] = "files of the state are damaged"
+        return Damaged(space, self.lacking(space))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise `NotReady` for what the engine says. Once it has met a damage while it arranged its
+        files, whatever space they are of, it takes nothing any more.
+        """
+        try:
+            yield
+        except PenstockError:
+            raise
+        except Exception as error:  # the binding raises plain Exception
+            if str(error).startswith(_CORRUPTION):
+                self._broken = _BROKEN
+            why = self._broken or "writing the state"
+            raise NotReady(why, detail=f"{self._path}: {error}") from error
 
     def _write(self, batch: WriteBatch, *, synced: bool = False) -> None:
         options = WriteOptions()
         options.sync = synced
-        try:
+        with self._writing():
             self._db.write(batch, options)
-        except Exception as error:  # the binding raises plain Exception
-            raise NotReady("writing the state", detail=f"{self._path}: {error}") from error
 
     def _options(self) -> Options:
         options = Options(raw_mode=True)
@@ -315,49 +342,8 @@ def _considerate() -> rocksdict.Env:
     return environment
 
 
-def _prefix(group: bytes) -> bytes:
-    """Prefix-free for groups of any bytes, so that a scan of one never meets another."""
-    return _LENGTH.pack(len(group)) + group
-
-
-def _behind(prefix: bytes) -> bytes:
-    """The first key after all that start with the prefix; no length is 0xFFFF."""
-    return (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
-
-
-def _history(family: Rdict, group: bytes, limit: int) -> History:
-    prefix = _prefix(group)
-    start = len(prefix)
-    bounds = ReadOptions()
-    bounds.set_iterate_upper_bound(_behind(prefix))  # it need not look at the next group at all
-    found: Iterable[tuple[Any, Any]] = family.items(from_key=prefix, read_opt=bounds)
-    history = [(key[start:], value) for key, value in islice(found, limit)]
-    if len(history) < limit:
-        _check_end(family, prefix + history[-1][0] if history else prefix, bounds)
-    return history
-
-
-def _items(family: Rdict, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-    """All from `start` on. Raise at what cannot be read, where the binding's `items` just ends."""
-    iterator = family.iter()
-    iterator.seek(start)
-    while iterator.valid():
-        yield iterator.key(), iterator.value()
-        iterator.next()
-    iterator.status()
-
-
-def _check_end(family: Rdict, last: bytes, bounds: ReadOptions) -> None:
-    """Raise what `items` keeps to itself: it ends at what cannot be read as at the end of all."""
-    iterator = family.iter(bounds)
-    iterator.seek(last)
-    if iterator.valid() and iterator.key() == last:
-        iterator.next()
-    iterator.status()
-
-
 def _position_key(family: str, partition: int) -> bytes:
-    return b"position/" + family.encode() + b"/" + _LENGTH.pack(partition)
+    return b"position/" + family.encode() + b"/" + LENGTH.pack(partition)
 
 
 def _active_key(space: str) -> bytes:
@@ -366,7 +352,7 @@ def _active_key(space: str) -> bytes:
 
 def _remedy(error: Exception) -> str:
     """To give the folder up is said only where its damage is proved."""
-    if str(error).startswith("Corruption"):
+    if str(error).startswith(_CORRUPTION):
         return "it is damaged: move the folder away, and the next start rebuilds it from the log"
     return (
         "check that no other process has it, that this user may write it and what is in it, and "

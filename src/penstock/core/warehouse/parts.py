@@ -4,6 +4,7 @@ An engine puts a part aside that it cannot load, and goes on without its rows. W
 later, when it reads or merges, it says to who asked, and tries again for ever where nobody did. So
 this asks:
 
+- parts that are there twice: no two hold the same bytes, for each row has the number of its record;
 - parts put aside, with the engine's reason; where replicas copy each other, parts that none has;
 - in a folder of our own, parts whose files are not those that they were, and, where the engine met
   a damage anywhere or the whole is to be read, those that it says are broken.
@@ -59,6 +60,8 @@ class Parts:
             return aside
         if self._folder is None:
             return ""
+        if twice := self._twice(table):
+            return twice
         if changed := self._changed(table):
             return changed
         broken = self.unreadable(table, deep=deep)
@@ -104,6 +107,16 @@ class Parts:
             return ""
         name, why = rows[0]
         return f"{len(rows)} parts are out of use, such as {name} ({why})"
+
+    def _twice(self, table: str) -> str:
+        """An engine takes whatever part lies in its folder, a copy of another one too."""
+        rows = self._ask(
+            "SELECT min(name), max(name) FROM system.parts WHERE active AND database = "
+            "{database:String} AND table = {table:String} "
+            "GROUP BY hash_of_all_files HAVING count() > 1",
+            self._of(table),
+        )
+        return f"the part {rows[0][0]} is there twice, as {rows[0][1]}" if rows else ""
 
     def _active(self, table: str) -> dict[str, str]:
         """Names and folders."""
