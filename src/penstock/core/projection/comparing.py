@@ -48,7 +48,7 @@ def fold_differences(fold: Fold[Any], state: State, shadow: str) -> list[str]:
     keep = fold.keep or None
     different: list[str] = []
     live = 0
-    for chunk in _chunks(_groups(state, fold.space)):
+    for chunk in _chunks(_readable(state, fold.space)):
         live += len(chunk)
         rebuilt = state.first(shadow, [group for group, _ in chunk], keep or _EVERYTHING)
         different += [
@@ -93,17 +93,19 @@ def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up
 
 
 def fewer_entries(fold: Fold[Any], state: State, shadow: str, *, given_up: int) -> list[str]:
-    """Groups, and the entries of all of them that matter, but for those `given_up`."""
+    """Groups, and the entries of all of them that matter, but for those `given_up`. What cannot be
+    read of what there is counts for nothing: no swap loses it.
+    """
 
-    def counted(space: str) -> tuple[int, int]:
+    def counted(histories: Iterator[tuple[bytes, History]]) -> tuple[int, int]:
         groups = entries = 0
-        with suppress(Damaged):  # what cannot be read any more is not lost by this
-            for _, history in _groups(state, space):
-                groups += 1
-                entries += min(len(history), fold.keep or _EVERYTHING)
+        for _, history in histories:
+            groups += 1
+            entries += min(len(history), fold.keep or _EVERYTHING)
         return groups, entries
 
-    pairs = zip(("groups", "entries"), counted(fold.space), counted(shadow), strict=True)
+    there, built = _readable(state, fold.space), _groups(state, shadow)
+    pairs = zip(("groups", "entries"), counted(there), counted(built), strict=True)
     return [
         f"{live} {of} live, {rebuilt} rebuilt"
         for of, live, rebuilt in pairs
@@ -157,6 +159,12 @@ def _without(ranges: Sequence[Damage], known: Sequence[Damage]) -> Iterator[tupl
 def _groups(state: State, space: str) -> Iterator[tuple[bytes, History]]:
     for group, entries in groupby(state.scan(space), key=lambda entry: entry.group):
         yield group, [(entry.sort, entry.value) for entry in entries]
+
+
+def _readable(state: State, space: str) -> Iterator[tuple[bytes, History]]:
+    """The same, up to a damage: that is what a rebuild is for."""
+    with suppress(Damaged):
+        yield from _groups(state, space)
 
 
 def _chunks(groups: Iterator[tuple[bytes, History]]) -> Iterator[list[tuple[bytes, History]]]:

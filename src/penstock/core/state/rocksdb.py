@@ -10,17 +10,16 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import msgspec
 import rocksdict
 from rocksdict import CompactOptions, Options, Rdict, ReadOptions, WriteBatch, WriteOptions
 
-from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady
+from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady, PenstockError
 from penstock.core.folder import bytes_of, identity_of
 from penstock.core.state import Entry, History, Position, Trim
 
@@ -31,6 +30,14 @@ _LEVEL_BASE_BYTES = 512 << 20
 _SIZES = ("rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _BLOCK_BYTES = 16 << 10
 _LENGTH = struct.Struct(">H")
+_CORRUPTION = "Corruption"
+"""Begins what the engine says of a damage, which it has proved then."""
+_OURS = "penstock."
+"""Spaces whose names begin so are no views, and no rebuild makes them again."""
+_BROKEN = (
+    "the state is damaged, and this cannot be mended while it is in use: stop, move its folder "
+    "away, and the next start rebuilds it from the log"
+)
 _log = logging.getLogger(__name__)
 
 _decode_position = msgspec.msgpack.Decoder(Position).decode
@@ -51,7 +58,7 @@ class RocksState:
             names = Rdict.list_cf(str(path), options) if (path / "CURRENT").exists() else []
             families = {name: self._options() for name in names}
             self._db = Rdict(str(path), options, families or None)
-            deque(_items(self._db), 0)  # names and positions: without them there is nothing else
+            deque(_walk(self._db), 0)  # names and positions: without them there is nothing else
         except Exception as error:  # the binding raises plain Exception
             raise Misconfigured(f"opening the state {path}: {error}; {_remedy(error)}") from error
         self._known = identity_of(path)
@@ -61,11 +68,13 @@ class RocksState:
         """Column families by their own name; `_family` resolves a space to one."""
         self._unreadable: dict[str, str] = {}
         """Column families in which a damage was met."""
+        self._broken = ""
+        """Said where one was met that no rebuild of a view mends."""
         self._names: dict[str, str] = {}
         """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
     def position(self, space: str, partition: int) -> Position | None:
-        found = self._get(_position_key(self._active(space), partition))
+        found = self._db.get(_position_key(self._active(space), partition))
         return None if found is None else _decode_position(found)
 
     def apply(
@@ -109,6 +118,8 @@ class RocksState:
                 "the folder of the state is gone: put it back, or restart, and it is made again",
                 detail=str(self._path),
             )
+        if self._broken:
+            raise NotReady(self._broken, detail=str(self._path))
 
     def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         family = self._family(space)
@@ -138,15 +149,16 @@ class RocksState:
     def delete(self, space: str, group: bytes, sort: bytes = b"") -> None:
         family = self._family(space)
         if family is not None:
-            family.delete(_prefix(group) + sort)
+            with self._writing():
+                family.delete(_prefix(group) + sort)
 
     def scan(self, space: str) -> Iterator[Entry]:
         family = self._family(space)
         if family is None:
             return
-        start = _LENGTH.size
         try:
-            for key, value in _items(family):
+            for key, value in _walk(family):
+                start = _LENGTH.size
                 end = start + _LENGTH.unpack_from(key)[0]
                 yield Entry(key[start:end], key[end:], value)
         except Exception as error:  # the binding raises plain Exception
@@ -155,20 +167,18 @@ class RocksState:
     def spaces(self) -> list[str]:
         found: list[str] = []
         start = _active_key("")
-        for key, name in _items(self._db, start):
-            if not key.startswith(start):
-                break
-            if bytes(name).decode() in self._families:
+        for key, value in _walk(self._db, start, _behind(start)):
+            if value.decode() in self._families:
                 found.append(key[len(start) :].decode())
         return found
 
     def drop(self, space: str) -> None:
-        with self._lock:
+        with self._lock, self._writing():
             self._forget(self._active(space))
 
     def swap(self, shadow: str, space: str) -> None:
         self._family(shadow, create=True)  # an empty one too must not share the shadow's name
-        with self._lock:
+        with self._lock, self._writing():
             old, new = self._active(space), self._active(shadow)
             batch = WriteBatch(raw_mode=True)
             batch.put(_active_key(space), new.encode())
@@ -199,8 +209,10 @@ class RocksState:
 
     def close(self) -> None:
         for family in self._families.values():
-            family.close()
-        self._db.flush()
+            with suppress(Exception):  # what is damaged is not flushed, and the log has it
+                family.close()
+        with suppress(Exception):
+            self._db.flush()
         self._db.cancel_all_background(wait=False)  # a compaction may take minutes
         self._compactor.shutdown(cancel_futures=True)
         with suppress(Exception):  # it would flush once more, and may not any longer
@@ -210,7 +222,7 @@ class RocksState:
         """Name of the column family that holds a space; the space's own while it has none."""
         known = self._names.get(space)
         if known is None:
-            named = self._get(_active_key(space))
+            named = self._db.get(_active_key(space))
             if named is None:
                 return space
             known = self._names[space] = bytes(named).decode()
@@ -220,7 +232,7 @@ class RocksState:
         name = self._active(space)
         family = self._families.get(name)
         if family is None and create:
-            with self._lock:
+            with self._lock, self._writing():
                 name = self._active(space)
                 family = self._families.get(name)
                 if family is not None:  # another thread has made it meanwhile
@@ -269,25 +281,35 @@ class RocksState:
             prefix = _prefix(trim.group)
             family.delete_range(prefix + beyond[0][0], _behind(prefix))
 
-    def _get(self, key: bytes) -> Any:
-        try:
-            return self._db.get(key)
-        except Exception as error:  # the binding raises plain Exception
-            raise NotReady("reading the state", detail=f"{self._path}: {error}") from error
-
     def _unread(self, space: str, error: Exception) -> NotReady:
-        if str(error).startswith("Corruption"):
-            self._unreadable[self._active(space)] = "files of the state are damaged"
-            return Damaged(space, self.lacking(space))
-        return NotReady("reading the state", detail=f"{self._path}: {error}")
+        if not str(error).startswith(_CORRUPTION):
+            return NotReady("reading the state", detail=f"{self._path}: {error}")
+        if space.startswith(_OURS):
+            self._broken = _BROKEN
+            return NotReady(_BROKEN, detail=f"{self._path}: {error}")
+        self._unreadable[self._active(space)] = "files of the state are damaged"
+        return Damaged(space, self.lacking(space))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise `NotReady` for what the engine says. Once it has met a damage while it arranged its
+        files, whatever space they are of, it takes nothing any more.
+        """
+        try:
+            yield
+        except PenstockError:
+            raise
+        except Exception as error:  # the binding raises plain Exception
+            if str(error).startswith(_CORRUPTION):
+                self._broken = _BROKEN
+            why = self._broken or "writing the state"
+            raise NotReady(why, detail=f"{self._path}: {error}") from error
 
     def _write(self, batch: WriteBatch, *, synced: bool = False) -> None:
         options = WriteOptions()
         options.sync = synced
-        try:
+        with self._writing():
             self._db.write(batch, options)
-        except Exception as error:  # the binding raises plain Exception
-            raise NotReady("writing the state", detail=f"{self._path}: {error}") from error
 
     def _options(self) -> Options:
         options = Options(raw_mode=True)
@@ -328,31 +350,23 @@ def _behind(prefix: bytes) -> bytes:
 def _history(family: Rdict, group: bytes, limit: int) -> History:
     prefix = _prefix(group)
     start = len(prefix)
-    bounds = ReadOptions()
-    bounds.set_iterate_upper_bound(_behind(prefix))  # it need not look at the next group at all
-    found: Iterable[tuple[Any, Any]] = family.items(from_key=prefix, read_opt=bounds)
-    history = [(key[start:], value) for key, value in islice(found, limit)]
-    if len(history) < limit:
-        _check_end(family, prefix + history[-1][0] if history else prefix, bounds)
-    return history
+    found = _walk(family, prefix, _behind(prefix))
+    return [(key[start:], value) for key, value in islice(found, limit)]
 
 
-def _items(family: Rdict, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-    """All from `start` on. Raise at what cannot be read, where the binding's `items` just ends."""
-    iterator = family.iter()
+def _walk(family: Rdict, start: bytes = b"", end: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values from `start` up to `end`, if there is one. Raise where a file cannot be read:
+    the iterator only ends there, and so does every loop of the binding's own, as if that were all.
+    """
+    options = ReadOptions()  # kept here: the iterator does not keep its bound alive
+    if end:
+        options.set_iterate_upper_bound(end)  # it need not look beyond at all
+    iterator = family.iter(options)
+    valid, key, value, onward = iterator.valid, iterator.key, iterator.value, iterator.next
     iterator.seek(start)
-    while iterator.valid():
-        yield iterator.key(), iterator.value()
-        iterator.next()
-    iterator.status()
-
-
-def _check_end(family: Rdict, last: bytes, bounds: ReadOptions) -> None:
-    """Raise what `items` keeps to itself: it ends at what cannot be read as at the end of all."""
-    iterator = family.iter(bounds)
-    iterator.seek(last)
-    if iterator.valid() and iterator.key() == last:
-        iterator.next()
+    while valid():
+        yield key(), value()
+        onward()
     iterator.status()
 
 
@@ -366,7 +380,7 @@ def _active_key(space: str) -> bytes:
 
 def _remedy(error: Exception) -> str:
     """To give the folder up is said only where its damage is proved."""
-    if str(error).startswith("Corruption"):
+    if str(error).startswith(_CORRUPTION):
         return "it is damaged: move the folder away, and the next start rebuilds it from the log"
     return (
         "check that no other process has it, that this user may write it and what is in it, and "
