@@ -110,7 +110,7 @@ def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:
     served.platform = served._open()
     ahead = f"has rows of records up to {TAGS - 1}, and is planned up to 0 only"
     assert_silent(served, ahead)
-    views = {view.name: view.silent for view in Operations(served.platform).views()}
+    views = {view.name: view.wrong for view in Operations(served.platform).views()}
     assert ahead in views[TABLE]
     assert views[SPACE] == ""
     rebuild(served, TABLE)
