@@ -334,8 +334,8 @@ def _views(settings: "Settings") -> Iterator[Finding]:
         return
     with operations(settings.data, edge=False) as operating:
         for view in operating.views():
-            verdict = "fail" if view.silent else "ok"
-            yield Finding(view.name, verdict, view.silent or "what the log proves")
+            verdict = "fail" if view.wrong else "ok"
+            yield Finding(view.name, verdict, view.wrong or "what the log proves")
 
 
 def _blocks(settings: "Settings") -> Iterator[Finding]:

@@ -47,7 +47,7 @@ _RECORD_SHOWN = 4_096
 
 class View(msgspec.Struct, frozen=True):
     name: str
-    silent: str
+    wrong: str
     """Why it is not answered from; empty when it is what the log proves."""
 
 
@@ -76,7 +76,7 @@ class Operations:
         platform, found = self._platform, []
         with closing(platform.follow.reader()) as reader:
             for name, consumer in platform.consumers.items():
-                projection, silent = consumer.projection, ""
+                projection, wrong = consumer.projection, ""
                 try:
                     for partition in range(platform.follow.partitions(projection.topic.name)):
                         Cursor(
@@ -88,8 +88,8 @@ class Operations:
                             partition=partition,
                         ).proved(reader)
                 except (Damaged, Disproved) as error:
-                    silent = error.message
-                found.append(View(name, silent))
+                    wrong = error.message
+                found.append(View(name, wrong))
         return found
 
     def dead_letters(self, projection: str = "", limit: int = 100) -> list[Letter]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -73,7 +72,7 @@ class RocksState:
         """What `_active` has read: asked with every look-up, changed with every rebuild."""
 
     def position(self, space: str, partition: int) -> Position | None:
-        found = self._get(_position_key(self._active(space), partition))
+        found = self._db.get(_position_key(self._active(space), partition))
         return None if found is None else _decode_position(found)
 
     def apply(
@@ -221,7 +220,7 @@ class RocksState:
         """Name of the column family that holds a space; the space's own while it has none."""
         known = self._names.get(space)
         if known is None:
-            named = self._get(_active_key(space))
+            named = self._db.get(_active_key(space))
             if named is None:
                 return space
             known = self._names[space] = bytes(named).decode()
@@ -279,12 +278,6 @@ class RocksState:
         if beyond:
             start = prefix(trim.group)
             family.delete_range(start + beyond[0][0], behind(start))
-
-    def _get(self, key: bytes) -> Any:
-        try:
-            return self._db.get(key)
-        except Exception as error:  # the binding raises plain Exception
-            raise NotReady("reading the state", detail=f"{self._path}: {error}") from error
 
     def _unread(self, space: str, error: Exception) -> NotReady:
         if not str(error).startswith(_CORRUPTION):
