@@ -106,9 +106,9 @@ def test_a_port_that_is_taken_is_named_once() -> None:
         f"listening on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}; choose another with "
         "--host and --port"
     )
-    with pytest.raises(Misconfigured) as unknown:
-        server._listen("nobody.invalid", 0)
-    assert "(" not in str(unknown.value)
+    with pytest.raises(Misconfigured) as elsewhere:
+        server._listen("192.0.2.1", 0)
+    assert "(" not in str(elsewhere.value)
 
 
 @pytest.mark.parametrize("year", [2031, 2049, 2050, 2150])
