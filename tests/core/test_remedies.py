@@ -97,7 +97,7 @@ def test_a_log_that_cannot_be_read_is_told_by_status_with_the_remedy(tmp_path: P
 def test_a_short_disk_is_told_with_what_is_wanted(tmp_path: Path) -> None:
     assert shortage(tmp_path, 0) == ""
     said = shortage(tmp_path, 1 << 62)
-    assert f"less than the {1 << 62:,} of PENSTOCK_DISK_FREE_BYTES_MIN" in said
+    assert f"and {1 << 62:,} are wanted; free some, or lower PENSTOCK_DISK_FREE_BYTES_MIN" in said
 
 
 def test_a_port_that_is_taken_is_named_once() -> None:
@@ -110,6 +110,9 @@ def test_a_port_that_is_taken_is_named_once() -> None:
         f"listening on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}; choose another with "
         "--host and --port"
     )
+    with pytest.raises(Misconfigured) as elsewhere:
+        server._listen("192.0.2.1", 0)
+    assert "(" not in str(elsewhere.value)
 
 
 @pytest.mark.parametrize("year", [2031, 2049, 2050, 2150])

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import resource
 import signal
 import socket
@@ -193,7 +192,7 @@ def _listen(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         # The words of `create_server` hold the address once more.
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         raise Misconfigured(
             f"listening on {host}:{port}: {reason}; choose another with --host and --port"
         ) from error

@@ -268,6 +268,7 @@ def test_au_30_a_tag_may_be_ahead_of_the_clock_by_so_much(hours: float, late_ms:
     with pytest.raises(Rejected) as raised:
         record_tag(received(encoded(tag)), skew)
     assert raised.value.code == "bad_time"
+    assert str(raised.value).endswith(instant(NOW_MS + int(hours * 3_600_000))), "the latest"
     batch = record_batch(received(encoded(a_tag()) + b"\n" + encoded(tag)), skew).response
     (refused,) = json.loads(batch.body)["rejected"]
     assert (refused["line"], refused["error"], refused["field"]) == (2, "bad_time", "time")

@@ -185,6 +185,24 @@ def test_au_60_any_other_action_is_refused(action: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("", "time_range is required: two times like"),
+        (
+            "time_range=2022-03-01T00:01:00Z_2022-03-01T00:03:00Z",
+            "time_range has to be two times like",
+        ),
+        (RANGE, "action is required: VIEW or BUY"),
+        (f"{RANGE}&action=view", "action has to be VIEW or BUY"),
+    ],
+)
+def test_what_is_missing_and_what_is_misspelt_are_told_apart(query: str, told: str) -> None:
+    with pytest.raises(Rejected) as raised:
+        aggregates(query)
+    assert str(raised.value).startswith(told)
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["COUNT"], ["count"]),

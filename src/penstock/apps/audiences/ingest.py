@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
 from penstock.apps.audiences.events.spelling import Product, Tag
-from penstock.apps.audiences.events.times import parse_tag
+from penstock.apps.audiences.events.times import parse_tag, spell_tag
 from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Received, Reply, Response
 from penstock.core.errors import Rejected, TooLarge, UnsupportedType
@@ -153,7 +153,10 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
         _refuse_time(tag.time)
     if event.time_ms > latest_ms:
         raise Rejected(
-            f"the time {tag.time} lies too far in the future", code="bad_time", field="time"
+            f"the time {tag.time} lies too far in the future: now, none is taken after "
+            f"{spell_tag(int(latest_ms), 3)}",
+            code="bad_time",
+            field="time",
         )
     return event
 

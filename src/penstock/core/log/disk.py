@@ -61,8 +61,8 @@ def shortage(folder: Path, free_bytes_min: int) -> str:
     if free >= free_bytes_min:
         return ""
     return (
-        f"only {free:,} bytes are free in the data folder, less than the {free_bytes_min:,} of "
-        "PENSTOCK_DISK_FREE_BYTES_MIN; free some, or lower that"
+        f"only {free:,} bytes are free in the data folder, and {free_bytes_min:,} are wanted; free "
+        "some, or lower PENSTOCK_DISK_FREE_BYTES_MIN"
     )
 
 

@@ -78,7 +78,7 @@ def aggregates_request(query: bytes) -> AggregatesRequest:
         )
     action = _single(parameters, "action")
     if action not in (VIEW, BUY):
-        raise Rejected("action is required: VIEW or BUY", code="bad_action")
+        raise Rejected(_wanted("action", action, "VIEW or BUY"), code="bad_action")
     filters = _filters(parameters)
     wanted = AggregateFilter(start // _MINUTE_MS, end // _MINUTE_MS, action, **filters)
     return AggregatesRequest(wanted, filters, _aggregates(parameters))
@@ -113,6 +113,11 @@ def _single(parameters: dict[str, list[str]], name: str) -> str | None:
     return _decoded(name, values[0])
 
 
+def _wanted(name: str, given: str | None, what: str) -> str:
+    """Whether it is missing or misspelt is the first thing its sender wants to know."""
+    return f"{name} has to be {what}" if given else f"{name} is required: {what}"
+
+
 def _range(parameters: dict[str, list[str]], *, whole_seconds: bool) -> tuple[int, int]:
     text = _single(parameters, "time_range")
     example = "2022-03-01T00:00:00" if whole_seconds else "2022-03-01T00:00:00.000"
@@ -122,7 +127,9 @@ def _range(parameters: dict[str, list[str]], *, whole_seconds: bool) -> tuple[in
         end = parse_end(end_text, whole_seconds=whole_seconds)
     except ValueError:
         raise Rejected(
-            f"time_range is required: two UTC times like {example}, joined by an underscore",
+            _wanted(
+                "time_range", text, f"two times like {example}, in UTC, joined by an underscore"
+            ),
             code="bad_range",
         ) from None
     if start > end:
