@@ -1,7 +1,7 @@
 """What the embedded state promises besides."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -87,14 +87,15 @@ def test_a_damage_that_compacting_meets_is_told_with_what_mends_it(spoilt: Rocks
     """The engine takes nothing from then on, of whatever space."""
     spoilt.compact(VIEW)
     spoilt._compactor.shutdown()
-    for write in (
+    writes: tuple[Callable[[], object], ...] = (
         lambda: spoilt.put(OTHER, Entry(b"a", b"", b"1")),
         lambda: spoilt.put("tests.new", Entry(b"a", b"", b"1")),
         lambda: spoilt.delete(OTHER, GROUPS[0]),
         lambda: spoilt.drop(VIEW),
         lambda: spoilt.swap(OTHER, VIEW),
         spoilt.ping,
-    ):
+    )
+    for write in writes:
         with pytest.raises(NotReady, match="move its folder away"):
             write()
     assert len(spoilt.first(OTHER, GROUPS, 10)) == len(GROUPS), "it is still read"
