@@ -10,11 +10,13 @@ import pytest
 
 from penstock.core import health
 from penstock.core.errors import Disproved
+from penstock.core.log import Batch
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import verdicts
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.sinks import Outcome
 from penstock.core.state import Position
 from penstock.core.warehouse import Block
 from penstock.core.warehouse.plans import declaration
@@ -342,4 +344,31 @@ def test_the_log_moved_away_for_a_while_is_read_on(carried: Carried) -> None:
     shutil.move(away, carried.folder / "log")
     note(carried.log, 1)
     assert reader.read(TOPIC, 0, 1, 9, proof).next == 2
+    reader.close()
+
+
+def test_what_is_made_sure_of_once_more_is_held_all_the_while(
+    carried: Carried, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebuild that was swapped in is answered from at once, and so is whatever is resumed."""
+    for number in range(5):
+        note(carried.log, number)
+    cursor, reader = carried.cursor(notes.table), carried.log.reader()
+    held: list[int] = []
+    apply = cursor.sink.apply
+
+    def seen(log: str, partition: int, batch: Batch) -> Outcome:
+        held.append(cursor.held)
+        return apply(log, partition, batch)
+
+    monkeypatch.setattr(cursor.sink, "apply", seen)
+    cursor.resume(reader)
+    cursor.step(reader, 40)
+    cursor.resume(reader)
+    assert held == [0, 5]
+    other = carried.cursor(notes.table)
+    apply, cursor = other.sink.apply, other
+    monkeypatch.setattr(other.sink, "apply", seen)
+    other.resume(reader)
+    assert held == [0, 5, 0], "after a start nobody knows whether it went in"
     reader.close()

@@ -177,7 +177,7 @@ class Watch:
         consumer, at, wanted = self._consumers[name], 0, 0
         for partition, target in self._targets(name, consumer):
             cursor = consumer.cursors.get(partition)
-            position = self._places[name][partition].position if cursor is None else cursor.position
+            position = self._places[name][partition].position if cursor is None else cursor.held
             if position < target:
                 at, wanted = at + position, wanted + target
         if not wanted:
@@ -234,7 +234,7 @@ class Watch:
         now = self._clock.monotonic()
         for partition, end in self._ends(consumer).items():
             cursor = consumer.cursors.get(partition)
-            position = consumer.sink.position(partition) if cursor is None else cursor.position
+            position = consumer.sink.position(partition) if cursor is None else cursor.held
             place = self._places[name].get(partition)
             if place is None:
                 place = Place(partition, end, even_at=now, moved_at=now)

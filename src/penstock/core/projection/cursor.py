@@ -68,6 +68,8 @@ class Cursor:
         """Why it stopped, if that is what it did for."""
         self.again = 0
         """Up to here the store held everything before it lost its newest part."""
+        self._held = 0
+        """Up to here all is in, though the last block of it may be made sure of once more."""
         self.counts = Outcome(0, 0, 0)
         self.retries = 0
         self.failures = 0
@@ -99,6 +101,11 @@ class Cursor:
         self._record_bytes = _RECORD_BYTES_GUESS
         self._in_a_row = 0
         self._waiters = Waiters()
+
+    @property
+    def held(self) -> int:
+        """Up to here the store has everything."""
+        return max(self.position, self._held)
 
     # -- work -----------------------------------------------------------------------------------
 
@@ -133,6 +140,7 @@ class Cursor:
         if unproved:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
+        self._held = known if known == was else 0  # whoever was there knows that it went in
         self.position = first or self._log.start(self._topic, self.partition)
         fell_back = was if max(known, self.position) < was else 0
         self.again = min(max(self.again, fell_back), self._log.end(self._topic, self.partition))
