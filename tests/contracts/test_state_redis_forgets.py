@@ -68,6 +68,21 @@ def test_what_another_process_made_again_answers_once_its_position_was_looked_at
         assert asking.first(SPACE, [b"a"], 9) == [[]]
 
 
+def test_what_was_nowhere_and_what_is_no_view_may_be_made_by_others(
+    state: RedisState, url: str
+) -> None:
+    """Dead letters are: a process that looked for some is told of those that another one parks."""
+    for space in (SPACE, "penstock.letters"):
+        with closing(RedisState(url)) as asking:
+            assert asking.first(space, [b"a"], 9) == [[]]
+            move(state, plain(b"a", b"1"), space=space)
+            assert asking.first(space, [b"a"], 9) == [[(b"", b"1")]]
+    with closing(RedisState(url)) as asking:
+        assert asking.first("penstock.letters", [b"a"], 9) == [[(b"", b"1")]]
+        state.drop("penstock.letters")
+        assert asking.first("penstock.letters", [b"a"], 9) == [[]]
+
+
 def test_keys_that_are_gone_are_missed(state: RedisState, url: str) -> None:
     move(state, *(plain(b"%d" % n, b"") for n in range(300)))
     assert state.lacking(SPACE) == ""

@@ -67,10 +67,14 @@ class Installation:
             end: int = told["topics"][0]["end"]
             tables = _positions([self.main])
             profiles = _positions(list(workers)) if workers else tables
-            if not spooled and end and tables == profiles == end:
+            if not spooled and end and tables == profiles == end and self._answers():
                 return end
             assert time.monotonic() < until, (told, tables, profiles)
             time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        """Whether the main process has seen it too."""
+        return readiness(self.main)[0] == 200
 
     def end(self) -> None:
         for process in self._processes:

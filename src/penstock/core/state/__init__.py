@@ -14,7 +14,10 @@ from typing import NamedTuple, Protocol
 
 from penstock.core.position import Position
 
-__all__ = ["Entry", "History", "Position", "State", "Trim"]
+__all__ = ["OURS", "Entry", "History", "Position", "State", "Trim"]
+
+OURS = "penstock."
+"""Spaces whose names begin so are no views, and no rebuild makes them again."""
 
 
 class Entry(NamedTuple):

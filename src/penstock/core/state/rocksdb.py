@@ -19,7 +19,7 @@ from rocksdict import CompactOptions, Options, Rdict, WriteBatch, WriteOptions
 
 from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady, PenstockError
 from penstock.core.folder import bytes_of, identity_of
-from penstock.core.state import Entry, History, Position, Trim
+from penstock.core.state import OURS, Entry, History, Position, Trim
 from penstock.core.state.rocksdb_keys import LENGTH, behind, history, prefix, walk
 
 _BLOCK_CACHE_BYTES = 64 << 20
@@ -30,8 +30,6 @@ _SIZES = ("rocksdb.total-sst-files-size", "rocksdb.cur-size-all-mem-tables")
 _BLOCK_BYTES = 16 << 10
 _CORRUPTION = "Corruption"
 """Begins what the engine says of a damage, which it has proved then."""
-_OURS = "penstock."
-"""Spaces whose names begin so are no views, and no rebuild makes them again."""
 _BROKEN = (
     "the state is damaged, and this cannot be mended while it is in use: stop, move its folder "
     "away, and the next start rebuilds it from the log"
@@ -282,7 +280,7 @@ class RocksState:
     def _unread(self, space: str, error: Exception) -> NotReady:
         if not str(error).startswith(_CORRUPTION):
             return NotReady("reading the state", detail=f"{self._path}: {error}")
-        if space.startswith(_OURS):
+        if space.startswith(OURS):
             self._broken = _BROKEN
             return NotReady(_BROKEN, detail=f"{self._path}: {error}")
         self._unreadable[self._active(space)] = "files of the state are damaged"
