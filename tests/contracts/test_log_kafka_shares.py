@@ -169,3 +169,21 @@ def test_what_is_in_the_store_is_noted_for_kafka_s_own_tools(
     [noted] = consumer.committed([TopicPartition(topic, partition)], PATIENCE_SECONDS)
     consumer.close()
     assert noted.offset == 5
+
+
+def test_a_member_whose_name_another_one_took_comes_back_when_that_one_is_gone(
+    settings: Settings, topic: str
+) -> None:
+    """Its client is beyond help then, and so is that of one that brokers forgot when they died."""
+    every = frozenset(range(PARTITIONS))
+    logs = [KafkaFollower(settings, [topic]) for _ in range(2)]
+    first = Member(logs[0], topic, topic)
+    eventually(lambda: first.own == every)
+    second = Member(logs[1], topic, topic)
+    eventually(lambda: second.own == every)
+    eventually(lambda: not first.own)
+    second.close()
+    eventually(lambda: first.own == every)
+    first.close()
+    for log in logs:
+        log.close()

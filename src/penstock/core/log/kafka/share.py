@@ -6,14 +6,20 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from penstock.core.errors import NotReady
 from penstock.core.log.kafka.address import client
 from penstock.core.telemetry import Logger
 
 _POLL_SECONDS = 0.1
 _COMMIT_SECONDS = 1.0
 _RETRY_SECONDS = 1.0
+_RETRY_SECONDS_MAX = 30.0
+_STOOD_SECONDS = 120.0
+"""Two of one name would take turns for ever: so they do it ever more seldom."""
+_UNDEALT_SECONDS_MAX = 30.0
+"""A member that has not heard by then what is its own asks anew, with a client of its own."""
 
 _PROPERTIES = {
     "partition.assignment.strategy": "cooperative-sticky",
@@ -46,7 +52,7 @@ class KafkaShare:
     ) -> None:
         """`member`: who comes back under this name gets back what was its own, at once."""
         named = {"group.id": group, "group.instance.id": member}
-        self._consumer = client(Consumer, {**properties, **_PROPERTIES, **named})
+        self._properties = {**properties, **_PROPERTIES, **named}
         self._topic = topic
         self._changed = changed
         self._logger = logger.bind(group=group, topic=topic)
@@ -54,9 +60,8 @@ class KafkaShare:
         self._noted: dict[int, int] = {}
         self._committed_at = 0.0
         self._closing = threading.Event()
-        self._consumer.subscribe(
-            [topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
-        )
+        self._failures = 0
+        self._join()
         self._thread = threading.Thread(target=self._run, name="penstock-share", daemon=True)
         self._thread.start()
 
@@ -67,20 +72,56 @@ class KafkaShare:
         self._closing.set()
         self._thread.join()
 
+    def _join(self) -> None:
+        self._joined_at = time.monotonic()
+        self._undealt_since: float | None = self._joined_at
+        self._consumer = client(Consumer, self._properties)
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+        )
+
     def _run(self) -> None:
         while not self._closing.is_set():
             try:
-                told = self._consumer.poll(_POLL_SECONDS)
-                if told is not None and (error := told.error()) is not None and error.fatal():
-                    raise KafkaException(error)  # such as another one of our name
-                if time.monotonic() >= self._committed_at + _COMMIT_SECONDS:
-                    self._commit(self._own)
+                self._poll()
             except Exception:
                 self._logger.exception("kafka.share_failed")
-                self._closing.wait(_RETRY_SECONDS)
+                self._closing.wait(min(_RETRY_SECONDS * 2**self._failures, _RETRY_SECONDS_MAX))
+                stood = time.monotonic() >= self._joined_at + _STOOD_SECONDS
+                self._failures = 0 if stood else self._failures + 1
+                if self._is_lost() and not self._closing.is_set():
+                    self._renew()
         self._commit(self._own)
         self._leave()
         self._consumer.close()
+
+    def _poll(self) -> None:
+        told = self._consumer.poll(_POLL_SECONDS)
+        now = time.monotonic()
+        error = None if told is None else told.error()
+        # Its code says so: what the client says of it otherwise is that it is not fatal.
+        if error is not None and error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name
+            self._undealt_since = now - _UNDEALT_SECONDS_MAX
+            raise KafkaException(error)  # such as that another one has our name
+        if self._is_lost():
+            raise NotReady("the group has not said what is this process's own")
+        if now >= self._committed_at + _COMMIT_SECONDS:
+            self._commit(self._own)
+
+    def _is_lost(self) -> bool:
+        since = self._undealt_since
+        return since is not None and time.monotonic() >= since + _UNDEALT_SECONDS_MAX
+
+    def _renew(self) -> None:
+        """A client that was told that it is none of the group is of no use any more, and one that
+        hears nothing may have missed that its brokers are others. What was its own is nobody's.
+        """
+        lost, self._own = self._consumer, frozenset()
+        self._tell()
+        with suppress(Exception):
+            lost.close()
+        with suppress(Exception):  # who cannot be made now is made with the next failure
+            self._join()
 
     def _leave(self) -> None:
         """Let others take over at once: a member with a name is waited for when it only closes."""
@@ -89,6 +130,7 @@ class KafkaShare:
             self._consumer.poll(_POLL_SECONDS)
 
     def _assigned(self, consumer: Consumer, added: list[TopicPartition]) -> None:
+        self._undealt_since = None
         self._own |= {place.partition for place in added}
         consumer.incremental_assign(added)
         consumer.pause(added)
