@@ -47,7 +47,7 @@ def test_tags_are_counted_on_a_server_across_restarts_and_a_rebuild(
     rebuilt = penstock(tmp_path / "data", environment, "rebuild", "audiences_tags")
     assert "audiences_tags: 200 records, swapped in" in rebuilt
     assert total(client) == 200
-    assert client.get("/readyz").status == 200
+    client.until_ready()
 
 
 def test_a_server_that_is_not_there_stops_the_start_with_one_line(tmp_path: Path) -> None:

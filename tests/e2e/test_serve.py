@@ -51,7 +51,7 @@ def tags(count: int, start: int = 0) -> list[Tag]:
 def test_au_110_one_command_takes_a_tag_answers_for_it_and_ends_with_0(serve: Serve) -> None:
     server = serve()
     client = server.client()
-    assert client.get("/readyz").status == 200
+    client.until_ready()
     assert client.get("/healthz").status == 200
     tag = a_tag(cookie="first")
     post(client, tag)
@@ -105,7 +105,8 @@ def test_au_82_tags_posted_to_the_edge_become_visible_at_the_other_process(serve
     edge = serve("--role", "edge")
     work = serve("--role", "api", "--role", "work")
     to_edge, to_work = edge.client(), work.client()
-    assert (to_edge.get("/readyz").status, to_work.get("/readyz").status) == (200, 200)
+    to_edge.until_ready()
+    to_work.until_ready()
     assert to_edge.post(COUNTS).status == 404
     assert to_work.post("/user_tags", encoded(a_tag())).status == 404
     for tag in tags(50):
@@ -182,7 +183,7 @@ def test_a_folder_in_use_is_left_alone(serve: Serve, tmp_path: Path) -> None:
     status, said = failing(tmp_path / "data")
     assert status == 2
     assert str(server.process.pid) in said
-    assert server.client().get("/readyz").status == 200
+    server.client().until_ready()
 
 
 def test_a_role_without_its_log_says_what_is_missing(tmp_path: Path) -> None:

@@ -173,6 +173,10 @@ class Served:
         health.offer()
         Pages(platform, health).offer()
         platform.start()
+        until = time.monotonic() + _SETTLED_SECONDS
+        while platform.watch._unread:  # a busy machine reads them for longer than a start waits
+            assert time.monotonic() < until
+            time.sleep(0.005)
         return platform
 
     def _logger(self) -> structlog.typing.FilteringBoundLogger:
