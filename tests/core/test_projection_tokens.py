@@ -128,6 +128,6 @@ def test_a_table_that_feeds_a_view_is_stopped_when_rows_are_in_twice(tmp_path: P
     bench.warehouse = notes.open_unreliable(tmp_path)
     bench.stores = bench.stores._replace(warehouse=bench.warehouse)
     for _ in range(2):
-        with pytest.raises(Damaged, match="the rows of 40 records are in twice"):
+        with pytest.raises(Damaged, match=r"(in|there) twice"):
             bench.carry(bench.table())
     bench.close()
