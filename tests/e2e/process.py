@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,7 +79,6 @@ class Server:
             )
         self.clients: list[Client] = []
         self.port = self._port()
-        self._await_views()
 
     def client(self) -> Client:
         """A connection that ends with the server."""
@@ -100,18 +99,6 @@ class Server:
         self.process.wait(PATIENCE_SECONDS)
         for client in self.clients:
             client.close()
-
-    def _await_views(self) -> None:
-        """A busy machine reads them for longer than a start waits."""
-
-        def passed() -> str:
-            try:
-                told = Client(self.port).get("/readyz").body
-            except (OSError, HTTPException):  # it speaks TLS, or has ended
-                return "unknown"
-            return "" if b"is being read" in told else "passed"
-
-        eventually(passed)
 
     def _port(self) -> int:
         def port() -> str:
