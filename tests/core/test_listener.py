@@ -103,3 +103,22 @@ def test_a_process_without_files_rests_before_it_tries_again(failures: int) -> N
         assert door.accepts <= failures + 4
 
     on(Rig(), work)
+
+
+def test_who_stands_at_the_door_when_it_is_closed_is_answered() -> None:
+    """More than are let in at once, with their requests sent."""
+
+    async def work(door: Door) -> None:
+        asked = [asyncio.create_task(ask(door, f"127.0.1.{1 + n % 20}")) for n in range(NEWCOMERS)]
+        while not door.accepts:  # noqa: ASYNC110 - the kernel lets them in by itself
+            await asyncio.sleep(0)
+        ended.extend(asked)
+
+    ended: list[asyncio.Task[bytes]] = []
+
+    async def run() -> None:
+        async with listening(Rig(Settings(connections_max=2 * NEWCOMERS))) as door:
+            await work(door)
+        assert set(await asyncio.gather(*ended)) == {b"204"}
+
+    asyncio.run(run())

@@ -61,12 +61,11 @@ class Listener:
         loop = asyncio.get_running_loop()
         self._close_door()
         present, tasks = self._edge.floor.present, self._edge.tasks
-        for guest in tuple(present):
-            guest.last_call()
         began = loop.time()
         while (present or tasks) and loop.time() < began + seconds and not forced.is_set():
             elapsed = loop.time() - began
             for guest in tuple(present):
+                guest.last_call()
                 if elapsed > _GRACE_SECONDS:
                     guest.shutdown()
                 if elapsed > _GOODBYE_SECONDS:
@@ -95,6 +94,9 @@ class Listener:
         if self._reopening is not None:
             self._reopening.cancel()
         self._edge.loop.remove_reader(self._socket)
+        with suppress(OSError):  # those that stand at the door have been told that they are in
+            for _ in range(BACKLOG):
+                self._let_in(*self._socket.accept())
         self._socket.close()
 
     def _accept(self, listening: socket.socket) -> None:
@@ -109,9 +111,12 @@ class Listener:
                 if error.errno in _NO_FILES:  # and the loop would come back for it at once
                     self._shut_door(listening)
                 return
-            accepted.setblocking(False)  # noqa: FBT003 - it is named so
-            Arrival(self._edge, self._context, accepted, str(address[0])).begin()
+            self._let_in(accepted, address)
         self._shut_door(listening)
+
+    def _let_in(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
+        accepted.setblocking(False)  # noqa: FBT003 - it is named so
+        Arrival(self._edge, self._context, accepted, str(address[0])).begin()
 
     def _is_open(self) -> bool:
         """Whether there is a place for whoever is next, or there has been none for too long."""
