@@ -4,6 +4,7 @@ It is started by the first question and may be put to rest after any. It ends wh
 so it outlives nobody, and signals are for the process that started it.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ _LENGTH_BYTES = 8
 _START_SECONDS_MAX = 60
 _ANSWER_SECONDS_MAX = 10
 _END_SECONDS_MAX = 1
+_NICE = 10
+"""Where both want a core, those come first who wait for a loop that is busy."""
 _encode = msgspec.msgpack.Encoder().encode
 _READY = b"ready"
 
@@ -96,6 +99,7 @@ class Worker:
 
 def work(make: Callable[[bytes], Handle]) -> None:
     """The other end: answer questions until nobody is there to ask."""
+    os.nice(_NICE)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=sys.stdin.fileno()) as sock:
