@@ -1,7 +1,6 @@
 """A position is of one log and of what it holds: compared at every resume, and while running."""
 
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from support import notes
 from support.carried import BOTH, Carried
 from support.disks import flip
 from support.lines import Lines
-from support.logs import TOPIC, add
+from support.logs import TOPIC, add, wait_until
 from support.notes import note, rows_of
 
 PATIENCE_SECONDS = 30.0
@@ -36,13 +35,6 @@ def carried(tmp_path: Path) -> Iterator[Carried]:
     made = Carried(tmp_path)
     yield made
     made.close()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.005)
 
 
 # -- another log than the one that was read -------------------------------------------------------

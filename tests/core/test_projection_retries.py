@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from core.test_projection_runner import Running, exactly, lone_cursor, reach, wait_until
+from core.test_projection_runner import Running, exactly, lone_cursor, reach
 from penstock.core.warehouse import Unavailable
+from support.logs import wait_until
 from support.notes import note, rows_of
 
 

@@ -1,8 +1,7 @@
 """The thread that carries the log into a projection: following, waiting, retrying, stopping."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from penstock.core.telemetry import METRICS, Bounded, Samples
 from support import notes
 from support.clock import MovedClock
 from support.lines import Lines
-from support.logs import TOPIC, add
+from support.logs import TOPIC, add, wait_until
 from support.notes import Unreliable, note, rows_of
 from support.stores import open_state, stores
 
@@ -61,13 +60,6 @@ def running(tmp_path: Path) -> Iterator[Running]:
     made = Running(tmp_path)
     yield made
     made.close()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.005)
 
 
 def reach(consumer: Consumer, offset: int, seconds: float = PATIENCE_SECONDS) -> bool:
