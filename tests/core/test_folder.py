@@ -1,8 +1,8 @@
 """The data folder: how large it is, whatever happens in it meanwhile."""
 
 import os
-import threading
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -47,29 +47,47 @@ def test_what_cannot_be_looked_at_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a").chmod(0o700)
 
 
-def test_what_is_renamed_and_removed_meanwhile_costs_nobody_the_rest(tmp_path: Path) -> None:
-    filled(tmp_path)
-    stopping = threading.Event()
+def taken(part: Path) -> None:
+    for file in part.iterdir():
+        file.unlink()
+    part.rmdir()
 
-    def work() -> None:
-        for number in count():
-            if stopping.is_set():
-                return
-            made = tmp_path / "a" / f"tmp_{number % 7}"
-            made.mkdir()
-            for name in range(10):
-                (made / str(name)).write_bytes(b"x")
-            moved = made.rename(tmp_path / "a" / f"part_{number}")
-            for name in range(10):
-                (moved / str(name)).unlink()
-            moved.rmdir()
 
-    working = threading.Thread(target=work)
-    working.start()
-    try:
-        sizes = [bytes_of(tmp_path) for _ in range(2_000)]
-    finally:
-        stopping.set()
-        working.join()
-    assert min(sizes) >= STAYS + 200
-    assert max(sizes) > STAYS + 200, "there was something to see"
+def renamed(part: Path) -> None:
+    part.rename(part.with_name("part_1"))
+
+
+def made_a_file(part: Path) -> None:
+    taken(part)
+    part.write_bytes(bytes(50))
+
+
+def emptied(part: Path) -> None:
+    for file in part.iterdir():
+        file.unlink()
+
+
+@pytest.mark.parametrize("listed", ["a", "a/tmp_1"])
+@pytest.mark.parametrize("change", [taken, renamed, made_a_file, emptied])
+def test_what_changes_after_it_was_listed_costs_nobody_the_rest(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    listed: str,
+) -> None:
+    """An engine works between the listing of a folder and the look at what it lists."""
+    part = filled(tmp_path) / "a" / "tmp_1"
+    part.mkdir()
+    for name in range(10):
+        (part / str(name)).write_bytes(b"x")
+    listing = os.scandir
+
+    def scandir(path: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        with listing(path) as entries:
+            found = list(entries)
+        if path == str(tmp_path / listed):
+            change(part)
+        return nullcontext(iter(found))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert bytes_of(tmp_path) == STAYS + 200
