@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -69,16 +70,26 @@ class Served:
         self._clock = clock or SystemClock()
         self._roles = roles
         self._runner = asyncio.Runner()
+        self._others = set(threading.enumerate())
         self.platform = self._open()
 
     def reopen(self) -> None:
         """Stop cleanly and start again on the same folder."""
-        self.platform.close()
+        self._stop()
         self.platform = self._open()
 
     def close(self) -> None:
-        self.platform.close()
+        self._stop()
         self._runner.close()
+
+    def _stop(self) -> None:
+        """A platform waits for nothing that hangs; who comes next needs the engine that it has."""
+        self.platform.close()
+        deadline = time.monotonic() + _SETTLED_SECONDS
+        for thread in set(threading.enumerate()) - self._others:
+            if thread.name.startswith("penstock-"):
+                thread.join(deadline - time.monotonic())
+                assert not thread.is_alive(), f"{thread.name} is left behind"
 
     # -- asking ---------------------------------------------------------------------------------
 
