@@ -92,7 +92,7 @@ def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_o
     running.start()
     note(running.log, *range(10))
     assert reach(running.table, 10)
-    running.warehouse.faults = ["refuse", "lose the reply", "refuse", "refuse"]
+    running.warehouse.faults = ["refuse"] * 1_000  # until it was seen
     note(running.log, *range(10, 90))
     wait_until(lambda: running.table.state == "retrying")
     status = running.table.cursors[0].status()
@@ -100,14 +100,16 @@ def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_o
     assert status.lag_seconds >= 0.0
     assert "Unavailable" in status.last_error
     assert reach(running.fold, 90), "the other projection goes on"
+    running.warehouse.faults = ["lose the reply", "refuse", "refuse"]
     assert reach(running.table, 90)
     wait_until(lambda: running.table.state == "running")
     assert rows_of(running.warehouse) == exactly(90)
     assert notes.counted_in_view(running.warehouse) == 90
     assert running.table.cursors[0].counts.projected == 90
-    assert running.table.cursors[0].status().retries == 4
+    retries = running.table.cursors[0].status().retries
+    assert retries >= 1 + 3
     assert running.table.cursors[0].status().last_error == ""
-    assert len(running.lines.named("projection.failed")) == 4
+    assert len(running.lines.named("projection.failed")) == retries
     assert running.lines.named("projection.recovered")[0]["attempts"] >= 1
 
 
@@ -242,12 +244,13 @@ def test_a_backlog_goes_in_as_soon_as_it_is_large_enough(running: Running) -> No
 
 
 def test_one_who_gave_up_waiting_does_not_trouble_the_consumer_later(running: Running) -> None:
-    running.warehouse.faults = ["refuse"] * 3
+    running.warehouse.faults = ["refuse"] * 1_000
     note(running.log, 1)
     running.table.start()
     assert not reach(running.table, 1, seconds=0.01)  # its event loop is closed now
+    running.warehouse.faults = ["refuse"] * 3
     assert reach(running.table, 1)
-    assert running.table.cursors[0].retries == 3
+    assert running.table.cursors[0].retries >= 3
 
 
 def test_readers_see_their_own_writes(running: Running) -> None:

@@ -126,7 +126,10 @@ def shape(line: str) -> tuple[str, ...]:
     return columns[1], engine[1].removeprefix("Replicated"), clauses[0]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(declaration=declarations())
 def test_columns_partition_and_order_are_those_of_the_declaration(
     engine: Warehouse, declaration: str

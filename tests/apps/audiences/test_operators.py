@@ -16,9 +16,10 @@ from penstock.core import health
 from penstock.core.clock import SystemClock
 from penstock.core.control import Control
 from penstock.core.errors import NotReady
+from penstock.core.platform import _QUERY_THREADS
 from penstock.core.tls import Address
+from support.endless import endless
 
-SLOW = "SELECT count() FROM numbers(6) WHERE sleepEachRow(0.5) = 0 SETTINGS max_block_size = 1"
 ASKED = ("/healthz", "/readyz", "/metrics", "/api/pipeline")
 PATIENCE_SECONDS = 20.0
 FRESH_SECONDS = 60.0
@@ -68,25 +69,33 @@ def fresh() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, clock: LeapingClock) -> Iterator[Served]:
-    limits = {"PENSTOCK_REQUESTS_IN_FLIGHT_MAX": "100"}
+    limits = {"PENSTOCK_REQUESTS_IN_FLIGHT_MAX": "20"}
     platform = Served(tmp_path_factory.mktemp("operators"), limits, clock=clock)
     yield platform
     platform.close()
 
 
 def test_operators_are_answered_while_every_thread_for_users_is_taken(served: Served) -> None:
-    query = partial(served.platform.require_stores().tables.query, SLOW, {})
+    tables, told = served.platform.require_stores().tables, list[object]()
 
-    async def work() -> list[Answer]:
-        slow = [asyncio.create_task(served.platform.run(query)) for _ in range(8)]
+    def ask(question: str) -> None:
+        told.append(tables.query(question, {}))
+
+    async def work(question: str) -> list[Answer]:
+        asked = [served.platform.run(partial(ask, question)) for _ in range(_QUERY_THREADS)]
+        users.extend(map(asyncio.create_task, asked))
         await asyncio.sleep(0)
         answers = [await served._ask(Ask(path, method="GET")) for _ in range(5) for path in ASKED]
-        assert not any(task.done() for task in slow)
-        for task in slow:
-            task.cancel()
+        assert told == []
         return answers
 
-    assert {answer.status for answer in served.run(work())} == {200}
+    async def gathered() -> None:
+        await asyncio.gather(*users, return_exceptions=True)
+
+    users: list[asyncio.Task[None]] = []
+    with endless(served.folder, lambda: len(told) == _QUERY_THREADS) as question:
+        assert {answer.status for answer in served.run(work(question))} == {200}
+    served.run(gathered())
 
 
 def test_the_tools_of_operators_are_let_in_while_users_are_refused(served: Served) -> None:
