@@ -60,6 +60,10 @@ class Sink(Protocol):
         """Tell all processes why the view is not to be answered from; nothing: it may be."""
         ...
 
+    def judged(self) -> dict[int, str]:
+        """What was told so, by partition. For any thread."""
+        ...
+
     def position(self, partition: int) -> int:
         """How far the store has come, whoever filled it; 0 for none. For any thread."""
         ...
@@ -135,6 +139,9 @@ class TableSink:
 
     def judge(self, partition: int, disproved: str) -> None:
         verdicts.note(self._state, self._into, partition, disproved)
+
+    def judged(self) -> dict[int, str]:
+        return verdicts.told(self._state, self._into)
 
     def position(self, partition: int) -> int:
         stored = self.stored(partition)
@@ -305,6 +312,9 @@ class FoldSink:
 
     def judge(self, partition: int, disproved: str) -> None:
         verdicts.note(self._stores.state, self._into, partition, disproved)
+
+    def judged(self) -> dict[int, str]:
+        return verdicts.told(self._stores.state, self._into)
 
     def position(self, partition: int) -> int:
         stored = self.stored(partition)
