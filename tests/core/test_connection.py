@@ -24,7 +24,7 @@ SOON = 0.1
 
 @pytest.fixture(params=[False, True], ids=["parsed", "remembered"])
 def on(request: pytest.FixtureRequest) -> Callable[..., Rig]:
-    return partial(work_on, fast_lane=request.param)
+    return partial(work_on, remember_heads=request.param)
 
 
 def told(answers: list[Answered]) -> list[int]:

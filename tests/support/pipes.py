@@ -154,7 +154,7 @@ class Served:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, remembers: bool) -> None:
         self._loop = loop
-        self._settings = Settings(fast_lane=remembers)
+        self._settings = Settings(remember_heads=remembers)
         self._escaped: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: self._escaped.append(context))
 

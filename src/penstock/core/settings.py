@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "as in `https://shop.example`; `*`: every one; empty: none."
         ),
     ] = ""
-    fast_lane: Annotated[
+    remember_heads: Annotated[
         bool, Meta(description="Parse no head of a request again that came before, byte for byte.")
     ] = True
     admin_port: Annotated[

@@ -64,7 +64,7 @@ class Edge:
         """`judge` is asked about bodies that are dear to judge; without it a thread does it."""
         self.settings = settings
         self.floor = Floor(settings)
-        self.heads = Heads(remembers=settings.fast_lane)
+        self.heads = Heads(remembers=settings.remember_heads)
         self.routes: Routes[Target] = Routes()
         self.unmatched = registry.operation("unmatched")
         self.tasks: set[asyncio.Task[None]] = set()
