@@ -20,7 +20,7 @@ DRAIN_BYTES_MAX = 8_388_608
 _DEAR_BYTES = 32_768
 """Bodies from here on are judged off the loop, and so are all that are coded."""
 _FIND_SECONDS = 0.0001
-"""What it costs the loop to find an answer, which is begun when those who have begun it are done."""
+"""What it costs the loop to find an answer: a task, whose time comes after those that began it."""
 
 At = Literal["request", "body", "drain", "answer", "end"]
 """Where a connection stands: before a request or in its head; in its body; in the body of one that
