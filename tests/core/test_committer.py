@@ -9,6 +9,7 @@ import pytest
 from penstock.core.edge import NO_CONTENT
 from penstock.core.edge.committer import Committer, Repeat, Settle
 from penstock.core.edge.judging import Judged
+from penstock.core.edge.turn import Turn
 from penstock.core.errors import KeyReused, NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done
 from penstock.core.log.memory import MemoryLog
@@ -76,7 +77,10 @@ def on(work: Work, *, defects: Sequence[str] = ()) -> KeepingLog:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: heard.append(context))
-        await asyncio.wait_for(work(Committer(log, loop, bytes_max=BYTES_MAX), log, told), 20)
+        turn = Turn()
+        turn.attach(loop)
+        committer = Committer(log, loop, turn, bytes_max=BYTES_MAX)
+        await asyncio.wait_for(work(committer, log, told), 20)
 
     asyncio.run(run())
     assert [str(context["exception"]) for context in heard] == list(defects)

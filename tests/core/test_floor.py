@@ -1,6 +1,5 @@
-"""What clients share: places, bytes and turns."""
+"""What clients share: places and bytes."""
 
-import asyncio
 import resource
 import time
 from collections.abc import Callable
@@ -31,8 +30,6 @@ class Someone:
         self.sent = False
         self.evicted = False
         self.held = 0
-        self.turns = 0
-        self.more = 0
 
     def hold(self, size: int) -> None:
         before, self.held = self.held, size
@@ -45,11 +42,6 @@ class Someone:
 
     def has_sent(self) -> bool:
         return self.sent
-
-    def take_turn(self) -> None:
-        self.turns += 1
-        if self.turns < self.more:
-            self.floor.queue(self)
 
     def sweep(self, now: float) -> bool:
         return now > 0
@@ -64,12 +56,9 @@ class Someone:
 
 
 def on(settings: Settings, work: Callable[[Floor], None]) -> None:
-    async def run() -> None:
-        floor = Floor(settings)
-        floor.attach(asyncio.get_running_loop())
-        work(floor)
-
-    asyncio.run(run())
+    floor = Floor(settings)
+    floor.open()
+    work(floor)
 
 
 def test_where_there_is_no_place_the_idlest_makes_it() -> None:
@@ -211,24 +200,6 @@ def test_the_oldest_who_waits_for_its_client_makes_room_for_bytes() -> None:
         assert (floor.held, working.evicted) == (30, False)
 
     on(Settings(arriving_bytes_max=100), work)
-
-
-def test_turns_go_round() -> None:
-    async def run() -> None:
-        floor = Floor(Settings())
-        floor.attach(asyncio.get_running_loop())
-        guests = [Someone(floor) for _ in range(3)]
-        for guest in guests:
-            guest.more = 1_000
-            floor.queue(guest)
-        while sum(guest.turns for guest in guests) < 300:
-            await asyncio.sleep(0)
-            turns = [guest.turns for guest in guests]
-            assert max(turns) - min(turns) <= 1
-        while guests[-1].turns < 1_000:  # noqa: ASYNC110 - turns tell nobody
-            await asyncio.sleep(0)
-
-    asyncio.run(run())
 
 
 def test_the_stores_keep_open_files_whatever_is_wanted() -> None:

@@ -198,7 +198,7 @@ class Served:
         while quiet < _QUIET_TURNS:
             # What is judged on a thread of its own comes back in its own time, and so do turns that
             # had to rest.
-            busy = connection.is_judged_elsewhere or rig.edge.floor._taking_turns
+            busy = connection.is_judged_elsewhere or rig.edge.turn.is_behind
             await asyncio.sleep(0.001 if busy else 0)
             now = (len(pipe.written), connection.requests, rig.edge.in_flight, rig.log.commits)
             quiet, before = (quiet + 1 if now == before and not busy else 0), now
