@@ -1,9 +1,9 @@
 """Projections: pure functions from events to read models, and the promise that makes them safe.
 
-A *table* turns events into rows of one warehouse table; a *fold* turns them into entries of one
+A *table* turns events into rows of one warehouse table; an *index* turns them into entries of one
 space of the state. Both are deterministic: the same records in the same order give the same rows
 and entries, whatever the batches, so a read model can be dropped, rebuilt and compared equal.
-Their effect is exactly once: a fold's position is written with its entries; a table's block is
+Their effect is exactly once: an index's position is written with its entries; a table's block is
 planned before it is sent and goes in under a token that the engine recognises, and after a stop
 what is there is looked at, too.
 """
@@ -83,7 +83,7 @@ class Table(Generic[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold(Generic[E]):
+class Index(Generic[E]):
     space: str
     topic: Topic[E]
     entries: Callable[[Sequence[E], Sequence[int]], Sequence[Entry]]
@@ -99,4 +99,4 @@ class Fold(Generic[E]):
         return self.space
 
 
-Projection = Table[Any] | Fold[Any]
+Projection = Table[Any] | Index[Any]

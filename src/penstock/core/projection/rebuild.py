@@ -19,7 +19,7 @@ from penstock.core.projection import Projection, Table, comparing
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import FoldSink, Stores, TableSink
+from penstock.core.projection.sinks import IndexSink, Stores, TableSink
 from penstock.core.state.lease import Leases
 from penstock.core.telemetry import Logger
 
@@ -123,9 +123,9 @@ class Rebuild:
         self._shadow_name = live.projection.name + _SHADOW
         projection = live.projection
         if isinstance(projection, Table):
-            sink: TableSink | FoldSink = TableSink(projection, stores, into=self._shadow_name)
+            sink: TableSink | IndexSink = TableSink(projection, stores, into=self._shadow_name)
         else:
-            sink = FoldSink(projection, stores, into=self._shadow_name)
+            sink = IndexSink(projection, stores, into=self._shadow_name)
         self._shadows = [
             Cursor(projection, sink, log, clock, logger, partition=partition)
             for partition in range(log.partitions(self._topic))
@@ -140,7 +140,7 @@ class Rebuild:
         swap: bool = True,
         accept_loss: bool = False,
     ) -> Rebuilt:
-        """`statement` creates the table, empty for a fold. Blocks until done.
+        """`statement` creates the table, empty for an index. Blocks until done.
 
         With `compare=False` the live model is only counted: it may be of another log. With
         `accept_loss` it is replaced though what was built has less. Raise `NoRoom` and `NotReady`
@@ -269,7 +269,7 @@ class Rebuild:
         projection = self._live.projection
         if isinstance(projection, Table):
             return comparing.table_differences(projection, self._stores.tables, self._shadow_name)
-        return comparing.fold_differences(projection, self._stores.state, self._shadow_name)
+        return comparing.index_differences(projection, self._stores.state, self._shadow_name)
 
     def _lost(self) -> list[str]:
         """What the live model has and the shadow has not."""

@@ -12,7 +12,7 @@ import msgspec
 from penstock.core.errors import Damaged, Disproved
 from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts
+from penstock.core.projection import Index, Projection, Row, Rows, Table, verdicts
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
 from penstock.core.projection.parking import DeadLetter
@@ -90,7 +90,7 @@ class Sink(Protocol):
 def sink(projection: Projection, stores: Stores) -> Sink:
     if isinstance(projection, Table):
         return TableSink(projection, stores)
-    return FoldSink(projection, stores)
+    return IndexSink(projection, stores)
 
 
 class TableSink:
@@ -273,13 +273,13 @@ class TableSink:
         return refused
 
 
-class FoldSink:
-    def __init__(self, fold: Fold[Any], stores: Stores, *, into: str = "") -> None:
-        self._fold = fold
-        self._into = into or fold.space
+class IndexSink:
+    def __init__(self, index: Index[Any], stores: Stores, *, into: str = "") -> None:
+        self._index = index
+        self._into = into or index.space
         self._stores = stores
         self._decoding: Decoding[Any] = Decoding(
-            replace(fold, space=self._into), stores, of=fold.name
+            replace(index, space=self._into), stores, of=index.name
         )
         self._added: Counter[bytes] = Counter()
         self._positions: dict[int, Position | None] = {}
@@ -292,10 +292,10 @@ class FoldSink:
             return Resume(None)
         if position.log != log:
             raise verdicts.other_log(self._into, "space")
-        if position.version != self._fold.version:
+        if position.version != self._index.version:
             raise Disproved(
                 f"{self._into} was filled by version {position.version} of its projection, and "
-                f"this is {self._fold.version}; run `penstock rebuild {self._into} --from-scratch`"
+                f"this is {self._index.version}; run `penstock rebuild {self._into} --from-scratch`"
             )
         return Resume(position, position.next)
 
@@ -321,15 +321,15 @@ class FoldSink:
         decoded = self._decoding.events(partition, batch)
         parked = decoded.parked
         try:
-            entries = self._fold.entries(decoded.events, decoded.numbers)
+            entries = self._index.entries(decoded.events, decoded.numbers)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda event, number, _: found.extend(self._fold.entries([event], [number])),
+                lambda event, number, _: found.extend(self._index.entries([event], [number])),
             )  # fmt: skip
             entries = found
-        position = Position(log, batch.next, self._fold.version, batch.proof)
+        position = Position(log, batch.next, self._index.version, batch.proof)
         self._step(partition, entries, position)
         return Outcome(len(entries), decoded.given_up, parked)
 
@@ -340,7 +340,7 @@ class FoldSink:
             partition=partition,
             was=self._positions.get(partition),
             position=position,
-            trims=self._trims(entries) if self._fold.keep else (),
+            trims=self._trims(entries) if self._index.keep else (),
         )
         self._positions[partition] = position
 
@@ -351,7 +351,7 @@ class FoldSink:
         del log
         event = self._decoding.event(letter.payload)
         number = record_number(letter.partition, letter.offset)
-        for entry in self._fold.entries([event], [number]):
+        for entry in self._index.entries([event], [number]):
             self._stores.state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
@@ -361,7 +361,7 @@ class FoldSink:
         added = self._added
         groups = [entry.group for entry in entries]
         added.update(groups)
-        keep = self._fold.keep
+        keep = self._index.keep
         full = [group for group in set(groups) if added[group] >= keep]
         for group in full:
             del added[group]

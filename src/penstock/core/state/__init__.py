@@ -1,4 +1,4 @@
-"""State: what folds know, in small keyed values read and written in microseconds.
+"""State: what indexes know, in small keyed values read and written in microseconds.
 
 A *space* belongs to one projection. It holds *entries*: a group, a sort key within the group, and a
 value. A plain value is a group of one entry with an empty sort key; a bounded history is a group

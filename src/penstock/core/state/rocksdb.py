@@ -1,6 +1,6 @@
 """The embedded state: RocksDB, a column family per space.
 
-Folds append entries of random groups. In a B-tree each is a page of its own to read, dirty and
+Indexes append entries of random groups. In a B-tree each is a page of its own to read, dirty and
 write back; in a log-structured tree it is a sequential write (docs/decisions/0004 has the figures).
 """
 
