@@ -14,8 +14,8 @@ from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import verdicts
+from penstock.core.projection.contract import Outcome
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import Outcome
 from penstock.core.state import Position
 from penstock.core.warehouse import Block
 from penstock.core.warehouse.plans import declaration
