@@ -50,10 +50,10 @@ class Failing(RocksState):
 class Bench:
     """Real stores, and a fold that is carried on by hand."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: type[RocksState] = Failing) -> None:
         self.clock, self.lines = MovedClock(), Lines()
         self.log: Log = SqliteLog(folder / "log.db", self.clock, Limits())
-        self.state = Failing(folder / "state")
+        self.state: Any = engine(folder / "state")
         self.stores = Stores(None, self.state, Parking(self.state), self.clock, log=self.log)
 
     def cursor(self, fold: Fold[Moved, Purse]) -> Cursor:
