@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from penstock.core.engines import open_state
 from penstock.core.errors import Misconfigured, Moved
 from penstock.core.settings import Settings
-from penstock.core.state import Entry, Place, Position, State, Trim
+from penstock.core.state import Entry, Position, State, Trim
 
 SPACE = "tests.space"
 LOG = "a-log"
@@ -59,12 +59,6 @@ def apply(
     )
 
 
-def forget(state: State, *places: Place, upto: int, entries: Sequence[Entry] = ()) -> None:
-    was = state.position(SPACE, 0)
-    position = Position(LOG, upto)
-    state.apply(SPACE, entries, partition=0, was=was, position=position, deletes=places)
-
-
 def plain(group: bytes, value: bytes) -> Entry:
     return Entry(group, b"", value)
 
@@ -80,40 +74,6 @@ def test_a_space_that_was_never_written_is_empty(state: State) -> None:
     assert everything(state) == []
     state.delete(SPACE, b"g")
     state.drop(SPACE)
-
-
-def test_what_is_deleted_goes_with_what_is_written_and_the_rest_stays(state: State) -> None:
-    apply(state, plain(b"a", b"1"), plain(b"b", b"2"), Entry(b"c", b"x", b"3"), upto=1)
-    state.put("tests.other", plain(b"a", b"9"))
-    state.put("tests.other", plain(b"z", b"9"))
-    forget(
-        state,
-        Place(SPACE, b"a"),
-        Place(SPACE, b"c", b"no such entry"),
-        Place(SPACE, b"never"),
-        Place("tests.other", b"z"),
-        Place("tests.nowhere", b"a"),
-        upto=2,
-        entries=[plain(b"d", b"4")],
-    )
-    assert everything(state) == [plain(b"b", b"2"), Entry(b"c", b"x", b"3"), plain(b"d", b"4")]
-    assert everything(state, "tests.other") == [plain(b"a", b"9")]
-    assert state.position(SPACE, 0) == Position(LOG, 2)
-    assert state.lacking(SPACE) == "", "what was deleted is not missed"
-
-
-def test_a_refused_move_deletes_nothing(state: State) -> None:
-    apply(state, plain(b"a", b"1"), upto=3)
-    with pytest.raises(Moved):
-        state.apply(
-            SPACE,
-            (),
-            partition=0,
-            was=Position(LOG, 2),
-            position=Position(LOG, 4),
-            deletes=[Place(SPACE, b"a")],
-        )
-    assert everything(state) == [plain(b"a", b"1")]
 
 
 def test_entries_and_position_are_there_after_they_were_applied(state: State) -> None:

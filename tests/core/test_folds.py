@@ -5,7 +5,6 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from functools import reduce
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,83 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import Log
-from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Fold, Record, Topic
-from penstock.core.projection.cursor import Cursor
-from penstock.core.projection.parking import Parking
-from penstock.core.projection.rebuild import Rebuild
-from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import Stores, sink
-from penstock.core.state.rocksdb import RocksState
-from support.clock import MovedClock
-from support.lines import Lines
-from support.logs import add, contents
+from penstock.core.projection.sinks import sink
+from support.folded import Bench
 from support.notes import Crash
 from support.purses import TRICKS, Decided, Emptied, Moved, Purse, purses, renamed, step
 
 POT = "pot"
 _names = count()
-
-
-class Failing(RocksState):
-    """The real engine, and the process ends when it is told to: before a write, or behind it."""
-
-    at = ""
-
-    def apply(self, *given: Any, **named: Any) -> None:
-        at, self.at = self.at, ""
-        if at == "before":
-            raise Crash
-        super().apply(*given, **named)
-        if at == "after":
-            raise Crash
-
-
-class Bench:
-    """Real stores, and a fold that is carried on by hand."""
-
-    def __init__(self, folder: Path, engine: type[RocksState] = Failing) -> None:
-        self.clock, self.lines = MovedClock(), Lines()
-        self.log: Log = SqliteLog(folder / "log.db", self.clock, Limits())
-        self.state: Any = engine(folder / "state")
-        self.stores = Stores(None, self.state, Parking(self.state), self.clock, log=self.log)
-
-    def cursor(self, fold: Fold[Moved, Purse]) -> Cursor:
-        return Cursor(fold, sink(fold, self.stores), self.log, self.clock, self.lines.logger)
-
-    def carry(self, fold: Fold[Moved, Purse], block: int = 40, blocks: int = 1 << 30) -> Cursor:
-        """As after a restart: resume, then all there is."""
-        cursor = self.cursor(fold)
-        with closing(self.log.reader()) as reader:
-            cursor.resume(reader)
-            while blocks and cursor.step(reader, block):
-                blocks -= 1
-        return cursor
-
-    def say(self, fold: Fold[Moved, Purse], *moves: Moved) -> None:
-        encode = fold.topic.codec().encode
-        add(self.log, *map(encode, moves), topic=fold.topic.name)
-
-    def known(self, fold: Fold[Moved, Purse], space: str = "") -> dict[str, Purse]:
-        entries = self.state.scan(space or fold.space)
-        return {entry.group.decode(): fold.read(entry.value) for entry in entries}
-
-    def said(self, fold: Fold[Moved, Purse]) -> list[list[object]]:
-        return [self.events(topic) for topic in fold.emits]
-
-    def events(self, topic: Topic[Any]) -> list[object]:
-        return [topic.codec().decode(payload) for payload in contents(self.log, topic.name)]
-
-    def rebuild(self, fold: Fold[Moved, Purse], **how: bool) -> Any:
-        inner = sink(fold, self.stores)
-        live = Consumer(fold, inner, self.log, self.clock, self.lines.logger)
-        work = Rebuild(live, self.stores, self.log, self.clock, self.lines.logger)
-        return work.run("", lambda _done, _total: None, **how)
-
-    def close(self) -> None:
-        self.state.close()
-        self.log.close()
 
 
 @pytest.fixture(scope="module")

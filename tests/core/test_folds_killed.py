@@ -7,17 +7,16 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from core.test_folds import Bench, oracle
-from penstock.core.state.rocksdb import RocksState
+from core.test_folds import oracle
+from support import folded
+from support.folded import Bench
 from support.purses import Moved, purses
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "3"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "4"))
 """Of each kind."""
-_BLOCK = 10
 _END_SECONDS = 60
 
 
@@ -38,7 +37,7 @@ def test_a_process_that_is_killed_says_everything_once(tmp_path: Path, kind: str
     draw = random.Random(kind)
     for _ in range(ROUNDS):
         at = draw.randint(1, 8) if kind != "any" else draw.randint(1, 60)
-        child = [sys.executable, __file__, str(tmp_path), kind, str(at)]
+        child = [sys.executable, folded.__file__, str(tmp_path), kind, str(at)]
         ended = subprocess.run(child, timeout=_END_SECONDS, check=False, env=environment())
         killed_by = {"any": signal.SIGALRM}.get(kind, signal.SIGKILL)
         assert ended.returncode in (0, -killed_by)
@@ -49,30 +48,3 @@ def test_a_process_that_is_killed_says_everything_once(tmp_path: Path, kind: str
 
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-
-
-class Dying(RocksState):
-    """The real engine in a process that is killed at one of its writes."""
-
-    kind, left = "", 0
-
-    def apply(self, *given: Any, **named: Any) -> None:
-        self.left -= 1
-        if self.left == 0 and self.kind == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().apply(*given, **named)
-        if self.left == 0 and self.kind == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def main(folder: str, kind: str, at: str) -> None:
-    bench = Bench(Path(folder), Dying)
-    assert isinstance(bench.state, Dying)
-    bench.state.kind, bench.state.left = kind, int(at)
-    if kind == "any":
-        signal.setitimer(signal.ITIMER_REAL, int(at) / 1000)
-    bench.carry(purses, _BLOCK)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
