@@ -10,6 +10,7 @@ from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.edge import judging
 from penstock.core.ingesting import ingest_endpoints
+from penstock.core.manifest import Manifest
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import logger
 from penstock.core.worker import Handle, Worker, work
@@ -48,18 +49,26 @@ def build(
     *,
     roles: Sequence[str] = ROLES,
     clock: Clock | None = None,
+    manifests: Sequence[Manifest] = APPLICATIONS,
 ) -> Platform:
-    """Everything that the processes share, opened but not started. Raise `Misconfigured`."""
-    settings, applications = configuration.load(environment, _STRUCTS, overrides)
+    """Everything that the processes share, opened but not started. Raise `Misconfigured`.
+
+    Bodies of other manifests than ours are judged in this process: no other one knows them.
+    """
+    structs = {manifest.name: manifest.settings for manifest in manifests}
+    settings, given = configuration.load(environment, structs, overrides)
     lines = logger(settings.log_level, settings.log_format)
+    ours = manifests is APPLICATIONS
     return Platform(
         settings,
-        applications,
-        APPLICATIONS,
+        given,
+        manifests,
         clock=clock or SystemClock(),
         logger=lines,
         roles=roles,
-        judge=Worker("from penstock.main import judge; judge()", (settings, applications), lines),
+        judge=Worker("from penstock.main import judge; judge()", (settings, given), lines)
+        if ours
+        else None,
     )
 
 

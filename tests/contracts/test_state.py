@@ -1,4 +1,4 @@
-"""What every keyed state promises to folds."""
+"""What every keyed state promises to indexes."""
 
 import os
 import random

@@ -14,8 +14,8 @@ from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import verdicts
+from penstock.core.projection.contract import Outcome
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import Outcome
 from penstock.core.state import Position
 from penstock.core.warehouse import Block
 from penstock.core.warehouse.plans import declaration
@@ -312,7 +312,7 @@ def test_a_log_that_becomes_another_one_under_its_own_process_is_noticed(
 
 
 def test_a_process_that_only_answers_learns_what_another_one_found(carried: Carried) -> None:
-    consumer = carried.consumer(notes.fold)
+    consumer = carried.consumer(notes.index)
     watch = watching(carried, [consumer])
     for partition in (0, 300):
         verdicts.note(carried.state, "tests.notes", partition, "the log is another one")

@@ -1,4 +1,4 @@
-"""The tests' own table and fold over real stores and an embedded log, carried on by hand."""
+"""The tests' own table and index over real stores and an embedded log, carried on by hand."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ from support.lines import Lines
 from support.notes import Unreliable, rows_of
 from support.stores import open_state, stores
 
-BOTH: tuple[Projection, ...] = (notes.table, notes.fold)
+BOTH: tuple[Projection, ...] = (notes.table, notes.index)
 
 
 class Carried:
@@ -67,7 +67,7 @@ class Carried:
         return said
 
     def numbers(self) -> tuple[list[int], list[bytes]]:
-        """In the table, and in the fold."""
+        """In the table, and in the index."""
         [history] = self.state.first("tests.notes", [b"word"], 1_000)
         return [row[1] for row in rows_of(self.warehouse)], [value for _, value in history]
 

@@ -32,7 +32,7 @@ from penstock.core.log.disk import FATAL
 from penstock.core.lookout import Lookout
 from penstock.core.manifest import Manifest, Route, check_columns
 from penstock.core.meters import Meters
-from penstock.core.projection import Projection, Table, retention
+from penstock.core.projection import Fold, Projection, Table, retention
 from penstock.core.projection.parking import Parking
 from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
@@ -53,6 +53,7 @@ _GRACE_SECONDS = 0.5
 """So much later than the engine is to do askers give up, for it may not hear of its limit."""
 _ELSEWHERE_POLL_SECONDS = 0.01
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
@@ -82,6 +83,9 @@ class Platform:
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._topics = [topic.name for manifest in manifests for topic in manifest.topics]
         with ExitStack() as opened:
+            if "work" in self.roles:
+                folds = [p.name for p in self._chosen() if isinstance(p, Fold)]
+                engines.check_folds(settings, folds, appends="edge" in self.roles)
             self.follow, self.log = self._open_log(opened)
             self.stores = self._open_stores(opened) if self.roles & {"api", "work"} else None
             self.edge = Edge(
@@ -143,7 +147,7 @@ class Platform:
                 for manifest in self.manifests:
                     warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
-        return Stores(warehouse, state, Parking(state), self.clock, codec)
+        return Stores(warehouse, state, Parking(state), self.clock, codec, self.log)
 
     def _chosen(self) -> list[Projection]:
         """Projections that this process carries, or would if it had the role work."""
@@ -369,6 +373,10 @@ class ApplicationContext:
             partial(self._stores.state.first, space, groups, limit)
         )
         return found
+
+    async def get(self, fold: Fold[Any, S], key: bytes) -> S:
+        [history] = await self.first(fold.space, [key], 1)
+        return fold.read(history[0][1]) if history else fold.state()
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._platform.run(work)
