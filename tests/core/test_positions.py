@@ -332,7 +332,7 @@ def test_a_process_that_starts_answers_nothing_that_another_one_disproved(carrie
     """Also of a projection that it carries itself, where it is the other one's partition."""
     verdicts.note(carried.state, "tests.notes", 1, "the log is another one")
     note(carried.log, 0)
-    consumer = carried.consumer(notes.fold)
+    consumer = carried.consumer(notes.index)
     watch = watching(carried, [consumer])
     watch.begin()
     consumer.start()
@@ -353,7 +353,7 @@ def test_what_stands_against_a_view_has_one_keeper(
 ) -> None:
     """Reliability 46: a look takes back what looks found; what a cursor met, a rebuild only."""
     note(carried.log, 0)
-    consumer = carried.consumer(notes.fold)
+    consumer = carried.consumer(notes.index)
     watch = watching(carried, [consumer])
     lost = ["half of it"]
     consumer.sink.lacks = lambda **_: lost[0]  # type: ignore[method-assign]
