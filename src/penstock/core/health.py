@@ -155,7 +155,7 @@ class Health:
         problems = await self.problems()
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
-        odd = dict(timing.warnings(self._platform.carried, self._platform.clock))
+        odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
         return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:
@@ -337,7 +337,7 @@ class Readiness:
 
     def _view(self, name: str, consumer: Consumer, state: State) -> str:
         platform = self._platform
-        if consumer in platform.carried:
+        if consumer in platform.consumers.carried:
             if problem := _standstill(consumer):
                 return problem
         elif why := _told(state, consumer):

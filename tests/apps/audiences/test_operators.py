@@ -66,7 +66,7 @@ def test_operators_are_answered_while_every_thread_for_users_is_taken(served: Se
     query = partial(served.platform.require_stores().tables.query, SLOW, {})
 
     async def work() -> list[Answer]:
-        slow = [asyncio.create_task(served.platform.run(query)) for _ in range(8)]
+        slow = [asyncio.create_task(served.platform.pools.run(query)) for _ in range(8)]
         await asyncio.sleep(0)
         answers = [await served._ask(Ask(path, method="GET")) for _ in range(5) for path in ASKED]
         assert not any(task.done() for task in slow)

@@ -223,7 +223,7 @@ def test_a_question_that_never_returns_is_given_up_in_time_and_hinders_nobody(
         asked = f"SELECT * FROM file('{pipe}', 'CSV', 'word String')"
 
         async def stuck() -> list[object]:
-            asking = [served.platform.run(lambda: tables.query(asked, {})) for _ in range(6)]
+            asking = [served.platform.pools.run(lambda: tables.query(asked, {})) for _ in range(6)]
             return list(await asyncio.gather(*asking, return_exceptions=True))
 
         told = served.run(stuck())
@@ -233,7 +233,9 @@ def test_a_question_that_never_returns_is_given_up_in_time_and_hinders_nobody(
         assert served.ask(Ask("/aggregates", AGGREGATES)).status == 200
     finally:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while served.platform._users.stuck:  # a process has one engine, and the next test wants it
+        while (
+            served.platform.pools._users.stuck
+        ):  # a process has one engine, and the next test wants it
             assert time.monotonic() < deadline
             with suppress(OSError):  # nobody reads just now
                 os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
