@@ -2,19 +2,12 @@
 
 from collections.abc import Sequence
 
-from penstock.core.errors import Misconfigured
 from penstock.core.manifest import Manifest
 from penstock.core.projection import Projection
-from penstock.core.settings import Settings
+from penstock.core.settings import Settings, named
 
 
 def chosen(settings: Settings, manifests: Sequence[Manifest]) -> list[Projection]:
     """What the role work carries. Raise `Misconfigured` for a projection that nobody offers."""
     known = {p.name: p for manifest in manifests for p in manifest.projections}
-    wanted = [name.strip() for name in settings.projections.split(",") if name.strip()]
-    if unknown := [name for name in wanted if name not in known]:
-        raise Misconfigured(
-            f"PENSTOCK_PROJECTIONS: there is no projection {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
-        )
-    return [known[name] for name in wanted or known]
+    return [known[name] for name in named("projection", settings.projections, known)]
