@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
-from penstock.load.ledger import Ledger
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.queries import QueryMix
+from penstock.load.audiences.stream import Stream
 from penstock.load.plans import Plan
-from penstock.load.queries import QueryMix
 from penstock.load.session import Session
-from penstock.load.stream import Stream
 
 TAGS_PER_PROFILE, TAGS_PER_AGGREGATE = 10, 1_000
 

@@ -7,16 +7,16 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.load.aggregates import COUNT, AggregateOracle, AggregateQuery
 from penstock.load.asking import Asker
+from penstock.load.audiences.aggregates import COUNT, AggregateOracle, AggregateQuery
+from penstock.load.audiences.instants import MINUTE_MS
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.population import ACTIONS
+from penstock.load.audiences.profiles import ProfileQuery
+from penstock.load.audiences.wire import AggregateAnswer, ProfileAnswer
 from penstock.load.histogram import Histogram
-from penstock.load.instants import MINUTE_MS
-from penstock.load.ledger import Ledger
-from penstock.load.population import ACTIONS
-from penstock.load.profiles import ProfileQuery
 from penstock.load.report import Freshness
 from penstock.load.session import Session
-from penstock.load.wire import AggregateAnswer, ProfileAnswer
 
 PROFILE_BOUND_SECONDS, AGGREGATE_BOUND_SECONDS = 10.0, 60.0
 

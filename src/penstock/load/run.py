@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import uvloop
 
+from penstock.load.audiences.ledger import ACCEPTED, INDETERMINATE, Ledger
+from penstock.load.audiences.population import populate
+from penstock.load.audiences.preload import assume, preload
+from penstock.load.audiences.stream import Stream
 from penstock.load.chaos import Server
 from penstock.load.client import Endpoint
 from penstock.load.drive import Drive
 from penstock.load.freshness import Prober
 from penstock.load.holding import check_holding
-from penstock.load.ledger import ACCEPTED, INDETERMINATE, Ledger
 from penstock.load.plans import Options, Plan
-from penstock.load.population import populate
-from penstock.load.preload import assume, preload
 from penstock.load.progress import progress
 from penstock.load.report import (
     Report,
@@ -26,7 +27,6 @@ from penstock.load.report import (
 )
 from penstock.load.resources import Meter, disk_bytes
 from penstock.load.session import Session
-from penstock.load.stream import Stream
 from penstock.load.tail import check_tail
 
 _NO_CONTENT = 204

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.load.aggregates import AggregateOracle, AggregateQuery
-from penstock.load.client import Endpoint, Exchange, Failure, Pool
-from penstock.load.histogram import Histogram
-from penstock.load.ledger import (
+from penstock.load.audiences.aggregates import AggregateOracle, AggregateQuery
+from penstock.load.audiences.ledger import (
     ACCEPTED,
     INDETERMINATE,
     PENDING,
@@ -17,11 +15,13 @@ from penstock.load.ledger import (
     Frontier,
     Ledger,
 )
+from penstock.load.audiences.profiles import ProfileOracle, ProfileQuery
+from penstock.load.audiences.stream import Stream
+from penstock.load.audiences.wire import AggregateAnswer, ProfileAnswer, Verdict
+from penstock.load.client import Endpoint, Exchange, Failure, Pool
+from penstock.load.histogram import Histogram
 from penstock.load.plans import Options, Plan
-from penstock.load.profiles import ProfileOracle, ProfileQuery
 from penstock.load.report import TEXT_SHOWN_MAX, WRONG_SHOWN_MAX, Tally, WrongAnswer
-from penstock.load.stream import Stream
-from penstock.load.wire import AggregateAnswer, ProfileAnswer, Verdict
 
 _NO_CONTENT, _OK = 204, 200
 _AGGREGATE_CONNECTIONS = 8

@@ -7,13 +7,13 @@ from time import perf_counter
 
 import numpy as np
 
-from penstock.load.aggregates import COUNT, SUM_PRICE, AggregateQuery
-from penstock.load.instants import DAY_MS, MINUTE_MS, STREAM_START_MS
-from penstock.load.ledger import DEPTH, Ledger
+from penstock.load.audiences.aggregates import COUNT, SUM_PRICE, AggregateQuery
+from penstock.load.audiences.instants import DAY_MS, MINUTE_MS, STREAM_START_MS
+from penstock.load.audiences.ledger import DEPTH, Ledger
+from penstock.load.audiences.population import ACTIONS
+from penstock.load.audiences.profiles import ProfileQuery
+from penstock.load.audiences.queries import QueryMix, seeded
 from penstock.load.plans import Plan
-from penstock.load.population import ACTIONS
-from penstock.load.profiles import ProfileQuery
-from penstock.load.queries import QueryMix, seeded
 from penstock.load.session import Query, Session
 
 _MINUTES_MAX = 10

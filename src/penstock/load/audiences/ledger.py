@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from penstock.load.instants import EveryMillisecond, Instants
-from penstock.load.population import ACTIONS, Population
-from penstock.load.stream import Block
+from penstock.load.audiences.instants import EveryMillisecond, Instants
+from penstock.load.audiences.population import ACTIONS, Population
+from penstock.load.audiences.stream import Block
 
 DEPTH = 200
 
