@@ -9,8 +9,8 @@ import pytest
 from load.audiences.listed import Event, ledger_of, plain
 from load.reference import instant
 from penstock.load.audiences.aggregates import AggregateOracle, AggregateQuery
-from penstock.load.audiences.ledger import ACCEPTED, INDETERMINATE
 from penstock.load.audiences.profiles import ProfileOracle, ProfileQuery
+from penstock.load.fates import ACCEPTED, INDETERMINATE
 
 MAX = 2_147_483_647
 
