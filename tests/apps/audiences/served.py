@@ -19,7 +19,7 @@ from penstock.core.health import Health
 from penstock.core.pages import Pages
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import Bounded
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 from support.asking import PATIENT
 from support.pipes import asked
 
@@ -167,14 +167,14 @@ class Served:
     # -- inside ---------------------------------------------------------------------------------
 
     def _open(self) -> Platform:
-        structs = {application.name: application.settings for application in APPLICATIONS}
+        structs = {application.name: application.settings for application in manifests()}
         settings, applications = configuration.load(
             self._environment, structs, {"data": str(self.folder)}
         )
         platform = Platform(
             settings,
             applications,
-            APPLICATIONS,
+            manifests(),
             clock=self._clock,
             logger=self._logger(),
             roles=self._roles,

@@ -16,7 +16,7 @@ from penstock.core import health
 from penstock.core.clock import SystemClock
 from penstock.core.control import Control
 from penstock.core.errors import NotReady
-from penstock.core.platform import _QUERY_THREADS
+from penstock.core.platform.pools import _QUERY_THREADS
 from penstock.core.tls import Address
 from support.endless import endless
 
@@ -82,7 +82,7 @@ def test_operators_are_answered_while_every_thread_for_users_is_taken(served: Se
         told.append(tables.query(question, {}))
 
     async def work(question: str) -> list[Answer]:
-        asked = [served.platform.run(partial(ask, question)) for _ in range(_QUERY_THREADS)]
+        asked = [served.platform.pools.run(partial(ask, question)) for _ in range(_QUERY_THREADS)]
         users.extend(map(asyncio.create_task, asked))
         await asyncio.sleep(0)
         answers = [await served._ask(Ask(path, method="GET")) for _ in range(5) for path in ASKED]

@@ -218,10 +218,12 @@ def test_a_question_that_never_returns_is_given_up_in_time_and_hinders_nobody(
         served.tags(tags())
         served.settle()
         tables = served.platform.require_stores().tables
-        with endless(tmp_path, lambda: not served.platform._users.stuck) as asked:
+        with endless(tmp_path, lambda: not served.platform.pools._users.stuck) as asked:
 
             async def stuck() -> list[object]:
-                asking = [served.platform.run(lambda: tables.query(asked, {})) for _ in range(6)]
+                asking = [
+                    served.platform.pools.run(lambda: tables.query(asked, {})) for _ in range(6)
+                ]
                 return list(await asyncio.gather(*asking, return_exceptions=True))
 
             told = served.run(stuck())
