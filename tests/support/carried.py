@@ -1,6 +1,7 @@
 """The tests' own table and index over real stores and an embedded log, carried on by hand."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from penstock.core.errors import Disproved
@@ -11,6 +12,7 @@ from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.rocksdb import RocksState
+from penstock.core.watch import Watch
 from support import notes
 from support.clock import MovedClock
 from support.lines import Lines
@@ -109,3 +111,8 @@ class Carried:
     def close(self) -> None:
         self.close_stores()
         self.log.close()
+
+
+def watching(carried: Carried, consumers: Iterable[Consumer]) -> Watch:
+    named = {consumer.projection.name: consumer for consumer in consumers}
+    return Watch(named, carried.log, None, clock=carried.clock, logger=Lines().logger)

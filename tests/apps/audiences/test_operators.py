@@ -76,6 +76,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, clock: LeapingClock) -> Ite
 
 
 def test_operators_are_answered_while_every_thread_for_users_is_taken(served: Served) -> None:
+    for path in ASKED:
+        until(served, path, 200)
     tables, told = served.platform.require_stores().tables, list[object]()
 
     def ask(question: str) -> None:
