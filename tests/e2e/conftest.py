@@ -30,5 +30,6 @@ def server(
     """One that serves a whole module, with heads remembered and with each parsed anew."""
     options = ["--forget-heads"] if request.param == "parsed" else []
     running = Server(tmp_path_factory.mktemp("server") / "data", *options)
+    running.until_ready()
     yield running
     running.kill()

@@ -123,6 +123,6 @@ def test_views_of_a_log_that_was_replaced_are_silent_until_they_are_rebuilt(
     for view in VIEWS:
         assert rebuild(data, view).status == 0
     shows(client, 7)
-    assert client.get("/readyz").status == 200
+    client.until_ready()
     send(client, 1)
     shows(client, 8)
