@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from penstock.core.errors import PenstockError
 from penstock.core.log import Append, Follow, Log, Minute, Receipt
+from penstock.core.log.awaiting import submitted
 
 TOPIC = "tests.events"
 ANSWER_SECONDS = 180.0
@@ -14,16 +14,7 @@ ANSWER_SECONDS = 180.0
 
 def begin(log: Log, *appends: Append) -> "Future[Sequence[Receipt]]":
     """Submit; the future has the receipts, or the error, once the log has answered."""
-    answer: Future[Sequence[Receipt]] = Future()
-
-    def done(outcome: Sequence[Receipt] | PenstockError) -> None:
-        if isinstance(outcome, PenstockError):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
-
-    log.submit(appends, done)
-    return answer
+    return submitted(log, appends)
 
 
 def submit(log: Log, *appends: Append) -> Sequence[Receipt]:

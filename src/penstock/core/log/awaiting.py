@@ -7,8 +7,8 @@ from penstock.core.errors import PenstockError
 from penstock.core.log import Append, Log, Receipt
 
 
-def stored(log: Log, appends: Sequence[Append]) -> Sequence[Receipt]:
-    """Add the appends and wait until they are durable. Raise what the log says instead."""
+def submitted(log: Log, appends: Sequence[Append]) -> "Future[Sequence[Receipt]]":
+    """It has the receipts, or what the log says instead, once the log has answered."""
     answer: Future[Sequence[Receipt]] = Future()
 
     def done(outcome: Sequence[Receipt] | PenstockError) -> None:
@@ -18,4 +18,9 @@ def stored(log: Log, appends: Sequence[Append]) -> Sequence[Receipt]:
             answer.set_result(outcome)
 
     log.submit(appends, done)
-    return answer.result()
+    return answer
+
+
+def stored(log: Log, appends: Sequence[Append]) -> Sequence[Receipt]:
+    """Add the appends and wait until they are durable. Raise what the log says instead."""
+    return submitted(log, appends).result()
