@@ -202,6 +202,7 @@ METRICS = {
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
     "penstock_projection_parked": "Events put aside with their reason; see `dead-letters list`.",
     "penstock_projection_retries": "Attempts that failed and were tried again.",
+    "penstock_timers_late_seconds": "How long the next timer of a fold has been due.",
     "penstock_disk_bytes": "Bytes on disk, by store.",
     "penstock_disk_free_bytes": "Free space of the data folder's disk. Below the minimum: 503.",
     "penstock_samples_failed": "Samples that could not be had; a line `metrics.failed` says why.",

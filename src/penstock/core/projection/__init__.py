@@ -19,6 +19,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import msgspec
 
 from penstock.core.events import Codec, Event
+from penstock.core.projection.due import Due as Due
+from penstock.core.projection.due import Elapsed as Elapsed
+from penstock.core.projection.due import is_framed, state_of
 from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
@@ -126,6 +129,8 @@ class Step(NamedTuple, Generic[S]):
     """Of the record's key from now on; None: forget the key."""
     events: Sequence[Event] = ()
     """They are durable before state and position move, and in the log once, whatever happens."""
+    due: Sequence[Due] = ()
+    """What is to come later. It waits for the key, also for one that is forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,7 @@ class Fold(Generic[E, S]):
 
     space: str
     topic: Topic[E]
+    """To set timers, it has `Elapsed` among its events. Its key is asked of all others."""
     state: type[S]
     """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
     step: Callable[[S, Record[E]], Step[S]]
@@ -152,6 +158,8 @@ class Fold(Generic[E, S]):
     """Of one step."""
     events_bytes_max: int = 1_048_576
     """Of one step, as they are stored."""
+    due_max: int = 100
+    """Of one key, and of one step."""
     flush: Flush
     keep: ClassVar[int] = 1
     """A key has one entry."""
@@ -174,10 +182,21 @@ class Fold(Generic[E, S]):
     def name(self) -> str:
         return self.space
 
+    @property
+    def times(self) -> bool:
+        """Whether it can set timers."""
+        return Elapsed in self.topic.events
+
     @cached_property
-    def read(self) -> Callable[[bytes], S]:
-        """A stored value → the state."""
+    def decode(self) -> Callable[[bytes], S]:
+        """A state as it is stored, without what waits beside it → the state."""
         return msgspec.msgpack.Decoder(self.state).decode
+
+    def read(self, value: bytes) -> S:
+        """A stored value → the state."""
+        if is_framed(value):
+            value = state_of(value)
+        return self.decode(value) if value else self.state()
 
 
 Projection = Table[Any] | Index[Any] | Fold[Any, Any]

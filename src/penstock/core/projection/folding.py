@@ -13,13 +13,16 @@ from penstock.core.events import Event
 from penstock.core.log import Append, Batch, Origin, record_number, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Fold, Record
-from penstock.core.projection.contract import Outcome
+from penstock.core.projection.block import Block
+from penstock.core.projection.contract import Outcome, Resume
 from penstock.core.projection.decoding import Decoded, told_of
+from penstock.core.projection.due import Elapsed
 from penstock.core.projection.parking import DeadLetter, place_of
 from penstock.core.projection.spaces import SpaceSink
-from penstock.core.projection.stepping import Block, Said, Stepper
+from penstock.core.projection.stepping import Said, Stepper
 from penstock.core.projection.stores import Stores
-from penstock.core.state import Entry, Place, Position
+from penstock.core.projection.timers import Timers
+from penstock.core.state import Place, Position
 
 _PORTION_RECORDS = 10_000
 _PORTION_BYTES = 4 << 20
@@ -34,14 +37,20 @@ class FoldSink(SpaceSink):
         self._fold = fold
         self._log = stores.log
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
+        self._encode = stores.codec(fold.topic).encode
+        self._timers: dict[int, Timers] = {}
+
+    def resume(self, log: str, partition: int) -> Resume:
+        self._timers[partition] = Timers(self._state, self._into, partition)
+        return super().resume(log, partition)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)
         block = self._block(partition, decoded.events)
-        poison = self._steps(partition, decoded, batch, block)
+        stale, poison = self._steps(partition, decoded, batch, block)
         self._keep(partition, Position(log, batch.next, self._fold.version, batch.proof), block)
-        stepped = len(decoded.events) - poison
-        return Outcome(stepped, decoded.given_up, decoded.parked + poison)
+        stepped = len(decoded.events) - stale - poison
+        return Outcome(stepped, decoded.given_up + stale, decoded.parked + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
@@ -70,10 +79,17 @@ class FoldSink(SpaceSink):
             raise Moved(f"{self._into} is at {found} in partition {partition}, not at {was}")
         return Block({k: v for k, v in zip(keys, values, strict=True) if v is not None})
 
-    def _steps(self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]) -> int:
-        """Step by step; what is said is durable when this returns. How many were parked."""
-        step, said, poison = self._stepper.step, Saying(self._fold.space, partition), 0
+    def _steps(
+        self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]
+    ) -> tuple[int, int]:
+        """Step by step; what is said is durable when this returns. How many were timers that
+        nobody waits for, and how many were parked.
+        """
+        step, said, stale, poison = self._stepper.step, Saying(self._fold.space, partition), 0, 0
         for record in map(Record, decoded.numbers, decoded.times_ms, decoded.events):
+            if not self._stepper.waits(block, record.event):
+                stale += 1
+                continue
             try:
                 found = step(block, record)
             except Disproved:
@@ -89,7 +105,7 @@ class FoldSink(SpaceSink):
                     self._say(said)
                     said = Saying(self._fold.space, partition)
         self._say(said)
-        return poison
+        return stale, poison
 
     def _say(self, said: "Saying") -> None:
         if self.muted or not said.records:
@@ -106,16 +122,52 @@ class FoldSink(SpaceSink):
         *,
         settled: Sequence[Place] = (),
     ) -> None:
-        written = block.written.items()
-        self._write(
-            partition,
-            position,
-            [Entry(key, b"", value) for key, value in written if value is not None],
-            deletes=[
-                *(Place(self._into, k) for k, v in written if v is None and k in block.found),
-                *settled,
-            ],
+        entries = list(block.entries(partition))
+        deletes = (*block.deletes(self._into, partition), *settled)
+        self._write(partition, position, entries, deletes=deletes)
+        timers = self._timers.get(partition)
+        if timers is None or not (block.tables or block.waiting or block.turn):
+            return
+        timers.note(entries)
+        timers.turn = max(timers.turn, block.turn or 0)
+
+    # -- what is to come ------------------------------------------------------------------------
+
+    def next_ms(self, partition: int) -> int | None:
+        """When the first timer is due."""
+        return self._timers[partition].next_ms() if self._fold.times else None
+
+    def known_ms(self, partition: int) -> int | None:
+        """The same as far as it is known. For any thread."""
+        timers = self._timers.get(partition)
+        return None if timers is None else timers.known_ms
+
+    def elapse(self, partition: int, now_ms: int) -> bool:
+        """Say that the first of those timers have elapsed whose time has come. False when the log
+        had this turn already, and took nothing.
+        """
+        if self._log is None:
+            raise NotReady(f"{self._fold.space} decides, and this process may not append")
+        timers = self._timers[partition]
+        found = timers.elapsed(now_ms, _PORTION_RECORDS)
+        if not found:
+            return True
+        turn = timers.turn + 1
+        made = [Elapsed(one.key, one.name, one.at_ms, one.wanted_ms, turn) for one in found]
+        append = Append(
+            self._fold.topic.name,
+            [self._encode(one) for one in made],
+            [one.key for one in made],
+            origin=Origin(f"{self._fold.space}/due", partition, [turn] * len(made)),
         )
+        [receipt] = stored(self._log, [append])
+        if receipt.stored:
+            timers.past(found[-1])
+        return receipt.stored
+
+    def skip_turn(self, partition: int) -> None:
+        """See `Timers.skip`."""
+        self._timers[partition].skip()
 
 
 class Saying:

@@ -15,6 +15,8 @@ from penstock.core.log import Follow, Reader, Share
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
+from penstock.core.projection.deciding import FoldCursor
+from penstock.core.projection.folding import FoldSink
 from penstock.core.telemetry import Logger, Samples
 
 _LOOK_SECONDS_MAX = 5.0
@@ -177,7 +179,8 @@ class Consumer:
         self._wake.set()
 
     def _cursor(self, partition: int) -> Cursor:
-        return Cursor(
+        kind = FoldCursor if isinstance(self.sink, FoldSink) else Cursor
+        return kind(
             self.projection, self.sink, self._log, self._clock, self._logger, partition=partition
         )
 
@@ -282,3 +285,5 @@ class Consumer:
                 status = cursor.status()
                 samples.gauge("penstock_projection_lag_records", status.lag_records, **of)
                 samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)
+            if isinstance(cursor, FoldCursor) and cursor.projection.times:
+                samples.gauge("penstock_timers_late_seconds", cursor.late_seconds(), **of)

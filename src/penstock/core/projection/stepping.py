@@ -4,7 +4,7 @@ Every step hears its key's state as it would be read from the store. So blocks m
 and the states are the same, and what a step did to a state before it raised is forgotten.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -12,6 +12,8 @@ import msgspec
 from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Event
 from penstock.core.projection import Fold, Record, Topic
+from penstock.core.projection.block import Block
+from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Elapsed, Table, Waiting
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -34,26 +36,12 @@ class _Way(NamedTuple):
     key: Callable[[Any], bytes]
 
 
-class Block(Generic[S]):
-    """What is known of the keys of some records, and what has become of it."""
-
-    __slots__ = ("found", "states", "written")
-
-    def __init__(self, found: Mapping[bytes, bytes]) -> None:
-        self.found = found
-        """Values as they were stored."""
-        self.written: dict[bytes, bytes | None] = {}
-        """Values that are others now; None: it is to be forgotten."""
-        self.states: dict[bytes, S] = {}
-        """Of either, as far as they were read."""
-
-
 class Stepper(Generic[E, S]):
     def __init__(self, fold: Fold[E, S], codec: Callable[[Topic[Any]], Codec[Any]]) -> None:
         self._fold = fold
         self._key = fold.topic.key
         self._step = fold.step
-        self._read = fold.read
+        self._read = fold.decode
         self._ways = {
             kind: _Way(topic.name, codec(topic).encode, topic.key)
             for topic in fold.emits
@@ -71,10 +59,24 @@ class Stepper(Generic[E, S]):
         return list(found)
 
     def key(self, event: E) -> bytes:
-        key = self._key(event)
+        key = event.key if isinstance(event, Elapsed) else self._key(event)
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
+
+    def waits(self, block: Block[S], event: E) -> bool:
+        """Whether a record is to be stepped: a timer, if it was waited for, which it is not from
+        now on.
+        """
+        if not isinstance(event, Elapsed):
+            return True
+        block.turn = max(block.turn or 0, event.turn)
+        table = block.table(event.key)
+        waiting = table.get(event.name)
+        if waiting is None or waiting.wanted_ms != event.wanted_ms:
+            return False
+        block.waiting[event.key] = {k: one for k, one in table.items() if k != event.name}
+        return True
 
     def step(self, block: Block[S], record: Record[E]) -> Sequence[Said]:
         """Change what the block knows of the record's key; what is said about it.
@@ -84,24 +86,27 @@ class Stepper(Generic[E, S]):
         key = self.key(record.event)
         state = self._state(block, key)
         try:
-            after, events = self._step(state, record)
+            after, events, due = self._step(state, record)
             said = self._said(events) if events else ()
+            waiting = self._due(block.table(key), due, record.at_ms) if due else None
             if after is None:
                 block.written[key] = None
                 block.states.pop(key, None)
-                return said
-            block.states[key], block.written[key] = self._kept(after)
+            else:
+                block.states[key], block.written[key] = self._kept(after)
         except Exception:
             block.states.pop(key, None)  # it may have been changed in place
             raise
+        if waiting is not None:
+            block.waiting[key] = waiting
         return said
 
     def _state(self, block: Block[S], key: bytes) -> S:
         state = block.states.get(key)
         if state is not None:
             return state
-        value = block.written[key] if key in block.written else block.found.get(key)
-        if value is None:
+        value = block.state(key)
+        if not value:
             return self._fold.state()
         try:
             return self._read(value)
@@ -136,3 +141,32 @@ class Stepper(Generic[E, S]):
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said
+
+    def _due(self, waiting: Table, due: Sequence[Due], now_ms: int) -> Table:
+        """What waits for a key from now on."""
+        fold, after = self._fold, dict(waiting)
+        if not fold.times:
+            raise ValueError(f"{fold.topic.name} has no `Elapsed` among its events")
+        if len(due) > fold.due_max:
+            raise ValueError(f"{len(due)} are due of one step; at most {fold.due_max}")
+        for one in due:
+            was = after.get(one.name)
+            if one.at_ms is None:
+                after.pop(one.name, None)
+                continue
+            made = _waiting(one, was, now_ms)
+            if was is None or one.keep == "latest" or made.at_ms < was.at_ms:
+                after[one.name] = made
+        if len(after) > fold.due_max:
+            raise ValueError(f"{len(after)} are due of one key; at most {fold.due_max}")
+        return after
+
+
+def _waiting(due: Due, was: Waiting | None, now_ms: int) -> Waiting:
+    """Raise `ValueError` for what cannot wait."""
+    if not 0 < len(due.name.encode()) <= NAME_BYTES_MAX:
+        raise ValueError(f"{due.name!r} is due; a name has 1 to {NAME_BYTES_MAX} bytes")
+    if not (isinstance(due.at_ms, int) and due.at_ms <= LATEST_MS):
+        raise ValueError(f"{due.name} is due at {due.at_ms}, which is no time in milliseconds")
+    wanted_ms = now_ms if was is None else max(now_ms, was.wanted_ms + 1)
+    return Waiting(max(0, due.at_ms), wanted_ms)
