@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from penstock.core.clock import careful
 from penstock.core.errors import NotReady
+from penstock.core.events import DEFAULT_PROJECT
 from penstock.core.log import Append, Origin
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Elapsed, Fold, Record
@@ -53,7 +54,9 @@ def oracle(fold: Fold[Any, Heard], events: Sequence[Any]) -> tuple[dict[str, Hea
             waiting.pop(place, None)
         elif event.keep == "latest" or event.at_ms < waiting.get(place, event.at_ms + 1):
             waiting[place] = event.at_ms
-        if (state := step(states.get(key, Heard()), Record(number, 0, event)).state) is None:
+        if (
+            state := step(states.get(key, Heard()), Record(number, DEFAULT_PROJECT, 0, event)).state
+        ) is None:
             states.pop(key, None)
         else:
             states[key] = msgspec.convert(msgspec.to_builtins(state), Heard)
@@ -178,7 +181,7 @@ def test_a_step_that_cannot_bear_a_timer_is_a_dead_letter_and_the_timer_does_not
     [letter] = bench.stores.parking.letters(folding.name)
 
     def mended(heard: Heard, record: Record[Any]) -> Any:
-        return step(heard, record._replace(event=Set("a", "z", None)))
+        return step(heard, msgspec.structs.replace(record, event=Set("a", "z", None)))
 
     better = replace(folding, step=mended)
     sink(better, bench.stores).retry(bench.log.identity(folding.topic.name), letter)

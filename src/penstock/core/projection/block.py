@@ -82,4 +82,4 @@ def _place(partition: int, key: bytes, name: str, one: Waiting) -> bytes:
 
 
 def _value(one: Waiting) -> bytes:
-    return one.wanted_ms.to_bytes(8)
+    return one.wanted_ms.to_bytes(8) + one.project.encode()

@@ -56,6 +56,8 @@ class Waiting(NamedTuple):
     """When it was said, by the log's own clock; a moment later than that where it takes the place
     of one that was said then. So it is told from whatever was said before.
     """
+    project: str
+    """Of the record that it was made from."""
 
 
 Table = Mapping[str, Waiting]
@@ -110,6 +112,7 @@ class Placed(NamedTuple):
     key: bytes
     name: str
     wanted_ms: int
+    project: str
 
 
 def placed(sort: bytes, value: bytes) -> Placed:
@@ -119,5 +122,6 @@ def placed(sort: bytes, value: bytes) -> Placed:
         int.from_bytes(sort[3:11]),
         sort[13:end],
         sort[end:].decode(),
-        int.from_bytes(value),
+        int.from_bytes(value[:8]),
+        value[8:].decode(),
     )

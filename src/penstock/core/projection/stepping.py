@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from penstock.core.errors import Disproved
-from penstock.core.events import Codec, Event
+from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.block import Block
 from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Elapsed, Table, Waiting
@@ -32,7 +32,7 @@ class Said(NamedTuple):
 
 class _Way(NamedTuple):
     topic: str
-    encode: Callable[[Any], bytes]
+    of: Callable[[str], Encode]
     key: Callable[[Any], bytes]
 
 
@@ -43,17 +43,17 @@ class Stepper(Generic[E, S]):
         self._step = fold.step
         self._read = fold.decode
         self._ways = {
-            kind: _Way(topic.name, codec(topic).encode, topic.key)
+            kind: _Way(topic.name, codec(topic).of, topic.key)
             for topic in fold.emits
             for kind in topic.events
         }
 
-    def keys(self, events: Iterable[E]) -> list[bytes]:
-        """Of these events, each once; a key that cannot be had is missed by its step."""
+    def keys(self, records: Iterable[Record[E]]) -> list[bytes]:
+        """Of these records, each once; a key that cannot be had is missed by its step."""
         found: dict[bytes, None] = {}
-        for event in events:
+        for record in records:
             try:
-                found[self.key(event)] = None
+                found[self.key(record.event)] = None
             except Exception:  # noqa: BLE001, S112 - whatever it is, it is the record's
                 continue
         return list(found)
@@ -87,8 +87,8 @@ class Stepper(Generic[E, S]):
         state = self._state(block, key)
         try:
             after, events, due = self._step(state, record)
-            said = self._said(events) if events else ()
-            waiting = self._due(block.table(key), due, record.at_ms) if due else None
+            said = self._said(record.project, events) if events else ()
+            waiting = self._due(block.table(key), due, record) if due else None
             if after is None:
                 block.written[key] = None
                 block.states.pop(key, None)
@@ -126,7 +126,8 @@ class Stepper(Generic[E, S]):
             raise ValueError(f"a state of {len(value)} bytes; at most {fold.state_bytes_max}")
         return self._read(value), value
 
-    def _said(self, events: Sequence[Event]) -> list[Said]:
+    def _said(self, project: str, events: Sequence[Event]) -> list[Said]:
+        """They belong to the project of the record that they were made from."""
         fold, ways, size = self._fold, self._ways, 0
         if len(events) > fold.events_max:
             raise ValueError(f"{len(events)} events of one step; at most {fold.events_max}")
@@ -135,14 +136,14 @@ class Stepper(Generic[E, S]):
             way = ways.get(type(event))
             if way is None:
                 raise ValueError(f"{type(event).__name__} is of no topic that the fold emits to")
-            payload = way.encode(event)
+            payload = way.of(project)(event)
             size += len(payload)
             said.append(Said(way.topic, payload, way.key(event)))
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said
 
-    def _due(self, waiting: Table, due: Sequence[Due], now_ms: int) -> Table:
+    def _due(self, waiting: Table, due: Sequence[Due], record: Record[E]) -> Table:
         """What waits for a key from now on."""
         fold, after = self._fold, dict(waiting)
         if not fold.times:
@@ -154,7 +155,7 @@ class Stepper(Generic[E, S]):
             if one.at_ms is None:
                 after.pop(one.name, None)
                 continue
-            made = _waiting(one, was, now_ms)
+            made = _waiting(one, was, record)
             if was is None or one.keep == "latest" or made.at_ms < was.at_ms:
                 after[one.name] = made
         if len(after) > fold.due_max:
@@ -162,11 +163,11 @@ class Stepper(Generic[E, S]):
         return after
 
 
-def _waiting(due: Due, was: Waiting | None, now_ms: int) -> Waiting:
+def _waiting(due: Due, was: Waiting | None, record: Record[Any]) -> Waiting:
     """Raise `ValueError` for what cannot wait."""
     if not 0 < len(due.name.encode()) <= NAME_BYTES_MAX:
         raise ValueError(f"{due.name!r} is due; a name has 1 to {NAME_BYTES_MAX} bytes")
     if not (isinstance(due.at_ms, int) and due.at_ms <= LATEST_MS):
         raise ValueError(f"{due.name} is due at {due.at_ms}, which is no time in milliseconds")
-    wanted_ms = now_ms if was is None else max(now_ms, was.wanted_ms + 1)
-    return Waiting(max(0, due.at_ms), wanted_ms)
+    wanted_ms = record.at_ms if was is None else max(record.at_ms, was.wanted_ms + 1)
+    return Waiting(max(0, due.at_ms), wanted_ms, record.project)
