@@ -23,6 +23,9 @@ from penstock.core.projection.due import Due as Due
 from penstock.core.projection.due import Elapsed as Elapsed
 from penstock.core.projection.due import is_framed, state_of
 from penstock.core.projection.flush import Flush
+from penstock.core.projection.job import Done as Done
+from penstock.core.projection.job import Failed as Failed
+from penstock.core.projection.job import Job as Job
 from penstock.core.state import Entry
 
 E = TypeVar("E", bound=Event)
@@ -151,13 +154,15 @@ class Fold(Generic[E, S]):
 
     space: str
     topic: Topic[E]
-    """To set timers, it has `Elapsed` among its events. Its key is asked of all others."""
+    """To set timers it has `Elapsed` among its events. `key` is asked of the application's own."""
     state: type[S]
     """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
     step: Callable[[S, Record[E]], Step[S]]
     """Pure. A record whose step raises is a dead letter, and changes nothing."""
     emits: tuple[Topic[Any], ...] = ()
     """Topics of what it says; an event's type tells which."""
+    jobs: tuple[Job[Any], ...] = ()
+    """What does the work that it wants. Then its topic has `Done` and `Failed` among its events."""
     version: int = 1
     """One more whenever the same events give other states: then old and new ones do not mix."""
     state_bytes_max: int = 65_536
@@ -185,6 +190,16 @@ class Fold(Generic[E, S]):
         kinds = [kind.__name__ for topic in self.emits for kind in topic.events]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
+
+        self._check_jobs()
+
+    def _check_jobs(self) -> None:
+        works = [job.work.__name__ for job in self.jobs]
+        if twice := sorted({work for work in works if works.count(work) > 1}):
+            raise ValueError(f"{self.space} has more than one job for {', '.join(twice)}")
+        missing = [kind.__name__ for kind in (Done, Failed) if kind not in self.topic.events]
+        if self.jobs and missing:
+            raise ValueError(f"{self.space} has jobs: {self.topic.name} lacks {', '.join(missing)}")
 
     @property
     def name(self) -> str:

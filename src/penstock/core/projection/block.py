@@ -1,12 +1,13 @@
 """What is known of the keys of some records, and what has become of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 
 from penstock.core.projection import due
-from penstock.core.projection.due import Table, Waiting
+from penstock.core.projection.due import Heard, Table, Waiting
+from penstock.core.projection.job import Ended
 from penstock.core.state import Entry, Place
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -14,7 +15,8 @@ _NOTHING: Table = {}
 
 
 class Block(Generic[S]):
-    __slots__ = ("found", "states", "stored", "tables", "turn", "waiting", "written")
+    __slots__ = ("ended", "found", "states", "stored", "tables", "turn", "waiting", "works",
+                 "written")  # fmt: skip
 
     def __init__(self, stored: Mapping[bytes, bytes]) -> None:
         self.stored = stored
@@ -32,6 +34,10 @@ class Block(Generic[S]):
         """Of either, as far as they were read."""
         self.waiting: dict[bytes, Table] = {}
         """What waits now, where that has changed."""
+        self.works: dict[tuple[bytes, str], bytes] = {}
+        """What is to be done, by key and name, of jobs that wait now and did not before."""
+        self.ended: list[tuple[str, Ended]] = []
+        """Jobs that have ended, and their projects."""
         self.turn: int | None = None
         """The last one that was heard."""
 
@@ -43,43 +49,75 @@ class Block(Generic[S]):
         found = self.waiting.get(key)
         return self.tables.get(key, _NOTHING) if found is None else found
 
-    def entries(self, partition: int) -> Iterator[Entry]:
-        """What is to be stored that was not, or was otherwise."""
-        if not self.tables and not self.waiting:
-            yield from (Entry(k, b"", v) for k, v in self.written.items() if v is not None)
-        else:
-            for key in self._touched():
-                if value := self._value(key):
-                    yield Entry(key, b"", value)
-        for key, table in self.waiting.items():
-            was = self.tables.get(key, _NOTHING)
-            for name, one in table.items():
-                if was.get(name) != one:
-                    yield Entry(due.GROUP, _place(partition, key, name, one), _value(one))
-        if self.turn is not None:
-            yield Entry(due.GROUP, due.turn(partition), self.turn.to_bytes(8))
+    def hear(self, project: str, event: Heard) -> bool:
+        """It waits no longer; whether it did, and that is so of every job that ended."""
+        self.turn = max(self.turn or 0, event.turn)
+        if isinstance(event, Ended):
+            self.ended.append((project, event))
+        table = self.table(event.key)
+        waiting = table.get(event.name)
+        if waiting is not None and waiting.wanted_ms == event.wanted_ms:
+            self.waiting[event.key] = {k: one for k, one in table.items() if k != event.name}
+            return True
+        return isinstance(event, Ended)
 
-    def deletes(self, space: str, partition: int) -> Iterator[Place]:
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing waits for any of its keys, nor did."""
+        return not (self.tables or self.waiting or self.turn)
+
+    def entries(self, partition: int) -> list[Entry]:
+        """What is to be stored that was not, or was otherwise."""
+        if self.quiet:
+            return [Entry(k, b"", v) for k, v in self.written.items() if v is not None]
+        values = ((key, self._value(key)) for key in self._touched())
+        made = [Entry(key, b"", value) for key, value in values if value]
+        made += [Entry(due.GROUP, *one) for one in self._placed(partition).items()]
+        if self.turn is not None:
+            made.append(Entry(due.GROUP, due.turn(partition), self.turn.to_bytes(8)))
+        return made
+
+    def deletes(self, space: str, partition: int) -> list[Place]:
         """What is stored and is not to be any more; nothing that `entries` has."""
-        for key in self._touched():
-            if key in self.stored and not self._value(key):
-                yield Place(space, key)
-        for key, table in self.waiting.items():
-            for name, one in self.tables.get(key, _NOTHING).items():
-                now = table.get(name)
-                if now is None or now.at_ms != one.at_ms:
-                    yield Place(space, due.GROUP, _place(partition, key, name, one))
+        gone = [k for k in self._touched() if k in self.stored and not self._value(k)]
+        sorts = {
+            due.place(partition, key, name, one)
+            for key, table in self.waiting.items()
+            for name, one in self.tables.get(key, _NOTHING).items()
+            if table.get(name) != one
+        }
+        sorts.update(self.ended_at(partition))
+        sorts.difference_update(self._placed(partition))
+        return [
+            *(Place(space, key) for key in gone),
+            *(Place(space, due.GROUP, sort) for sort in sorts),
+        ]
+
+    def _placed(self, partition: int) -> dict[bytes, bytes]:
+        """What is new in the index."""
+        return {
+            due.place(partition, key, name, one): (
+                due.packed(due.Queued(self.works[key, name])) if one.job else one.project.encode()
+            )
+            for key, table in self.waiting.items()
+            for name, one in table.items()
+            if self.tables.get(key, _NOTHING).get(name) != one
+        }
+
+    def ended_at(self, partition: int) -> list[bytes]:
+        """Where jobs stood that have ended, which they may have failed to before."""
+        return [
+            due.place(
+                partition,
+                event.key,
+                event.name,
+                Waiting(event.at_ms, event.wanted_ms, project, event.job),
+            )
+            for project, event in self.ended
+        ]
 
     def _touched(self) -> Sequence[bytes]:
         return [*self.written, *(key for key in self.waiting if key not in self.written)]
 
     def _value(self, key: bytes) -> bytes:
         return due.framed(self.state(key) or b"", self.table(key))
-
-
-def _place(partition: int, key: bytes, name: str, one: Waiting) -> bytes:
-    return due.place(partition, key, name, one.at_ms)
-
-
-def _value(one: Waiting) -> bytes:
-    return one.wanted_ms.to_bytes(8) + one.project.encode()

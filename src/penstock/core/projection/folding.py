@@ -6,7 +6,10 @@ exactly once, whenever the process ends, and none of them before what it was mad
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from penstock.core.errors import Disproved, Moved, NotReady
 from penstock.core.log import Append, Batch, Origin, record_place
@@ -14,14 +17,16 @@ from penstock.core.log.awaiting import stored
 from penstock.core.projection import Fold, Record
 from penstock.core.projection.block import Block
 from penstock.core.projection.contract import Outcome, Resume
+from penstock.core.projection.dead_jobs import DeadJob
 from penstock.core.projection.decoding import Decoded, told_of
-from penstock.core.projection.due import Elapsed
+from penstock.core.projection.doing import Doing
+from penstock.core.projection.due import Elapsed, Heard
 from penstock.core.projection.parking import DeadLetter, place_of
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
 from penstock.core.projection.stores import Stores
 from penstock.core.projection.timers import Timers
-from penstock.core.state import Place, Position
+from penstock.core.state import Entry, Place, Position
 
 _PORTION_RECORDS = 10_000
 _PORTION_BYTES = 4 << 20
@@ -37,10 +42,13 @@ class FoldSink(SpaceSink):
         self._log = stores.log
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
         self._codec = stores.codec(fold.topic)
+        self._workers = stores.workers
         self._timers: dict[int, Timers] = {}
+        self._doing: dict[int, Doing] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
         self._timers[partition] = Timers(self._state, self._into, partition)
+        self.doing(partition).resume()
         return super().resume(log, partition)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -85,7 +93,8 @@ class FoldSink(SpaceSink):
         """
         step, said, stale, poison = self._stepper.step, Saying(self._fold.space, partition), 0, 0
         for record in decoded.records:
-            if not self._stepper.waits(block, record.event):
+            event = record.event
+            if isinstance(event, Heard) and not block.hear(record.project, event):
                 stale += 1
                 continue
             try:
@@ -120,56 +129,86 @@ class FoldSink(SpaceSink):
         *,
         settled: Sequence[Place] = (),
     ) -> None:
-        entries = list(block.entries(partition))
-        deletes = (*block.deletes(self._into, partition), *settled)
+        entries = block.entries(partition)
+        deletes = [*block.deletes(self._into, partition), *settled]
         self._write(partition, position, entries, deletes=deletes)
-        timers = self._timers.get(partition)
-        if timers is None or not (block.tables or block.waiting or block.turn):
+        if block.quiet or (timers := self._timers.get(partition)) is None:
             return
         timers.note(entries)
         timers.turn = max(timers.turn, block.turn or 0)
+        if (doing := self._doing.get(partition)) is not None:
+            doing.heard(entries, deletes, block.ended_at(partition))
 
     # -- what is to come ------------------------------------------------------------------------
 
-    def next_ms(self, partition: int) -> int | None:
-        """When the first timer is due."""
-        return self._timers[partition].next_ms() if self._fold.times else None
+    def timers(self, partition: int) -> Timers:
+        """Of a partition that was resumed."""
+        return self._timers[partition]
 
-    def known_ms(self, partition: int) -> int | None:
-        """The same as far as it is known. For any thread."""
-        timers = self._timers.get(partition)
-        return None if timers is None else timers.known_ms
+    def doing(self, partition: int) -> Doing:
+        """Of a partition that was resumed; from now on it is followed."""
+        found = self._doing.get(partition)
+        if found is None:
+            found = self._doing[partition] = Doing(
+                self._fold,
+                self._state,
+                self._workers,
+                into=self._into,
+                partition=partition,
+                codec=self._codec,
+                write=partial(self._beside, partition),
+            )
+        return found
 
-    def elapse(self, partition: int, now_ms: int) -> bool:
-        """Say that the first of those timers have elapsed whose time has come. False when the log
-        had this turn already, and took nothing.
+    def say_due(self, partition: int, now_ms: int) -> bool:
+        """Say which of the timers have elapsed whose time has come, and which jobs have ended.
+        False when the log had this turn already, and took nothing.
         """
         if self._log is None:
             raise NotReady(f"{self._fold.space} decides, and this process may not append")
-        timers = self._timers[partition]
-        found = timers.elapsed(now_ms, _PORTION_RECORDS)
-        if not found:
+        timers, endings = self._timers[partition], self.doing(partition).endings
+        elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self._fold.times else []
+        turn, of = timers.turn + 1, self._codec.of
+        payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
+        for project, at in elapsed:
+            payloads.append(of(project)(Elapsed(at.key, at.name, at.wanted_ms, turn, at.at_ms)))
+            keys.append(at.key)
+        for one in endings:
+            event = msgspec.structs.replace(one.event, turn=turn)
+            payloads += [of(one.project)(event), *one.payloads]
+            keys += [event.key, *one.keys]
+            size, said = size + sum(map(len, one.payloads)), said + 1
+            if size > _PORTION_BYTES or len(payloads) > 2 * _PORTION_RECORDS:
+                break
+        if not payloads:
             return True
-        turn = timers.turn + 1
-        of = self._codec.of
-        made = [
-            of(one.project)(Elapsed(one.key, one.name, one.at_ms, one.wanted_ms, turn))
-            for one in found
-        ]
-        append = Append(
-            self._fold.topic.name,
-            made,
-            [one.key for one in found],
-            origin=Origin(f"{self._fold.space}/due", partition, [turn] * len(made)),
-        )
-        [receipt] = stored(self._log, [append])
-        if receipt.stored:
-            timers.past(found[-1])
-        return receipt.stored
+        origin = Origin(f"{self._fold.space}/due", partition, [turn] * len(payloads))
+        append = Append(self._fold.topic.name, payloads, keys, origin=origin)
+        if not stored(self._log, [append])[0].stored:
+            return False
+        if elapsed:
+            timers.past(elapsed[-1][1])
+        for _ in range(said):
+            endings.popleft()
+        return True
 
-    def skip_turn(self, partition: int) -> None:
-        """See `Timers.skip`."""
-        self._timers[partition].skip()
+    def retry_job(self, log: str, dead: DeadJob, now_ms: int) -> None:
+        """Let it be tried again. In the same write it leaves the dead letters."""
+        position = self.stored(dead.partition)
+        if position is None or position.log != log:
+            raise NotReady(f"{self._into} is not there yet; try again")
+        self._positions[dead.partition] = position
+        doing = self.doing(dead.partition)
+        entry, gone = doing.by_hand(dead, now_ms)
+        self._beside(dead.partition, [entry], [gone])
+        doing.queue.note([entry])
+
+    def _beside(self, partition: int, entries: Sequence[Entry], deletes: Sequence[Place]) -> None:
+        """Write without a step."""
+        position = self._positions.get(partition)
+        if position is None:
+            raise NotReady(f"{self._into} is not there yet")
+        self._write(partition, position, entries, deletes=deletes)
 
 
 class Saying:

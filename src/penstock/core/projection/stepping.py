@@ -13,7 +13,7 @@ from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.block import Block
-from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Elapsed, Table, Waiting
+from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Heard, Table, Waiting
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -42,6 +42,7 @@ class Stepper(Generic[E, S]):
         self._key = fold.topic.key
         self._step = fold.step
         self._read = fold.decode
+        self._jobs = {job.work: job for job in fold.jobs}
         self._ways = {
             kind: _Way(topic.name, codec(topic).of, topic.key)
             for topic in fold.emits
@@ -59,24 +60,10 @@ class Stepper(Generic[E, S]):
         return list(found)
 
     def key(self, event: E) -> bytes:
-        key = event.key if isinstance(event, Elapsed) else self._key(event)
+        key = event.key if isinstance(event, Heard) else self._key(event)
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
-
-    def waits(self, block: Block[S], event: E) -> bool:
-        """Whether a record is to be stepped: a timer, if it was waited for, which it is not from
-        now on.
-        """
-        if not isinstance(event, Elapsed):
-            return True
-        block.turn = max(block.turn or 0, event.turn)
-        table = block.table(event.key)
-        waiting = table.get(event.name)
-        if waiting is None or waiting.wanted_ms != event.wanted_ms:
-            return False
-        block.waiting[event.key] = {k: one for k, one in table.items() if k != event.name}
-        return True
 
     def step(self, block: Block[S], record: Record[E]) -> Sequence[Said]:
         """Change what the block knows of the record's key; what is said about it.
@@ -88,7 +75,7 @@ class Stepper(Generic[E, S]):
         try:
             after, events, due = self._step(state, record)
             said = self._said(record.project, events) if events else ()
-            waiting = self._due(block.table(key), due, record) if due else None
+            waiting, works = self._due(block.table(key), due, record) if due else (None, ())
             if after is None:
                 block.written[key] = None
                 block.states.pop(key, None)
@@ -99,6 +86,7 @@ class Stepper(Generic[E, S]):
             raise
         if waiting is not None:
             block.waiting[key] = waiting
+            block.works.update(((key, name), work) for name, work in works)
         return said
 
     def _state(self, block: Block[S], key: bytes) -> S:
@@ -143,11 +131,11 @@ class Stepper(Generic[E, S]):
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said
 
-    def _due(self, waiting: Table, due: Sequence[Due], record: Record[E]) -> Table:
-        """What waits for a key from now on."""
-        fold, after = self._fold, dict(waiting)
-        if not fold.times:
-            raise ValueError(f"{fold.topic.name} has no `Elapsed` among its events")
+    def _due(
+        self, waiting: Table, due: Sequence[Due], record: Record[E]
+    ) -> tuple[Table, Sequence[tuple[str, bytes]]]:
+        """What waits for a key from now on; and by name, what is to be done of that."""
+        fold, after, works = self._fold, dict(waiting), list[tuple[str, bytes]]()
         if len(due) > fold.due_max:
             raise ValueError(f"{len(due)} are due of one step; at most {fold.due_max}")
         for one in due:
@@ -155,19 +143,35 @@ class Stepper(Generic[E, S]):
             if one.at_ms is None:
                 after.pop(one.name, None)
                 continue
-            made = _waiting(one, was, record)
+            job, work = self._work(one)
+            made = _waiting(one, was, record, job)
             if was is None or one.keep == "latest" or made.at_ms < was.at_ms:
                 after[one.name] = made
+                works.append((one.name, work))
         if len(after) > fold.due_max:
             raise ValueError(f"{len(after)} are due of one key; at most {fold.due_max}")
-        return after
+        return after, works
+
+    def _work(self, due: Due) -> tuple[str, bytes]:
+        """The job that does it, and what it is to do; nothing for a timer."""
+        if due.work is None:
+            if not self._fold.times:
+                raise ValueError(f"{self._fold.topic.name} has no `Elapsed` among its events")
+            return "", b""
+        job = self._jobs.get(type(due.work))
+        if job is None:
+            raise ValueError(f"{type(due.work).__name__} is the work of no job of the fold")
+        work = _pack(due.work)
+        if len(work) > job.work_bytes_max:
+            raise ValueError(f"{len(work)} bytes of work; {job.name} takes {job.work_bytes_max}")
+        return job.name, work
 
 
-def _waiting(due: Due, was: Waiting | None, record: Record[Any]) -> Waiting:
+def _waiting(due: Due, was: Waiting | None, record: Record[Any], job: str) -> Waiting:
     """Raise `ValueError` for what cannot wait."""
     if not 0 < len(due.name.encode()) <= NAME_BYTES_MAX:
         raise ValueError(f"{due.name!r} is due; a name has 1 to {NAME_BYTES_MAX} bytes")
     if not (isinstance(due.at_ms, int) and due.at_ms <= LATEST_MS):
         raise ValueError(f"{due.name} is due at {due.at_ms}, which is no time in milliseconds")
     wanted_ms = record.at_ms if was is None else max(record.at_ms, was.wanted_ms + 1)
-    return Waiting(max(0, due.at_ms), wanted_ms, record.project)
+    return Waiting(max(0, due.at_ms), wanted_ms, record.project, job)

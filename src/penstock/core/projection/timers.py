@@ -42,13 +42,13 @@ class Timers:
         if not self._known:
             [found] = self._state.first(self._space, [due.GROUP], 1, self._from)
             is_one = found and found[0][0].startswith(self._begin)
-            self.known_ms = due.placed(*found[0]).at_ms if is_one else None
+            self.known_ms = due.placed(found[0][0], len(self._begin)).at_ms if is_one else None
             self._known = True
         return self.known_ms
 
-    def elapsed(self, now_ms: int, limit: int) -> list[Placed]:
-        """The first of those whose time has come."""
-        elapsed: list[Placed] = []
+    def elapsed(self, now_ms: int, limit: int) -> list[tuple[str, Placed]]:
+        """The first of those whose time has come, and their projects."""
+        elapsed: list[tuple[str, Placed]] = []
         start, size = self._from, 1
         while len(elapsed) < limit:
             size = min(8 * size, limit - len(elapsed))  # mostly few are due, and all are read
@@ -56,9 +56,9 @@ class Timers:
             for sort, value in found:
                 if not sort.startswith(self._begin):
                     return elapsed
-                if (one := due.placed(sort, value)).at_ms > now_ms:
+                if (one := due.placed(sort, len(self._begin))).at_ms > now_ms:
                     return elapsed
-                elapsed.append(one)
+                elapsed.append((value.decode(), one))
             if len(found) < size:
                 break
             start = found[-1][0] + b"\0"
