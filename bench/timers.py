@@ -21,10 +21,10 @@ from penstock.core.log import Append
 from penstock.core.log.awaiting import stored
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Due, Elapsed, Fold, Record, Step, Topic
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.parking import Parking
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.stores import Stores
 from penstock.core.state.rocksdb import RocksState
@@ -70,7 +70,7 @@ fold: Fold[Any, Hold] = Fold(
 )
 
 
-class Room:
+class DiskSpace:
     """One process's stores, and the fold in them."""
 
     def __init__(self, folder: Path, opened: ExitStack) -> None:
@@ -79,7 +79,7 @@ class Room:
         began = time.perf_counter()
         self.log = opened.enter_context(closing(SqliteLog(folder / "log.db", self.clock, Limits())))
         self.state = opened.enter_context(closing(RocksState(folder / "state")))
-        self.stores = Stores(None, self.state, Parking(self.state), self.clock, log=self.log)
+        self.stores = Stores(None, self.state, DeadLetters(self.state), self.clock, log=self.log)
         self.cursor = FoldCursor(
             fold, FoldSink(fold, self.stores), self.log, self.clock, logger("error")
         )
@@ -165,7 +165,7 @@ PARTS: dict[str, Any] = {
 
 def part(name: str, folder: str, count: int) -> None:
     with ExitStack() as opened:
-        print(json.dumps(PARTS[name](Room(Path(folder), opened), count)))
+        print(json.dumps(PARTS[name](DiskSpace(Path(folder), opened), count)))
 
 
 def run(name: str, folder: str, count: int) -> dict[str, float]:

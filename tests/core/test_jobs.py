@@ -277,5 +277,5 @@ def test_work_of_no_job_is_a_dead_letter(bench: Errands) -> None:
     folding = replace(fold(), jobs=())
     bench.ask(folding, Asked("a"))
     bench.settle(bench.owner(folding))
-    [letter] = bench.stores.parking.letters(folding.name)
+    [letter] = bench.stores.dead_letters.letters(folding.name)
     assert "no job of the fold" in letter.reason

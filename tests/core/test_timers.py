@@ -178,14 +178,14 @@ def test_a_step_that_cannot_bear_a_timer_is_a_dead_letter_and_the_timer_does_not
     bench.settle(bench.settle(bench.owner(folding)))
     assert bench.rung(folding) == [("x", 2)]
     assert len(bench.elapsed(folding)) == 2
-    [letter] = bench.stores.parking.letters(folding.name)
+    [letter] = bench.stores.dead_letters.letters(folding.name)
 
     def mended(heard: Heard, record: Record[Any]) -> Any:
         return step(heard, msgspec.structs.replace(record, event=Set("a", "z", None)))
 
     better = replace(folding, step=mended)
     sink(better, bench.stores).retry(bench.log.identity(folding.topic.name), letter)
-    assert bench.stores.parking.letters(folding.name) == []
+    assert bench.stores.dead_letters.letters(folding.name) == []
 
 
 @pytest.mark.parametrize("trick", ["many", "long", "odd"])
@@ -193,7 +193,7 @@ def test_what_cannot_wait_is_a_dead_letter_and_changes_nothing(bench: Timed, tri
     folding = fold()
     bench.say(folding, Set("a", "x", 1, trick=trick), Set("b", "x", 1))
     bench.settle(bench.owner(folding))
-    [letter] = bench.stores.parking.letters(folding.name)
+    [letter] = bench.stores.dead_letters.letters(folding.name)
     assert letter.offset == 0
     assert [one.key for one in bench.elapsed(folding)] == [b"b"]
 
@@ -203,7 +203,7 @@ def test_a_fold_whose_topic_has_no_elapsed_sets_no_timers(bench: Timed) -> None:
     deaf = replace(folding, topic=replace(folding.topic, events=(Set,)))
     bench.say(deaf, Set("a", "x", 1))
     bench.settle(bench.owner(deaf))
-    [letter] = bench.stores.parking.letters(deaf.name)
+    [letter] = bench.stores.dead_letters.letters(deaf.name)
     assert "Elapsed" in letter.reason
 
 

@@ -18,10 +18,10 @@ from penstock.core.projection import Fold, Record
 from penstock.core.projection.block import Block
 from penstock.core.projection.contract import Outcome, Resume
 from penstock.core.projection.dead_jobs import DeadJob
+from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
-from penstock.core.projection.parking import DeadLetter, place_of
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
 from penstock.core.projection.stores import Stores
@@ -57,14 +57,14 @@ class FoldSink(SpaceSink):
         stale, poison = self._steps(partition, decoded, batch, block)
         self._keep(partition, Position(log, batch.next, self._fold.version, batch.proof), block)
         stepped = len(decoded.records) - stale - poison
-        return Outcome(stepped, decoded.given_up + stale, decoded.parked + poison)
+        return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
         position = self.stored(letter.partition)
         if position is None or position.log != log or position.next <= letter.offset:
             raise NotReady(f"{self._into} has not come to this record yet; try again")
-        record = self._decoding.parked(letter)
+        record = self._decoding.dead_lettered(letter)
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
         said = Saying(f"{self._fold.space}/{letter.partition}/{letter.offset}", letter.partition)
@@ -89,7 +89,7 @@ class FoldSink(SpaceSink):
         self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]
     ) -> tuple[int, int]:
         """Step by step; what is said is durable when this returns. How many were timers that
-        nobody waits for, and how many were parked.
+        nobody waits for, and how many were dead_lettered.
         """
         step, said, stale, poison = self._stepper.step, Saying(self._fold.space, partition), 0, 0
         for record in decoded.records:
@@ -103,7 +103,7 @@ class FoldSink(SpaceSink):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a step raises is poison
                 _, offset = record_place(record.number)
-                self._decoding.park(partition, offset, batch, "rows", told_of(error))
+                self._decoding.dead_letter(partition, offset, batch, "rows", told_of(error))
                 poison += 1
                 continue
             if found:
