@@ -20,7 +20,7 @@ from penstock.core.log import Append, Receipt
 from penstock.core.log.backup import Unproven, contents_of, create, restore, verify
 from penstock.core.log.pace import Pace
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.log.sqlite_reader import SqliteReader
+from penstock.core.log.sqlite_reader import SqliteReader, connect
 from support.disks import flip
 
 TOPIC = "tests.things"
@@ -109,6 +109,60 @@ def test_it_is_one_moment_of_the_log_however_much_is_written_meanwhile(
     restore(tmp_path / "kept", tmp_path / "again", Quiet)
     assert records(tmp_path / "again") == before
     assert records(tmp_path / "again", "tests.others") == [b"other"]
+
+
+def test_it_holds_on_to_no_moment_while_it_copies(data: Path, tmp_path: Path) -> None:
+    """Reliability 24: else the write-ahead log would grow by all that is written meanwhile."""
+    with closing(opened(data)) as log:
+        for _ in range(20):
+            add(log, [os.urandom(50_000)])
+    folded: list[object] = []
+    with closing(connect(data / "log.db", writable=True)) as writer:
+
+        class Writing(Quiet):
+            def move(self, done: int, total: int) -> None:
+                super().move(done, total)
+                if self.title == "copying":
+                    writer.execute("INSERT INTO meta VALUES (?, '')", (f"later {len(folded)}",))
+                    folded.append(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").get)
+
+        made = create(data / "log.db", tmp_path / "kept", Writing, Pace(0))
+    assert len(folded) > 5
+    assert set(folded) == {(0, 0, 0)}, "nobody was in the way, and nothing was left"
+    assert [one.records for one in made.topics] == [1, 320]
+    assert not (data / "log.db-wal").exists()
+    with closing(connect(tmp_path / "kept" / "log.db", writable=False)) as kept:
+        assert kept.execute("SELECT count(*) FROM meta WHERE key LIKE 'later%'").get == 0
+
+
+def test_what_it_makes_is_the_whole_of_the_log(data: Path, tmp_path: Path) -> None:
+    create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
+    with (
+        closing(connect(data / "log.db", writable=False)) as log,
+        closing(connect(tmp_path / "kept" / "log.db", writable=False)) as kept,
+    ):
+        for what in ("type, name, sql FROM sqlite_schema", *_tables(log)):
+            of_log, of_kept = (set(one.execute(f"SELECT {what}")) for one in (log, kept))
+            assert of_log == of_kept, what
+            assert of_log or what == "* FROM idempotency", what
+
+
+def _tables(log: apsw.Connection) -> list[str]:
+    names = log.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    return [f"* FROM {name}" for (name,) in names]
+
+
+def test_a_log_that_is_cleared_meanwhile_gives_none(data: Path, tmp_path: Path) -> None:
+    with closing(opened(data)) as log:
+
+        class Clearing(Quiet):
+            def move(self, done: int, total: int) -> None:
+                del done, total
+                log.clear()
+
+        with pytest.raises(Unproven, match="cleared meanwhile"):
+            create(data / "log.db", tmp_path / "kept", Clearing, Pace(0))
+    assert list(tmp_path.iterdir()) == [data]
 
 
 def test_a_restored_log_is_another_one_and_goes_on(data: Path, tmp_path: Path) -> None:

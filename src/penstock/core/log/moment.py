@@ -9,7 +9,6 @@ blocks up to there follow in many, each shorter than anybody notices.
 import os
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import apsw
@@ -78,7 +77,7 @@ def copy(log: Path, target: Path, pace: Pace, moved: Callable[[int, int], None])
 
         def step() -> None:
             made.paced()
-            moved(min(os.stat(target).st_size, total), total)
+            moved(min(target.stat().st_size, total), total)
 
         both.set_progress_handler(made.paced, _OPERATIONS)
         with both:
@@ -89,9 +88,11 @@ def copy(log: Path, target: Path, pace: Pace, moved: Callable[[int, int], None])
             _blocks(both, table, last, step)
         if run(_IDENTITY).get != identity:
             raise apsw.AbortError("the log was cleared meanwhile")
+        for table, last in lasts.items():
+            if _number(both, f"SELECT max(first) FROM main.{table}", -1) != last:
+                raise apsw.CorruptError(f"the last blocks of {table} are gone")
         both.set_progress_handler(made.paced, _OPERATIONS)
-        for (sql,) in run(_MADE + "type <> 'table'").fetchall():
-            run(sql)
+        _make(both, "type <> 'table'")
         run("DETACH log")
         made.sync()
         moved(total, total)
@@ -100,8 +101,7 @@ def copy(log: Path, target: Path, pace: Pace, moved: Callable[[int, int], None])
 def _moment(both: apsw.Connection) -> dict[str, int]:
     """Make all tables, and fill those that are not blocks; of those that are, the last number."""
     run, lasts = both.execute, {}
-    for (sql,) in run(_MADE + "type = 'table'").fetchall():
-        run(sql)
+    _make(both, "type = 'table'")
     for (table,) in run("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
         if str(table).startswith("blocks_"):
             lasts[str(table)] = _number(both, f"SELECT max(first) FROM log.{table}", -1)
@@ -110,11 +110,16 @@ def _moment(both: apsw.Connection) -> dict[str, int]:
     return lasts
 
 
+def _make(both: apsw.Connection, which: str) -> None:
+    """Of the schema, by the words of the log's own."""
+    for (statement,) in both.execute(_MADE + which).fetchall():
+        both.execute(str(statement))
+
+
 def _blocks(both: apsw.Connection, table: str, last: int, step: Callable[[], None]) -> None:
-    """Raise `apsw.CorruptError` when they are not where the tree says."""
+    """As far as there are any."""
     reached = -1
-    while reached < last:
-        end = _end_of_piece(both, table, reached, last)
+    while (end := _end_of_piece(both, table, reached, last)) > reached:
         both.execute(
             f"INSERT INTO main.{table} SELECT * FROM log.{table} "
             "WHERE first > ? AND first <= ? ORDER BY first",
@@ -125,7 +130,10 @@ def _blocks(both: apsw.Connection, table: str, last: int, step: Callable[[], Non
 
 
 def _end_of_piece(both: apsw.Connection, table: str, reached: int, last: int) -> int:
-    """The last block of the next so many bytes; SQLite tells lengths without reading bodies."""
+    """The last block of the next so many bytes, or what was reached if that was the last of all.
+
+    SQLite tells lengths without reading bodies. Raise `apsw.CorruptError`.
+    """
     end, size = reached, 0
     rows = both.execute(
         f"SELECT first, length(body) FROM log.{table} WHERE first > ? AND first <= ? "
@@ -140,8 +148,6 @@ def _end_of_piece(both: apsw.Connection, table: str, reached: int, last: int) ->
             size += length or 0
             if size >= _PIECE_BYTES:
                 break
-    if end == reached:
-        raise apsw.CorruptError(f"the last block of {table} is gone")
     return end
 
 
