@@ -1,29 +1,26 @@
 """A position is of one log and of what it holds: compared at every resume, and while running."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
-from penstock.core import health
 from penstock.core.errors import Disproved
 from penstock.core.log import Batch
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import verdicts
+from penstock.core.projection.contract import Outcome
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import Outcome
 from penstock.core.state import Position
 from penstock.core.warehouse import Block
 from penstock.core.warehouse.plans import declaration
-from penstock.core.watch import Watch
 from support import notes
-from support.carried import BOTH, Carried
+from support.carried import BOTH, Carried, watching
 from support.disks import flip
-from support.lines import Lines
 from support.logs import TOPIC, add, wait_until
 from support.notes import note, rows_of
 
@@ -232,11 +229,6 @@ class Apart:
         self.follow.close()
 
 
-def watching(carried: Carried, consumers: Iterable[Consumer]) -> Watch:
-    named = {consumer.projection.name: consumer for consumer in consumers}
-    return Watch(named, carried.log, None, clock=carried.clock, logger=Lines().logger)
-
-
 @pytest.mark.parametrize("added", [0, 1, 3])
 def test_a_log_replaced_under_a_process_that_follows_it_is_noticed(
     carried: Carried, added: int
@@ -269,7 +261,7 @@ def test_a_log_replaced_under_a_process_that_follows_it_is_noticed(
         pass_time_until(carried, apart.consumers, lambda c: c.cursors[0].position == 3)
         wait_until(lambda: all(c.state == "running" for c in apart.consumers))
         assert carried.numbers() == ([0, 1, 2], [b"0", b"1", b"2"])
-        assert verdicts.told(carried.state, "tests.notes") == ""
+        assert verdicts.told(carried.state, "tests.notes") == {}
     finally:
         apart.close()
 
@@ -309,21 +301,6 @@ def test_a_log_that_becomes_another_one_under_its_own_process_is_noticed(
         for consumer in consumers:
             consumer.stop()
     assert carried.numbers() == ([0, 1], [b"0", b"1"])
-
-
-def test_a_process_that_only_answers_learns_what_another_one_found(carried: Carried) -> None:
-    consumer = carried.consumer(notes.fold)
-    watch = watching(carried, [consumer])
-    for partition in (0, 300):
-        verdicts.note(carried.state, "tests.notes", partition, "the log is another one")
-    assert health._told(carried.state, consumer) == "the log is another one"
-    with pytest.raises(Disproved, match="the log is another one"):
-        watch.vouch_sound("tests.notes")
-    verdicts.note(carried.state, "tests.notes", 0, "")
-    assert health._told(carried.state, consumer) != ""
-    verdicts.note(carried.state, "tests.notes", 300, "")
-    assert health._told(carried.state, consumer) == ""
-    watch.vouch_sound("tests.notes")
 
 
 def test_the_log_moved_away_for_a_while_is_read_on(carried: Carried) -> None:

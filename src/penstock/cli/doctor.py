@@ -241,7 +241,7 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
     if embedded and not Path(urlsplit(settings.warehouse_url).path).is_dir():
         yield Finding("warehouse", "ok", "there is none yet")
         return
-    tables = _tables()
+    tables = _tables(settings)
     if embedded and is_taken(settings.folder, "work"):
         door = serving(settings)
         if door is None:
@@ -256,12 +256,12 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
         yield Finding("warehouse", "ok", "its tables hold what was planned and counted")
 
 
-def _tables() -> dict[str, str]:
+def _tables(settings: "Settings") -> dict[str, str]:
     """Tables, and the topics whose events they hold."""
     from penstock.core.projection import Table  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
+    from penstock.main import manifests  # noqa: PLC0415 - heavy
 
-    projections = [p for manifest in APPLICATIONS for p in manifest.projections]
+    projections = [p for manifest in manifests(settings.applications) for p in manifest.projections]
     return {p.table: p.topic.name for p in projections if isinstance(p, Table)}
 
 
@@ -300,9 +300,11 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.errors import PenstockError  # noqa: PLC0415 - heavy
     from penstock.core.settings import redacted  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
+    from penstock.main import manifests  # noqa: PLC0415 - heavy
 
-    topics = [topic.name for manifest in APPLICATIONS for topic in manifest.topics]
+    topics = [
+        topic.name for manifest in manifests(settings.applications) for topic in manifest.topics
+    ]
     opened: dict[str, tuple[str, Callable[[], Closable]]] = {
         "log": (settings.log_url, lambda: engines.follow_log(settings, topics)),
         "warehouse": (settings.warehouse_url, lambda: engines.open_warehouse(settings)),

@@ -20,16 +20,14 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from penstock.core import timing
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.errors import Disproved, NotReady, told
+from penstock.core.errors import NotReady, told
 from penstock.core.interface import Answer, Asked, Interface
 from penstock.core.log import Minute
 from penstock.core.log.disk import shortage
 from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
-from penstock.core.projection import verdicts
 from penstock.core.projection.runner import Consumer
 from penstock.core.stages import MinuteStage, Pipeline, ProjectionStage, TopicStage
-from penstock.core.state import State
 
 _MINUTES_SHOWN = 60
 
@@ -155,7 +153,7 @@ class Health:
         problems = await self.problems()
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
-        odd = dict(timing.warnings(self._platform.carried, self._platform.clock))
+        odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
         return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:
@@ -333,15 +331,12 @@ class Readiness:
         yield "state", _asking(platform.stores.state.ping)
         yield "watch", platform.watch.hanging
         for name, consumer in platform.consumers.items():
-            yield name, partial(self._view, name, consumer, platform.stores.state)
+            yield name, partial(self._view, name, consumer)
 
-    def _view(self, name: str, consumer: Consumer, state: State) -> str:
+    def _view(self, name: str, consumer: Consumer) -> str:
         platform = self._platform
-        if consumer in platform.carried:
-            if problem := _standstill(consumer):
-                return problem
-        elif why := _told(state, consumer):
-            return why
+        if consumer in platform.consumers.carried and (problem := _standstill(consumer)):
+            return problem
         return platform.watch.problem(name) if "api" in platform.roles else ""
 
 
@@ -353,13 +348,6 @@ def _asking(question: Callable[[], object]) -> Check:
         return ""
 
     return check
-
-
-def _told(state: State, consumer: Consumer) -> str:
-    """What those found who carry it; this process learns it here."""
-    why = verdicts.told(state, consumer.projection.name)
-    consumer.told = Disproved(why) if why else None
-    return why
 
 
 def _standstill(consumer: Consumer) -> str:

@@ -82,7 +82,6 @@ class Watch:
         self._clock = clock
         self._logger = logger
         self._places: dict[str, dict[int, Place]] = {name: {} for name in consumers}
-        self._lacks: dict[str, Damaged] = {}
         self._unread = {name for name, c in consumers.items() if isinstance(c.projection, Table)}
         """Tables that have not been read since the start."""
         self._failing: set[str] = set()
@@ -96,6 +95,7 @@ class Watch:
         for name, consumer in self._consumers.items():
             for partition, end in self._ends(consumer).items():
                 self._places[name][partition] = Place(partition, end, even_at=now, moved_at=now)
+            consumer.hear()
 
     def settle(self) -> None:
         """Wait for a moment, so that who asks first is answered where little is left to be done."""
@@ -120,8 +120,7 @@ class Watch:
     def vouch_sound(self, name: str) -> None:
         """Raise `Damaged` or `Disproved`: waiting will not help."""
         consumer = self._consumers[name]
-        damaged = self._lacks.get(name) or consumer.damaged
-        if damaged is not None:
+        if (damaged := consumer.damaged) is not None:
             raise Damaged(name, damaged.lacks)
         if (disproved := consumer.disproved) is not None:
             raise Disproved(disproved.message)
@@ -217,19 +216,13 @@ class Watch:
     def _prove(self, name: str, consumer: Consumer) -> None:
         lacks = consumer.sink.lacks(deep=name in self._unread)
         self._unread.discard(name)
-        if not lacks:
-            if self._lacks.pop(name, None) is not None:
-                consumer.begin()
-            return
-        error, new = Damaged(name, lacks), name not in self._lacks
-        self._lacks[name] = error
-        consumer.condemn(error)
-        if new:
-            self._logger.error("view.damaged", projection=name, error=str(error))
+        if consumer.judge(lacks):
+            self._logger.error("view.damaged", projection=name, error=str(consumer.damaged))
             if self._warehouse is not None and isinstance(consumer.projection, Table):
                 self._warehouse.rest(consumer.projection.table)
 
     def _follow_positions(self, name: str, consumer: Consumer) -> None:
+        consumer.hear()
         consumer.compare()
         now = self._clock.monotonic()
         for partition, end in self._ends(consumer).items():

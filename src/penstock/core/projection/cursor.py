@@ -8,9 +8,9 @@ from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
+from penstock.core.projection.contract import Outcome, Sink
 from penstock.core.projection.flush import Backlog
 from penstock.core.projection.parking import Stopped
-from penstock.core.projection.sinks import Outcome, Sink
 from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
@@ -64,8 +64,6 @@ class Cursor:
         self.last_error = ""
         self.disproved: Disproved | None = None
         """Why what the store has is not to be answered from."""
-        self.damaged: Damaged | None = None
-        """Why it stopped, if that is what it did for."""
         self.again = 0
         """Up to here the store held everything before it lost its newest part."""
         self._held = 0
@@ -113,7 +111,8 @@ class Cursor:
         """Resume if that is due, else carry one block over; whatever fails is noted and told.
 
         It has recovered when it got further than it was: to resume mostly takes no more than a
-        look, and would succeed time and again before the same block that fails.
+        look, and would succeed time and again before the same block that fails. Raise `Damaged`,
+        which is of the whole store, and not of this partition alone.
         """
         try:
             if not self._resumed:
@@ -125,7 +124,9 @@ class Cursor:
             else:
                 self._prove(reader)
                 further = True
-        except (Stopped, Misconfigured, Damaged, Disproved) as error:
+        except Damaged:
+            raise
+        except (Stopped, Misconfigured, Disproved) as error:
             self.stop(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the log keeps the events
             self.fail(error)
@@ -281,7 +282,6 @@ class Cursor:
     def begin(self) -> None:
         """From now on `advance` is called whenever it is due."""
         self.state, self.last_error, self.failures, self._resumed = "running", "", 0, False
-        self.damaged = None
         self._failed_at = 0
         self._in_a_row = 0
         self.disproved = None
@@ -299,7 +299,6 @@ class Cursor:
         self._retry_at = self._clock.monotonic() + _LOOK_AGAIN_SECONDS
         if (self.state, known) != ("stopped", _spelt(error)):
             self._fail(error, "stopped")
-        self.damaged = error if isinstance(error, Damaged) else None
         self.disproved = error if isinstance(error, Disproved) else None
         if self.disproved is not None:
             with suppress(NotReady):  # told again at the next look

@@ -7,14 +7,14 @@ in a row stop the cursor, loudly.
 """
 
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
 from penstock.core.log import Follow, Reader, Share
 from penstock.core.projection import Projection
+from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
-from penstock.core.projection.sinks import Sink
 from penstock.core.telemetry import Logger, Samples
 
 _LOOK_SECONDS_MAX = 5.0
@@ -32,8 +32,16 @@ class Consumer:
         """By partition; replaced whole, never changed, so that any thread may read it."""
         self.rebuilding = threading.Lock()
         """Held by whoever rebuilds its read model."""
-        self.told: Disproved | None = None
-        """What another process that carries it found."""
+        self.damaged: Damaged | None = None
+        """What its read model has lost, whoever found it: then nothing is carried into it, and
+        nothing answered from it.
+        """
+        self._missed = False
+        """Whether a look found that, so that a later one may find it mended; what a cursor met is
+        mended by a rebuild only.
+        """
+        self._told: dict[int, str] = {}
+        """Why the positions of partitions are disproved, as those said who carry them."""
         self._log = log
         self._clock = clock
         self._logger = logger
@@ -72,6 +80,7 @@ class Consumer:
 
     def begin(self) -> None:
         """Whatever stopped a cursor is mended: if this consumer runs, all of them go on at once."""
+        self.damaged, self._missed = None, False
         if self._share is not None:
             for cursor in self.cursors.values():
                 cursor.begin()
@@ -89,17 +98,37 @@ class Consumer:
         for cursor in self.cursors.values():
             cursor.state = "stopped"
 
-    def condemn(self, error: Damaged) -> None:
-        """Carry nothing more into what is damaged; nothing while somebody works on it or replaces
-        it, so to be said again.
+    def judge(self, lacks: str) -> bool:
+        """What a look at the store found to be lost, or nothing; True when it finds so anew.
+
+        Whoever works on the read model meanwhile, or replaces it, is not stopped: so to be said
+        with every look.
         """
+        if not lacks:
+            if self._missed:
+                self.begin()
+            return False
+        new, self._missed = not self._missed, True
+        self.damaged = Damaged(self.projection.name, lacks)
         if self._pause.acquire(blocking=False):
             try:
-                for cursor in self.cursors.values():
-                    if cursor.damaged is None:
-                        cursor.stop(error)
+                self._halt(self.damaged)
             finally:
                 self._pause.release()
+        return new
+
+    def _halt(self, damaged: Damaged) -> None:
+        """Carry nothing more over. No batch may be in hand but by the thread that calls."""
+        for cursor in self.cursors.values():
+            if cursor.state != "stopped" or cursor.disproved is not None:
+                cursor.stop(damaged)
+
+    def hear(self) -> None:
+        """Learn what those found who carry the partitions that this process does not; while the
+        state is away what was heard last holds.
+        """
+        with suppress(NotReady):
+            self._told = self.sink.judged()
 
     def compare(self) -> None:
         """Whether the store is where the cursors are; where it fell behind, they go back too."""
@@ -141,6 +170,8 @@ class Consumer:
                     cursor = kept[partition] = cursor or self._cursor(partition)
                     cursor.begin()
             self.cursors = kept
+            if self.damaged is not None:
+                self._halt(self.damaged)
         for cursor in gone:
             cursor.release()
         self._wake.set()
@@ -189,7 +220,11 @@ class Consumer:
 
     def _advance(self, cursor: Cursor, reader: Reader) -> None:
         was = cursor.position
-        cursor.advance(reader)
+        try:
+            cursor.advance(reader)
+        except Damaged as error:
+            self.damaged = error
+            self._halt(error)
         if cursor.position != was and self._share is not None:
             self._share.commit(cursor.partition, cursor.position)
 
@@ -226,12 +261,10 @@ class Consumer:
     @property
     def disproved(self) -> Disproved | None:
         """Why its view is not to be answered from."""
-        found = (cursor.disproved for cursor in self.cursors.values())
-        return next((one for one in found if one is not None), self.told)
-
-    @property
-    def damaged(self) -> Damaged | None:
-        return next((c.damaged for c in self.cursors.values() if c.damaged is not None), None)
+        own = self.cursors
+        found = [one for c in own.values() if (one := c.disproved) is not None]
+        found += [Disproved(why) for partition, why in self._told.items() if partition not in own]
+        return next(iter(found), None)
 
     @property
     def last_error(self) -> str:

@@ -21,15 +21,14 @@ def other_log(view: str, kind: str) -> Disproved:
 def note(state: State, view: str, partition: int, disproved: str) -> None:
     """Why; or, with nothing, that it is no longer."""
     group, sort = view.encode(), partition.to_bytes(4)
-    [told] = state.first(SPACE, [group], _ANY)
-    known = dict(told).get(sort)
-    if disproved and known != disproved.encode():
+    known = told(state, view).get(partition)
+    if disproved and known != disproved:
         state.put(SPACE, Entry(group, sort, disproved.encode()))
     elif known and not disproved:
         state.delete(SPACE, group, sort)
 
 
-def told(state: State, view: str) -> str:
-    """Why it is not to be answered from, or nothing."""
-    [found] = state.first(SPACE, [view.encode()], 1)
-    return found[0][1].decode() if found else ""
+def told(state: State, view: str) -> dict[int, str]:
+    """Why it is not to be answered from, by partition."""
+    [found] = state.first(SPACE, [view.encode()], _ANY)
+    return {int.from_bytes(partition): why.decode() for partition, why in found}
