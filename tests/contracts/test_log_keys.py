@@ -153,25 +153,6 @@ def test_keys_are_in_a_backup(tmp_path: Path, clock: MovedClock) -> None:
         holds(log)
 
 
-def test_keys_claimed_while_a_backup_is_made_are_as_unknown_in_it_as_their_records(
-    tmp_path: Path, clock: MovedClock
-) -> None:
-    with closing(opened(tmp_path / "data", clock)) as log:
-        submit(log, FIRST)
-
-        class Busy(Quiet):
-            def move(self, done: int, total: int) -> None:
-                del done, total
-                submit(log, under("later", b"one", b"b"))
-
-        create(tmp_path / "data" / "log.db", tmp_path / "backup", Busy, Pace(0))
-        assert log.idempotency_keys == 2
-    restore(tmp_path / "backup", tmp_path / "restored", Quiet)
-    with closing(opened(tmp_path / "restored", clock)) as log:
-        holds(log)
-        assert submit(log, under("later", b"one", b"b")) == [Receipt(0, 1)]
-
-
 def test_keys_are_salvaged(tmp_path: Path, clock: MovedClock) -> None:
     with closing(opened(tmp_path / "data", clock)) as log:
         submit(log, FIRST)

@@ -48,3 +48,9 @@ def test_without_a_limit_there_is_no_rest() -> None:
     worker = Worker(0)
     worker.work(10, 5.0, 1 << 30)
     assert worker.rested == 0
+
+
+def test_what_held_it_up_for_long_is_not_rested_from() -> None:
+    worker = Worker(1e6)
+    worker.work(1, 3_600.0)  # stopped by somebody, or asleep with the machine
+    assert worker.rested == pytest.approx(9.0)

@@ -3,13 +3,15 @@
 Who reads one snapshot for as long as a gentle copy takes keeps the writer's write-ahead log from
 being folded: it would grow by all that is written meanwhile. But blocks are only ever added, and
 never change. So only what does change, and how far each topic goes, is read in one transaction; the
-blocks up to there follow in many, each shorter than anybody notices.
+blocks up to there follow in many, each shorter than anybody notices. That it was the same log all
+the while is proved at the end, as a position is: see decision 21.
 """
 
 import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import apsw
 
@@ -23,9 +25,19 @@ _SYNC_BYTES = 512 << 10
 """So much of the copy at most stands before the log's own syncs at the disk."""
 _OPERATIONS = 1_000
 """Of SQLite's machine, well below a millisecond: so often somebody asks whether to rest."""
+_SCHEMA = """SELECT type, name, sql FROM log.sqlite_schema
+WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"""
 _IDENTITY = "SELECT value FROM log.meta WHERE key = 'identity'"
-_MADE = """SELECT sql FROM log.sqlite_schema
-WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' ESCAPE '!' AND """
+_OPENING = """SELECT id FROM log.openings WHERE topic = ? AND first <= ?
+ORDER BY first DESC LIMIT 1"""
+
+
+class _Moment(NamedTuple):
+    lasts: dict[str, int]
+    """Of each table of blocks, the number of the last one; -1 where there is none."""
+    later: list[str]
+    """Statements that make the rest of the schema, once the tables are filled."""
+    proof: list[object]
 
 
 class Copy:
@@ -81,39 +93,46 @@ def copy(log: Path, target: Path, pace: Pace, moved: Callable[[int, int], None])
 
         both.set_progress_handler(made.paced, _OPERATIONS)
         with both:
-            identity = run(_IDENTITY).get
-            lasts = _moment(both)
+            moment = _begun(both)
         both.set_progress_handler(None)
-        for table, last in lasts.items():
+        for table, last in moment.lasts.items():
             _blocks(both, table, last, step)
-        if run(_IDENTITY).get != identity:
-            raise apsw.AbortError("the log was cleared meanwhile")
-        for table, last in lasts.items():
+        if _proof(both, moment.lasts) != moment.proof:
+            raise apsw.AbortError("the log was cleared or replaced meanwhile")
+        for table, last in moment.lasts.items():
             if _number(both, f"SELECT max(first) FROM main.{table}", -1) != last:
                 raise apsw.CorruptError(f"the last blocks of {table} are gone")
-        both.set_progress_handler(made.paced, _OPERATIONS)
-        _make(both, "type <> 'table'")
         run("DETACH log")
+        both.set_progress_handler(made.paced, _OPERATIONS)
+        for statement in moment.later:
+            run(statement)
         made.sync()
         moved(total, total)
 
 
-def _moment(both: apsw.Connection) -> dict[str, int]:
-    """Make all tables, and fill those that are not blocks; of those that are, the last number."""
+def _begun(both: apsw.Connection) -> _Moment:
+    """Make all tables, and fill those that are not blocks."""
     run, lasts = both.execute, {}
-    _make(both, "type = 'table'")
-    for (table,) in run("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
-        if str(table).startswith("blocks_"):
-            lasts[str(table)] = _number(both, f"SELECT max(first) FROM log.{table}", -1)
+    schema = [tuple(map(str, row)) for row in run(_SCHEMA)]
+    for kind, table, statement in schema:
+        if kind != "table":
+            continue
+        run(statement)
+        if table.startswith("blocks_"):
+            lasts[table] = _number(both, f"SELECT max(first) FROM log.{table}", -1)
         else:
             run(f"INSERT INTO main.{table} SELECT * FROM log.{table}")
-    return lasts
+    later = [statement for kind, _, statement in schema if kind != "table"]
+    return _Moment(lasts, later, _proof(both, lasts))
 
 
-def _make(both: apsw.Connection, which: str) -> None:
-    """Of the schema, by the words of the log's own."""
-    for (statement,) in both.execute(_MADE + which).fetchall():
-        both.execute(str(statement))
+def _proof(both: apsw.Connection, lasts: dict[str, int]) -> list[object]:
+    """Which log it is, and who added each last block: who knows that knows all before it."""
+    proof = [both.execute(_IDENTITY).get]
+    if both.execute("SELECT 1 FROM main.sqlite_schema WHERE name = 'openings'").get:
+        for table, last in lasts.items():
+            proof.append(both.execute(_OPENING, (table.removeprefix("blocks_"), last)).get)
+    return proof
 
 
 def _blocks(both: apsw.Connection, table: str, last: int, step: Callable[[], None]) -> None:

@@ -13,6 +13,8 @@ _WORK_SECONDS = 0.002
 """So long may it keep a core, and whoever waits for it."""
 _RESTS = 9
 """Times as long as it worked: it takes a tenth of one core, or of a disk, at most."""
+_COUNTED_SECONDS_MAX = 1.0
+"""What took longer was held up, or stopped, or asleep with the machine."""
 
 
 class Pace:
@@ -43,6 +45,6 @@ class Pace:
         due = self._bytes / self._bytes_per_second
         if worked < _WORK_SECONDS and due < _WORK_SECONDS * (1 + _RESTS):
             return
-        self._sleep(max(due - worked, worked * _RESTS))
+        self._sleep(max(due - worked, min(worked, _COUNTED_SECONDS_MAX) * _RESTS))
         self._bytes = 0
         self._since = self._now()
