@@ -94,7 +94,7 @@ def test_whichever_of_the_two_is_killed_the_other_one_goes_on(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as slow:
-        wait_until(lambda: (partial / "log.db").is_file())
+        wait_until((partial / "log.db").is_file)
         slow.kill()
     assert partial.exists()
     assert not (tmp_path / "kept").exists()
