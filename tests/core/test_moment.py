@@ -205,6 +205,20 @@ def test_a_disk_that_says_only_at_the_sync_that_it_is_full_leaves_nothing_behind
         assert list(tmp_path.iterdir()) == [path.parent]
 
 
+@pytest.mark.parametrize("looks", [0, 1])
+def test_a_disk_that_the_log_is_on_is_not_filled_by_it(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    """Reliability 24: estimated before, and watched; else events would be refused."""
+    free = iter([1 << 30] * looks)
+    monkeypatch.setattr("penstock.core.log.moment._SYNC_BYTES", 1)
+    monkeypatch.setattr("penstock.core.log.moment.free_bytes", lambda _: next(free, 1_999_999))
+    with pytest.raises(Unproven, match=r"twice PENSTOCK_DISK_FREE_BYTES_MIN.*no backup was made"):
+        create(path, tmp_path / "kept", Quiet, Pace(0), free_bytes_min=1_000_000)
+    assert list(tmp_path.iterdir()) == [path.parent]
+    create(path, tmp_path / "kept", Quiet, Pace(0))
+
+
 def test_keys_and_origins_of_the_moment_go_on_from_there(
     path: Path, tmp_path: Path, clock: MovedClock
 ) -> None:

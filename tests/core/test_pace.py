@@ -1,9 +1,16 @@
 """Long work takes a tenth of the time at most, and no more bytes a second than it may."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
+from penstock.cli.doctor import Reached, read_all
 from penstock.core.log.pace import Pace
+from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log.sqlite_reader import SqliteReader, connect
 from support.clock import MovedClock
+from support.logs import TOPIC, add
 
 
 class Worker:
@@ -54,3 +61,26 @@ def test_what_held_it_up_for_long_is_not_rested_from() -> None:
     worker = Worker(1e6)
     worker.work(1, 3_600.0)  # stopped by somebody, or asleep with the machine
     assert worker.rested == pytest.approx(9.0)
+
+
+def test_who_checks_a_whole_log_rests_after_each_block_and_holds_nothing_then(
+    tmp_path: Path,
+) -> None:
+    """Else the write-ahead log would grow meanwhile; a backup is held to the same."""
+    path = tmp_path / "log.db"
+    with closing(SqliteLog(path, MovedClock(), Limits())) as log:
+        for _ in range(5):
+            add(log, *[b"a record"] * 1_000)
+    with closing(SqliteReader(path)) as reader, closing(connect(path, writable=True)) as writer:
+        folded: list[object] = []
+
+        class Resting(Pace):
+            def did(self, size: int = 0) -> None:
+                super().did(size)
+                writer.execute("INSERT INTO meta VALUES (?, '')", (f"later {len(folded)}",))
+                folded.append(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").get)
+
+        reached = Reached()
+        read_all(reader, TOPIC, reached, Resting(0))
+    assert reached == Reached(next=5_000, lost=0)
+    assert folded == [(0, 0, 0)] * 5

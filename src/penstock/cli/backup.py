@@ -50,7 +50,8 @@ def create(folder: Path, rate: float, data: str | None) -> None:
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     log = engines.log_file(settings)
-    _show(backups.create(log, folder.absolute(), Bar, Pace(rate * 1e6)))
+    left = settings.disk_free_bytes_min
+    _show(backups.create(log, folder.absolute(), Bar, Pace(rate * 1e6), free_bytes_min=left))
 
 
 @backup.command()

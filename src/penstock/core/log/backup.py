@@ -25,6 +25,7 @@ import msgspec
 from penstock.core.errors import PenstockError
 from penstock.core.folder import FolderLock, synced
 from penstock.core.log import blocks, moment, tables
+from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import is_damage, reason
 from penstock.core.log.pace import Pace
 from penstock.core.log.sqlite_reader import connect
@@ -74,8 +75,9 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topics: list[TopicSum]
 
 
-def create(log: Path, folder: Path, bars: Bars, pace: Pace) -> Contents:
-    """Back the log up to a folder that is not there yet, or is empty.
+def create(log: Path, folder: Path, bars: Bars, pace: Pace, *, free_bytes_min: int = 0) -> Contents:
+    """Back the log up to a folder that is not there yet, or is empty. On the disk of the log twice
+    the minimum is left free: at one of it events are refused.
 
     Raise `Unproven` with no such folder made.
     """
@@ -91,7 +93,10 @@ def create(log: Path, folder: Path, bars: Bars, pace: Pace) -> Contents:
             for leftover in unfinished.iterdir():
                 leftover.unlink()
             try:
-                contents = _create(log, unfinished, bars, pace)
+                shared = unfinished.stat().st_dev == log.parent.stat().st_dev
+                left_alone = 2 * free_bytes_min if shared else 0
+                moment.leave(unfinished, left_alone, bytes_of_log(log))
+                contents = _create(log, unfinished, bars, pace, left_alone)
                 check_empty(folder, set())
                 unfinished.rename(folder)
             except BaseException:
@@ -160,10 +165,10 @@ def contents_of(folder: Path) -> Contents:
     return said
 
 
-def _create(log: Path, unfinished: Path, bars: Bars, pace: Pace) -> Contents:
+def _create(log: Path, unfinished: Path, bars: Bars, pace: Pace, left_alone: int) -> Contents:
     copy = unfinished / LOG
     with bars("copying", "bytes") as bar:
-        moment.copy(log, copy, pace, bar.move)
+        moment.copy(log, copy, pace, bar.move, left_alone)
     contents = _contents(copy, bars, pace)
     (unfinished / CONTENTS).write_bytes(msgspec.json.format(msgspec.json.encode(contents)) + b"\n")
     for path in (copy, unfinished / CONTENTS, unfinished):

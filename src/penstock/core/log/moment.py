@@ -8,6 +8,7 @@ the while is proved at the end, as a position is: see decision 21.
 """
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -45,9 +46,11 @@ class Copy:
     which is left to what the server reads.
     """
 
-    def __init__(self, path: Path, pace: Pace) -> None:
+    def __init__(self, path: Path, pace: Pace, left_alone: int) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._path = path
         self._pace = pace
+        self._left_alone = left_alone
         self._size = self._synced = 0
 
     def paced(self) -> bool:
@@ -59,9 +62,10 @@ class Copy:
         return False
 
     def sync(self) -> int:
-        """How large it is."""
+        """How large it is. Raise `apsw.FullError` where the disk is wanted for others."""
         os.fdatasync(self._file)
         os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
+        leave(self._path.parent, self._left_alone)
         self._synced = os.fstat(self._file).st_size
         return self._synced
 
@@ -69,7 +73,29 @@ class Copy:
         os.close(self._file)
 
 
-def copy(log: Path, target: Path, pace: Pace, moved: Callable[[int, int], None]) -> None:
+def leave(folder: Path, left_alone: int, needed: int = 0) -> None:
+    """Before so many bytes are written. Raise `apsw.FullError` if less than `left_alone` would stay
+    free, which is 0 where nobody needs that.
+    """
+    if left_alone and (free := free_bytes(folder)) - needed < left_alone:
+        takes = f"it takes about {needed} bytes" if needed else "it went on"
+        raise apsw.FullError(
+            f"{takes} while {free} are free on the log's disk, of which {left_alone} are left "
+            "alone, twice PENSTOCK_DISK_FREE_BYTES_MIN: free some, or name a folder elsewhere"
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def copy(
+    log: Path,
+    target: Path,
+    pace: Pace,
+    moved: Callable[[int, int], None],
+    left_alone: int = 0,
+) -> None:
     """Fill the file `target`, which is not there yet, and sync it; tell how many bytes of how many.
 
     Raise `apsw.Error`, `OSError`, and `Misconfigured` for a log that must not be opened.
@@ -77,7 +103,10 @@ def copy(log: Path, target: Path, pace: Pace, moved: Callable[[int, int], None])
     if why := forsaken(log):
         raise Misconfigured(why)
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-    with closing(Copy(target, pace)) as made, closing(apsw.Connection(str(target), flags)) as both:
+    with (
+        closing(Copy(target, pace, left_alone)) as made,
+        closing(apsw.Connection(str(target), flags)) as both,
+    ):
         run = both.execute
         both.set_busy_timeout(_BUSY_MS)
         run("PRAGMA synchronous = OFF")
