@@ -131,7 +131,7 @@ class TableSink:
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         if rows:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
 
     def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
@@ -187,12 +187,16 @@ class TableSink:
         if not rows:
             return 0
         try:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
         except BadRows as error:
             return self._bisect(
                 partition, token, rows, span=(0, len(rows)), batch=batch, error=error
             )
         return 0
+
+    def _send(self, rows: Sequence[Row], token: str) -> None:
+        lines = _encode_lines(rows)
+        self._warehouse.insert(self._into, lines, len(rows), token, self._table.columns)
 
     def _bisect(
         self,
@@ -215,7 +219,7 @@ class TableSink:
             chunk = rows[part[0] : part[1]]
             name = f"{token}/{chunk[0].log_offset}-{chunk[-1].log_offset}"
             try:
-                self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+                self._send(chunk, name)
             except BadRows as again:
                 refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused
