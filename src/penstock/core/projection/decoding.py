@@ -66,7 +66,7 @@ class Decoding(Generic[T]):
                 records.append(Record(number, project, at_ms, event))
         return Decoded(records, parked, len(given_up))
 
-    def parked(self, letter: DeadLetter) -> Record[Any]:
+    def record(self, letter: DeadLetter) -> Record[Any]:
         """The record of a dead letter. Raise `Undecodable`."""
         number = record_number(letter.partition, letter.offset)
         project, event = self._codec.read(letter.payload)

@@ -47,7 +47,7 @@ class FoldSink(SpaceSink):
         position = self.stored(letter.partition)
         if position is None or position.log != log or position.next <= letter.offset:
             raise NotReady(f"{self._into} has not come to this record yet; try again")
-        record = self._decoding.parked(letter)
+        record = self._decoding.record(letter)
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
         said = Saying(f"{self._fold.space}/{letter.partition}/{letter.offset}", letter.partition)

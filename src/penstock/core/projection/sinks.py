@@ -123,7 +123,7 @@ class TableSink:
         """Nothing to do: the warehouse merges what is small by itself."""
 
     def retry(self, log: str, letter: DeadLetter) -> None:
-        rows = self._table.rows([self._decoding.parked(letter)], self._table.carry).rows
+        rows = self._table.rows([self._decoding.record(letter)], self._table.carry).rows
         if not self._warehouse.feeds(self._into):
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
@@ -242,7 +242,7 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        for entry in self._index.entries([self._decoding.parked(letter)]):
+        for entry in self._index.entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
