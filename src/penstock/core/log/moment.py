@@ -4,7 +4,7 @@ Who reads one snapshot for as long as a gentle copy takes keeps the writer's wri
 being folded: it would grow by all that is written meanwhile. But blocks are only ever added, and
 never change. So only what does change, and how far each topic goes, is read in one transaction; the
 blocks up to there follow in many, each shorter than anybody notices. That it was the same log all
-the while is proved at the end, as a position is: see decision 21.
+the while is proved at the end, as a position is: see decision 30.
 """
 
 import os

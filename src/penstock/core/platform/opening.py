@@ -33,6 +33,8 @@ class Opened:
         self._settings = settings
         self._manifests = manifests
         self._clock = clock
+        self.added: list[str] = []
+        """Columns that tables gained by this opening, in words."""
         topics = [topic.name for manifest in manifests for topic in manifest.topics]
         if "work" in roles:
             folds = [p.name for p in chosen(settings, manifests) if isinstance(p, Fold)]
@@ -85,6 +87,6 @@ class Opened:
             opening.callback(warehouse.close)
             if engines.is_embedded(settings.warehouse_url):
                 for manifest in self._manifests:
-                    warehouse.create(sql.schema(manifest.package))
+                    self.added += warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
         return Stores(warehouse, state, DeadLetters(state), self._clock, codec, self.log)
