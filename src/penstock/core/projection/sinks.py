@@ -12,7 +12,7 @@ import msgspec
 from penstock.core.errors import Damaged, Disproved
 from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts
+from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts, witness
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
 from penstock.core.projection.parking import DeadLetter
@@ -154,7 +154,7 @@ class TableSink:
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage
-        return self._warehouse.lacking(self._into)
+        return witness.missing(self._warehouse, self._state, self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)
@@ -197,6 +197,9 @@ class TableSink:
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
+        # Before anything is added: new rows of a partition would stand for those that it lost.
+        if lost := witness.missing(self._warehouse, self._state, self._into):
+            raise Damaged(self._into, lost)
         if ahead := ahead_of(self._warehouse, self._into, partition):
             raise Damaged(self._into, ahead)
         self._proved.add(partition)

@@ -42,6 +42,15 @@ class Block(NamedTuple):
         return Position(self.log, self.next, proof=self.proof)
 
 
+class Counted(NamedTuple):
+    """How many rows a table had."""
+
+    contents: str
+    """Identity of what it holds."""
+    rows: dict[str, int]
+    """By partition, the most that were counted; what is outdated is left out, and its bound in."""
+
+
 class Warehouse(Protocol):
     """Every call blocks its thread; run queries off the event loop.
 
@@ -115,6 +124,10 @@ class Warehouse(Protocol):
 
         Those that `expire` dropped may. Remembers what it counts.
         """
+        ...
+
+    def counted(self, table: str) -> Counted:
+        """What `lacking` has remembered, of whatever process; of replicas nothing."""
         ...
 
     def rest(self, table: str) -> None:

@@ -11,7 +11,7 @@ from clickhouse_connect.driver.summary import QuerySummary
 
 from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
-from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
+from penstock.core.warehouse import BadRows, Block, Counted, Row, Unavailable, Value, server
 from penstock.core.warehouse.counts import COUNTS, Counts
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
 from penstock.core.warehouse.parts import OWN, Parts
@@ -140,6 +140,10 @@ class ClickHouse:
         contents = self._contents(table)
         lost = self._counts.lacking(table, contents)
         return lost if contents == self._contents(table) else ""  # it may have been replaced
+
+    def counted(self, table: str) -> Counted:
+        contents = self._contents(table)
+        return Counted(contents, {} if self._layout.replicated else self._counts.known(contents))
 
     def rest(self, table: str) -> None:
         if self._engine.folder is not None:
