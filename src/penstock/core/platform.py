@@ -23,6 +23,8 @@ from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint
+from penstock.core.edge.origins import Origins
+from penstock.core.edge.proxies import Proxies
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.ids import Ids
@@ -81,6 +83,7 @@ class Platform:
         self._applications = applications
         self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
         self._topics = [topic.name for manifest in manifests for topic in manifest.topics]
+        self._check()
         with ExitStack() as opened:
             self.follow, self.log = self._open_log(opened)
             self.stores = self._open_stores(opened) if self.roles & {"api", "work"} else None
@@ -118,6 +121,14 @@ class Platform:
         self._offer()
 
     # -- opening --------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Whatever settings alone can get wrong, before anything is made. Raise `Misconfigured`."""
+        settings = self.settings
+        Proxies(settings.trusted_proxies)
+        Origins(settings.origins)
+        self._chosen()
+        engines.check_known(settings)
 
     def _open_log(self, opened: ExitStack) -> tuple[Follow, Log | None]:
         settings = self.settings

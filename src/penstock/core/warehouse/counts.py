@@ -63,7 +63,7 @@ class Counts:
         )
         return {str(partition): int(str(count)) for partition, count in rows}
 
-    def _add(self, contents: str, more: Mapping[str, int]) -> None:
+    def _add(self, contents: str, more: dict[str, int]) -> None:
         if more:
             values = ", ".join(f"('{contents}', '{p}', {count})" for p, count in more.items())
             self._insert(f"INSERT INTO penstock_counts VALUES {values}")
