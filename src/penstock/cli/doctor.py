@@ -206,15 +206,18 @@ def _tls(settings: "Settings") -> Iterator[Finding]:
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
+    from penstock.core.beginning import check_may_begin  # noqa: PLC0415 - heavy
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
-    from penstock.core.log.disk import failed_open, forsaken  # noqa: PLC0415 - heavy
+    from penstock.core.log.disk import failed_open, forsaken, is_there  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_reader import connect  # noqa: PLC0415 - heavy
+    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if why := forsaken(path):
         yield Finding(path.stem, "fail", why)
         return
-    if not path.exists():
+    if not is_there(path):
+        check_may_begin(settings, (p for manifest in APPLICATIONS for p in manifest.projections))
         yield Finding(path.stem, "ok", "there is none yet")
         return
     try:

@@ -46,7 +46,8 @@ def listen(door: socket.socket, backlog: int) -> socket.socket:
     try:
         door.listen(backlog)
     except OSError as error:
-        raise _refusal(*door.getsockname()[:2], error) from error
+        host, port = door.getsockname()[:2]
+        raise _refusal(host, port, error) from error
     return door
 
 

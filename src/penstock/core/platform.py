@@ -19,6 +19,7 @@ from uuid import uuid4
 import msgspec
 
 from penstock.core import engines
+from penstock.core.beginning import check_may_begin
 from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Response
 from penstock.core.edge.desk import Edge
@@ -137,6 +138,7 @@ class Platform:
             opened.callback(follow.close)
             return follow, None
         opened.callback(FolderLock(settings.folder, "edge").release)
+        check_may_begin(settings, (p for m in self.manifests for p in m.projections))
         log = engines.open_log(settings, self.clock, self._topics)
         opened.callback(log.close)
         return log, log
