@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .make/synced
+REWRITTEN := .make/rewritten
 SYNC := $(BIN)/python -m uv sync --frozen --all-extras
 
 # A Python that was named is the only one tried; otherwise the first that is new enough.
@@ -29,7 +30,7 @@ FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
 MARKED := e2e or faults or hostile or services or slow
 # All others. Half of their time is waiting, so more of them than a small machine has cores run side by side.
 # What a folder marks is not even looked at, for each worker would collect it.
-UNIT := -n 4 -m 'not ($(MARKED))' $(addprefix --ignore=tests/,e2e faults hostile services)
+UNIT := -m 'not ($(MARKED))' $(addprefix --ignore=tests/,e2e faults hostile services)
 
 # Each of the hundreds of processes that a run starts would else compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -76,8 +77,13 @@ check: $(STAMP) ## Format, lint, types, imports, tidiness and unit tests: little
 	@$(MAKE) -j2 static unit
 
 .PHONY: unit
-unit: $(STAMP) ## The part of `check` that runs tests
-	$(BIN)/pytest -q $(UNIT) $(ARGS)
+unit: $(REWRITTEN) ## The part of `check` that runs tests
+	$(BIN)/pytest -q -n 4 $(UNIT) $(ARGS)
+
+# In a new clone each worker would rewrite every test module's asserts, all at the same time.
+$(REWRITTEN): | $(STAMP)
+	@$(BIN)/pytest -qq --collect-only $(UNIT) >/dev/null || true # `unit` says what is wrong
+	@touch $@
 
 .PHONY: static
 static: $(STAMP) ## The part of `check` that runs no code of ours

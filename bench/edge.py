@@ -29,8 +29,8 @@ def single(plan: Plan) -> list[Row]:
         port = free_port()
         bare = [sys.executable, "-m", "bench.references.bare_asgi", str(port)]
         hosts: dict[str, tuple[str, ...]] = {
-            "fast lane": ("--role", "edge"),
-            "each head parsed": ("--role", "edge", "--no-fast-lane"),
+            "edge": ("--role", "edge"),
+            "each head parsed": ("--role", "edge", "--forget-heads"),
             "all roles on one core": (),
         }
         for _ in range(ROUNDS):
@@ -39,16 +39,16 @@ def single(plan: Plan) -> list[Row]:
             for name, options in hosts.items():
                 with scratch() as own, serving(own, *options, core=SERVER_CORE) as server:
                     _add(rates, name, closed(server.port, requests, plan.blast_seconds))
-                    if name == "fast lane":
+                    if name == "edge":
                         wide = closed(server.port, requests, plan.blast_seconds, 256)
-                        _add(rates, "fast lane, 256 connections", wide)
+                        _add(rates, "edge, 256 connections", wide)
     medians = {name: statistics.median(values) for name, values in rates.items()}
     bare_rate = medians["bare ASGI"]
     rows = [Row("bare ASGI on uvicorn, decodes only", f"{bare_rate:,.0f}/s", "reference", None)]
     for name, rate in medians.items():
         if name != "bare ASGI":
             ratio = rate / bare_rate
-            target = "0.6 of the reference" if name == "fast lane" else ""
+            target = "0.6 of the reference" if name == "edge" else ""
             measured = f"{rate:,.0f}/s, {ratio:.2f} of the reference"
             rows.append(
                 Row(f"single tags, {name}", measured, target, verdict(target, holds=ratio >= 0.6))
@@ -94,7 +94,7 @@ def lane(plan: Plan) -> list[Row]:
                 with running(command, port, folder, core=SERVER_CORE) as server:
                     _blast_all(rates, name, server, requests, plan)
                 log.unlink(missing_ok=True)
-            for host, options in (("lane", ()), ("parsed", ("--no-fast-lane",))):
+            for host, options in (("lane", ()), ("parsed", ("--forget-heads",))):
                 with scratch() as own, edge(own, *options) as server:
                     _blast_all(rates, host, server, requests, plan)
     return list(_against({name: statistics.median(found) for name, found in rates.items()}))
@@ -120,10 +120,10 @@ def _against(rates: dict[str, float]) -> Iterator[Row]:
         if decode := rates.get(f"decode {connections}"):
             ratio = own / decode
             measured = f"{own:,.0f}/s, {ratio:.2f} of Go that decodes only"
-            yield Row(f"fast lane, durable, {at}", measured, f"{target} of it", ratio >= target)
+            yield Row(f"edge, durable, {at}", measured, f"{target} of it", ratio >= target)
         if append := rates.get(f"append {connections}"):
             measured = f"{own:,.0f}/s, {own / append:.2f} of Go that appends and syncs"
-            yield Row(f"fast lane, durable, {at}", measured, "", None)
+            yield Row(f"edge, durable, {at}", measured, "", None)
 
 
 def latency(plan: Plan) -> list[Row]:
@@ -133,7 +133,7 @@ def latency(plan: Plan) -> list[Row]:
         found = open_loop(server.port, requests, 4 * plan.blast_seconds, most / 2)
     measured = "p50 {p50_ms:.2f}, p99 {p99_ms:.2f}, p99.9 {p999_ms:.2f} ms".format(**found)
     holds = found["p50_ms"] <= 1 and found["p99_ms"] <= 5 and found["p999_ms"] <= 20
-    what = f"latency at {most / 2:,.0f}/s, half of the fast lane's most"
+    what = f"latency at {most / 2:,.0f}/s, half of the edge's most"
     return [Row(what, measured, "p50 1, p99 5, p99.9 20 ms", holds)]
 
 

@@ -1,4 +1,4 @@
-"""Where the fast lane's time goes at full load, as py-spy sees it."""
+"""Where the edge's time goes at full load, as py-spy sees it."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ _PARTS = (
     ("judging the tag", ("apps/audiences",)),
     ("writing the answer to its socket", ("core/edge/wire.py", "exchange.py:_answer")),
     ("gathering a commit", ("core/edge/committer.py", "desk.py:commit")),
-    ("the lane itself", ("core/edge/",)),
+    ("the edge itself", ("core/edge/",)),
 )
 _LOOP = "the event loop: waiting for, and reading from, sockets"
 
@@ -40,7 +40,7 @@ def profile(plan: Plan) -> list[Row]:
         shares = _shares(raw.read_text().splitlines())
     total = sum(shares.values())
     return [
-        Row(f"of the lane's time: {part}", f"{100 * count / total:.0f} %", "", None)
+        Row(f"of the edge's time: {part}", f"{100 * count / total:.0f} %", "", None)
         for part, count in shares.most_common()
     ]
 

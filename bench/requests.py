@@ -9,15 +9,15 @@ from pathlib import Path
 
 import uvloop
 
-from penstock.load.aggregates import AggregateQuery
+from penstock.load.audiences.aggregates import AggregateQuery
+from penstock.load.audiences.instants import STREAM_START_MS
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.population import populate
+from penstock.load.audiences.preload import preload
+from penstock.load.audiences.profiles import ProfileQuery
+from penstock.load.audiences.queries import QueryMix
+from penstock.load.audiences.stream import Stream
 from penstock.load.client import Endpoint
-from penstock.load.instants import STREAM_START_MS
-from penstock.load.ledger import Ledger
-from penstock.load.population import populate
-from penstock.load.preload import preload
-from penstock.load.profiles import ProfileQuery
-from penstock.load.queries import QueryMix
-from penstock.load.stream import Stream
 
 SINGLES = 20_000
 BATCHES, BATCH_TAGS = 300, 1_000

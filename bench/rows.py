@@ -1,6 +1,6 @@
 """What a measurement gives, and how long it takes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 ROUNDS = 3
@@ -35,44 +35,22 @@ class Plan(NamedTuple):
     backup_seconds: float
 
 
+_LENGTHS: dict[str, tuple[Any, Any, Any]] = {
+    "blast_seconds": (3.0, 5.0, 5.0),
+    "standard_seconds": (60.0, 300.0, 900.0),
+    "ten_times_seconds": (45.0, 600.0, 600.0),
+    "growth_tags": ((200_000, 2_000_000), (1_000_000, 20_000_000), (1_000_000, 50_000_000)),
+    "growth_seconds": (20.0, 60.0, 60.0),
+    "backlog_tags": (1_000_000, 5_000_000, 5_000_000),
+    "shared_seconds": (60.0, 120.0, 300.0),
+    "warm_up_seconds": (30.0, 60.0, 90.0),
+    "attack_seconds": (3.0, 5.0, 10.0),
+    "backup_tags": (500_000, 5_000_000, 5_000_000),
+    "backup_seconds": (8.0, 15.0, 30.0),
+}
 PLANS = {
-    "quick": Plan(
-        blast_seconds=3.0,
-        standard_seconds=60.0,
-        ten_times_seconds=45.0,
-        growth_tags=(200_000, 2_000_000),
-        growth_seconds=20.0,
-        backlog_tags=1_000_000,
-        shared_seconds=60.0,
-        warm_up_seconds=30.0,
-        attack_seconds=3.0,
-        backup_tags=500_000,
-        backup_seconds=8.0,
-    ),
-    "medium": Plan(
-        blast_seconds=5.0,
-        standard_seconds=300.0,
-        ten_times_seconds=600.0,
-        growth_tags=(1_000_000, 20_000_000),
-        growth_seconds=60.0,
-        backlog_tags=5_000_000,
-        shared_seconds=120.0,
-        warm_up_seconds=60.0,
-        attack_seconds=5.0,
-        backup_tags=5_000_000,
-        backup_seconds=15.0,
-    ),
-    "full": Plan(
-        blast_seconds=5.0,
-        standard_seconds=900.0,
-        ten_times_seconds=600.0,
-        growth_tags=(1_000_000, 50_000_000),
-        growth_seconds=60.0,
-        backlog_tags=5_000_000,
-        shared_seconds=300.0,
-        warm_up_seconds=90.0,
-        attack_seconds=10.0,
-        backup_tags=5_000_000,
-        backup_seconds=30.0,
-    ),
+    name: Plan(**dict(zip(_LENGTHS, lengths, strict=True)))
+    for name, lengths in zip(
+        ("quick", "medium", "full"), zip(*_LENGTHS.values(), strict=True), strict=True
+    )
 }

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from services import jars
 from services.jars import SERVICES
@@ -20,7 +20,14 @@ from services.redis import RedisServer
 from services.running import Services
 
 # A busy machine is no failure; and each run draws other examples, so that few of them are enough.
-settings.register_profile("untimed", deadline=None, max_examples=50)
+# Not on continuous integration: there a change is judged, and not the luck of whoever made it.
+settings.register_profile(
+    "untimed",
+    deadline=None,
+    derandomize=os.environ.get("CI") == "true",
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("untimed")
 
 MARKED_BY_PLACE = {"e2e", "faults", "hostile", "services"}

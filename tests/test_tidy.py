@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.manifest import Manifest
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 
 ROOT = Path(__file__).parents[1]
 FILE_LINES_MAX = 400
@@ -113,7 +113,7 @@ def test_nothing_is_left_to_be_done_in_a_comment() -> None:
     assert left == []
 
 
-@pytest.mark.parametrize("manifest", APPLICATIONS, ids=lambda manifest: manifest.name)
+@pytest.mark.parametrize("manifest", manifests(), ids=lambda manifest: manifest.name)
 def test_an_application_s_sql_names_only_its_own_tables(manifest: Manifest) -> None:
     package = manifest.package
     foreign = [
@@ -132,7 +132,7 @@ def tables_in(sql: str) -> list[str]:
 
 
 def test_every_query_begins_with_its_question() -> None:
-    for manifest in APPLICATIONS:
+    for manifest in manifests():
         text = (files(manifest.package) / "queries.sql").read_text()
         for query in text.split("-- name: ")[1:]:
             name, question, *_ = query.splitlines()

@@ -15,6 +15,7 @@ from penstock.core.errors import Disproved
 from penstock.core.log import Append, Log, Receipt
 from support.clock import MovedClock
 from support.logs import (
+    ANSWER_SECONDS,
     TOPIC,
     account,
     add,
@@ -155,7 +156,7 @@ def test_listeners_are_woken_by_their_topic_only(log: Log) -> None:
     log.listen(TOPIC, woken.set)
     log.listen("tests.other", other.set)
     add(log, b"a")
-    assert woken.wait(5)
+    assert woken.wait(ANSWER_SECONDS)
     assert not other.is_set()
 
 

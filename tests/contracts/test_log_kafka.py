@@ -22,19 +22,16 @@ from penstock.core.log.kafka.topics import create_topics
 from penstock.core.settings import Settings
 from services.kafka import Kafka
 from support.kafka import kafka_settings, new_topic, open_edge
-from support.logs import account, begin, submit
+from support.logs import ANSWER_SECONDS, account, begin, submit, wait_until
 
 pytestmark = pytest.mark.services
 
 PARTITIONS = 6
-PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
 def settings(kafka: Kafka, tmp_path: Path) -> Settings:
-    return kafka_settings(
-        kafka, tmp_path, kafka_partitions=PARTITIONS, kafka_spool_after_seconds=60.0
-    )
+    return kafka_settings(kafka, tmp_path, kafka_partitions=PARTITIONS)
 
 
 @pytest.fixture
@@ -56,13 +53,6 @@ def follower(settings: Settings, topic: str) -> Iterator[KafkaFollower]:
     opened = KafkaFollower(elsewhere, [topic])
     yield opened
     opened.close()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def read(log: KafkaFollower | KafkaLog, topic: str, partition: int) -> list[bytes]:
@@ -99,7 +89,7 @@ def test_another_client_s_partitioner_agrees(kafka: Kafka, log: KafkaLog, topic:
     keys = [b"key-%d" % n for n in range(40)]
     for key in keys:
         producer.produce(topic, key, key)
-    assert producer.flush(PATIENCE_SECONDS) == 0
+    assert producer.flush(ANSWER_SECONDS) == 0
     for partition in range(PARTITIONS):
         found = read(log, topic, partition)
         assert all(partition_of(key, PARTITIONS) == partition for key in found)
@@ -120,7 +110,7 @@ def test_a_record_carries_its_key_a_name_of_its_own_and_the_time_of_its_acceptan
     submit(log, Append(topic, [b"3"], [b"k"], idempotency_key="once"))
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": uuid4().hex})
     consumer.assign([TopicPartition(topic, partition_of(b"k", PARTITIONS), 0)])
-    messages = consumer.consume(3, PATIENCE_SECONDS)
+    messages = consumer.consume(3, ANSWER_SECONDS)
     consumer.close()
     assert [m.value() for m in messages] == [b"1", b"2", b"3"]
     assert {m.key() for m in messages} == {b"k"}
@@ -133,12 +123,12 @@ def test_gaps_that_transactions_leave_are_stepped_over(
     kafka: Kafka, log: KafkaLog, topic: str
 ) -> None:
     producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": topic})
-    producer.init_transactions(PATIENCE_SECONDS)
+    producer.init_transactions(ANSWER_SECONDS)
     for n in range(3):
         producer.begin_transaction()
         producer.produce(topic, b"%d" % n, partition=0)
-        producer.commit_transaction(PATIENCE_SECONDS)
-    eventually(lambda: log.end(topic, 0) == 6)
+        producer.commit_transaction(ANSWER_SECONDS)
+    wait_until(lambda: log.end(topic, 0) == 6)
     reader = log.reader()
     assert list(reader.read(topic, 0, 0, 2).offsets) == [0, 2]
     position, offsets = 2, list[int]()
@@ -158,7 +148,7 @@ def test_one_reader_reads_partitions_in_turn_however_much_they_hold(
     for _ in range(4 * PARTITIONS):
         begin(log, Append(topic, [payload] * 50))
     submit(log, *(Append(topic, [payload] * 50) for _ in range(PARTITIONS)))
-    eventually(lambda: all(log.end(topic, p) == 250 for p in range(PARTITIONS)))
+    wait_until(lambda: all(log.end(topic, p) == 250 for p in range(PARTITIONS)))
     reader, positions = log.reader(), [0] * PARTITIONS
     while min(positions) < 250:
         for partition in range(PARTITIONS):
@@ -177,9 +167,9 @@ def test_a_follower_hears_of_records_and_knows_the_log_for_the_same(
     woken = threading.Event()
     follower.listen(topic, woken.set)
     submit(log, Append(topic, [b"a"], [b"k"]))
-    assert woken.wait(PATIENCE_SECONDS)
+    assert woken.wait(ANSWER_SECONDS)
     partition = partition_of(b"k", PARTITIONS)
-    eventually(lambda: follower.end(topic, partition) == 1)
+    wait_until(lambda: follower.end(topic, partition) == 1)
     assert read(follower, topic, partition) == [b"a"]
     assert follower.identity(topic) == log.identity(topic)
     assert follower.ledger(topic, 0) == []
@@ -241,7 +231,7 @@ def test_topics_are_made_as_the_settings_say_and_left_as_they_are_afterwards(
 def configured(kafka: Kafka, topic: str, name: str) -> str:
     client = AdminClient({"bootstrap.servers": kafka.bootstrap})
     [found] = client.describe_configs([ConfigResource("topic", topic)]).values()
-    return str(found.result(30)[name].value)
+    return str(found.result(ANSWER_SECONDS)[name].value)
 
 
 @pytest.mark.parametrize(

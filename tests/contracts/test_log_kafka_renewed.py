@@ -16,10 +16,9 @@ from penstock.core.log.kafka import cluster, reader
 from penstock.core.log.kafka.address import client, properties
 from services.kafka import Kafka
 from support.kafka import kafka_settings, new_topic, open_edge
-from support.logs import add
+from support.logs import ANSWER_SECONDS, add
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 60.0
 SECONDS = 1.0
 
 
@@ -42,7 +41,7 @@ def topic(kafka: Kafka, tmp_path: Path) -> str:
 
 def in_the_end(ask: Callable[[], T]) -> T:
     """The first answer."""
-    until = time.monotonic() + PATIENCE_SECONDS
+    until = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < until:
         with suppress(NotReady):
             return ask()

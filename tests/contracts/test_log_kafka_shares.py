@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,19 +18,16 @@ from penstock.core.log.kafka.sending import partition_of
 from penstock.core.settings import Settings
 from services.kafka import Kafka
 from support.kafka import kafka_settings, new_topic, open_edge
-from support.logs import submit
+from support.logs import ANSWER_SECONDS, submit, wait_until
 
 pytestmark = pytest.mark.services
 
 PARTITIONS = 6
-PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
 def settings(kafka: Kafka, tmp_path: Path) -> Settings:
-    return kafka_settings(
-        kafka, tmp_path, kafka_partitions=PARTITIONS, kafka_spool_after_seconds=60.0
-    )
+    return kafka_settings(kafka, tmp_path, kafka_partitions=PARTITIONS)
 
 
 @pytest.fixture
@@ -54,13 +51,6 @@ def follower(settings: Settings, topic: str) -> Iterator[KafkaFollower]:
     opened.close()
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 class Member:
     """Notes what is its own and when; giving up takes a moment."""
 
@@ -74,9 +64,9 @@ class Member:
         gone, new = self.own - own, own - self.own
         if gone:
             time.sleep(0.5)  # the work in hand
-        self.own = own
         self.given |= dict.fromkeys(gone, time.monotonic())
         self.taken |= dict.fromkeys(new, time.monotonic())
+        self.own = own  # at last: who waits for it looks at the others then
 
     def commit(self, partition: int, following: int) -> None:
         self._share.commit(partition, following)
@@ -90,9 +80,9 @@ def test_a_member_has_all_until_another_comes_and_gives_up_before_that_one_takes
 ) -> None:
     every = frozenset(range(PARTITIONS))
     first = Member(log, topic, topic)
-    eventually(lambda: first.own == every)
+    wait_until(lambda: first.own == every)
     second = Member(follower, topic, topic)
-    eventually(lambda: len(second.own) == PARTITIONS // 2)
+    wait_until(lambda: len(second.own) == PARTITIONS // 2)
     assert first.own | second.own == every
     assert not first.own & second.own
     for partition, at in second.taken.items():
@@ -101,7 +91,7 @@ def test_a_member_has_all_until_another_comes_and_gives_up_before_that_one_takes
     assert {p for p, at in first.taken.items() if p in kept} == kept  # they never changed hands
     assert first.given.keys().isdisjoint(kept)
     first.close()
-    eventually(lambda: second.own == every)
+    wait_until(lambda: second.own == every)
     second.close()
 
 
@@ -122,7 +112,7 @@ def test_a_member_that_was_killed_gets_its_partitions_back_and_no_other_is_distu
 ) -> None:
     """It comes back under its name, so nothing is dealt anew (reliability 14)."""
     other = Member(log, topic, topic)
-    eventually(lambda: len(other.own) == PARTITIONS)
+    wait_until(lambda: len(other.own) == PARTITIONS)
 
     def another() -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -140,7 +130,7 @@ def test_a_member_that_was_killed_gets_its_partitions_back_and_no_other_is_distu
             assert process.poll() is None
         owned.append(own)
         if len(owned) == 1:
-            eventually(lambda: len(other.own) == PARTITIONS // 2)
+            wait_until(lambda: len(other.own) == PARTITIONS // 2)
             taken, given = dict(other.taken), dict(other.given)
         process.kill()
         process.communicate()
@@ -151,7 +141,7 @@ def test_a_member_that_was_killed_gets_its_partitions_back_and_no_other_is_distu
 
 def test_a_member_that_closes_is_not_called_any_more(log: KafkaLog, topic: str) -> None:
     member = Member(log, topic, topic)
-    eventually(lambda: len(member.own) == PARTITIONS)
+    wait_until(lambda: len(member.own) == PARTITIONS)
     member.close()
     assert member.given == {}
 
@@ -160,13 +150,13 @@ def test_what_is_in_the_store_is_noted_for_kafka_s_own_tools(
     kafka: Kafka, log: KafkaLog, topic: str
 ) -> None:
     member = Member(log, topic, topic)
-    eventually(lambda: len(member.own) == PARTITIONS)
+    wait_until(lambda: len(member.own) == PARTITIONS)
     submit(log, Append(topic, [b"a"] * 7, [b"k"] * 7))
     partition = partition_of(b"k", PARTITIONS)
     member.commit(partition, 5)
     member.close()
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": topic})
-    [noted] = consumer.committed([TopicPartition(topic, partition)], PATIENCE_SECONDS)
+    [noted] = consumer.committed([TopicPartition(topic, partition)], ANSWER_SECONDS)
     consumer.close()
     assert noted.offset == 5
 
@@ -178,12 +168,12 @@ def test_a_member_whose_name_another_one_took_comes_back_when_that_one_is_gone(
     every = frozenset(range(PARTITIONS))
     logs = [KafkaFollower(settings, [topic]) for _ in range(2)]
     first = Member(logs[0], topic, topic)
-    eventually(lambda: first.own == every)
+    wait_until(lambda: first.own == every)
     second = Member(logs[1], topic, topic)
-    eventually(lambda: second.own == every)
-    eventually(lambda: not first.own)
+    wait_until(lambda: second.own == every)
+    wait_until(lambda: not first.own)
     second.close()
-    eventually(lambda: first.own == every)
+    wait_until(lambda: first.own == every)
     first.close()
     for log in logs:
         log.close()

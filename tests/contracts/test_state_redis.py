@@ -3,10 +3,11 @@
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,11 @@ import trustme
 from penstock.core.errors import Misconfigured, Moved, NotReady
 from penstock.core.state import Entry, Position
 from penstock.core.state.redis import RedisState
-from penstock.core.state.redis_server import _ANSWER_SECONDS
 from services.ports import free_ports
 from services.redis import RedisServer
 from support.redis_state import LOG, SPACE, client, configured, move, plain
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -74,21 +74,26 @@ def refusal(url: str) -> str:
 def test_of_two_writers_of_one_partition_every_step_is_taken_once(
     state: RedisState, other: RedisState
 ) -> None:
-    def climb(writer: RedisState) -> tuple[int, int]:
-        taken = moved = 0
-        for _ in range(100):
-            try:
-                move(writer, Entry(b"g", b"%d" % time.monotonic_ns(), b""))
+    """They meet at every step: both know where it is before either goes on."""
+    together = threading.Barrier(2, timeout=PATIENCE_SECONDS)
+
+    def climb(writer: RedisState) -> int:
+        taken = 0
+        for number in range(100):
+            was = writer.position(SPACE, 0)
+            together.wait()
+            with suppress(Moved):
+                position = Position(LOG, number + 1)
+                entry = Entry(b"g", b"%03d" % number, b"")
+                writer.apply(SPACE, [entry], partition=0, was=was, position=position)
                 taken += 1
-            except Moved:
-                moved += 1
-        return taken, moved
+            together.wait()
+        return taken
 
     with ThreadPoolExecutor(2) as pool:
-        (mine, lost), (theirs, lost_too) = pool.map(climb, [state, other])
-    assert state.position(SPACE, 0) == Position(LOG, mine + theirs)
-    assert len(list(state.scan(SPACE))) == mine + theirs
-    assert lost + lost_too > 0, "they never met; this test shows nothing"
+        assert sum(pool.map(climb, [state, other])) == 100
+    assert state.position(SPACE, 0) == Position(LOG, 100)
+    assert len(list(state.scan(SPACE))) == 100
 
 
 def test_writers_of_different_partitions_are_never_in_each_other_s_way(
@@ -304,15 +309,16 @@ def test_a_server_that_comes_back_with_nothing_is_begun_anew(
         assert state.get_many(SPACE, [b"a"]) == [b"anew"]
 
 
-def test_a_server_that_hangs_is_not_waited_for_long(server: RedisServer) -> None:
-    """What the URL says wins over the usual seconds."""
-    with closing(RedisState(f"{server.url}?socket_timeout=0.2")) as state:
+def test_a_server_that_hangs_is_not_waited_for_long(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the URL says wins over the usual seconds, which would be for ever here."""
+    monkeypatch.setattr("penstock.core.state.redis_server._ANSWER_SECONDS", 3_600.0)
+    with closing(RedisState(f"{server.url}?socket_timeout=1")) as state:
         server.pause()
         try:
-            begun = time.monotonic()
             with pytest.raises(NotReady, match=f"{server.url}: Timeout"):
                 state.position(SPACE, 0)
-            assert time.monotonic() - begun < _ANSWER_SECONDS
         finally:
             server.resume()
         assert state.position(SPACE, 0) is None

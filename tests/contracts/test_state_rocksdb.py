@@ -12,6 +12,7 @@ from penstock.core.errors import Damaged, NotReady
 from penstock.core.state import Entry, Position
 from penstock.core.state.rocksdb import RocksState
 from support.damage import flipped
+from support.logs import ANSWER_SECONDS
 from support.stores import open_state
 
 THREADS, TURNS = 4, 10
@@ -21,7 +22,7 @@ GROUPS = [b"%03d" % number for number in range(200)]
 
 def test_those_who_make_a_space_at_once_meet_in_it(tmp_path: Path) -> None:
     """As when several projections park their first records."""
-    together = threading.Barrier(THREADS, timeout=20.0)
+    together = threading.Barrier(THREADS, timeout=ANSWER_SECONDS)
     with closing(open_state(tmp_path)) as state:
 
         def put(number: int) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from penstock.core.errors import Misconfigured
 from penstock.core.settings import Settings
 from penstock.core.warehouse import Block, Warehouse
 from penstock.core.warehouse.clickhouse import ClickHouse
+from support.endless import NOTHING, endless
 from support.stores import create, insert, open_warehouse, stored
 
 _OPENER = """
@@ -91,19 +92,18 @@ def test_a_block_costs_one_plan_and_one_insert_and_no_question(
     warehouse.close()
 
 
-SLOW = "SELECT count() FROM numbers(5) WHERE sleepEachRow(0.5) = 0 SETTINGS max_block_size = 1"
-
-
 def test_whatever_else_is_asked_or_added_waits_for_no_long_query(tmp_path: Path) -> None:
     warehouse = open_warehouse(tmp_path)
     create(warehouse)
+    slow: list[Future[list[tuple[object, ...]]]] = []
     with ThreadPoolExecutor(2) as pool:
-        slow = [pool.submit(warehouse.query, SLOW, {}) for _ in range(2)]
-        insert(warehouse, range(3), "a")
-        warehouse.plan("tests_rows", 0, None, Block("a-log", 0, 3, b""))
-        assert stored(warehouse) == [0, 1, 2]
-        assert not any(query.done() for query in slow)
-        assert [query.result() for query in slow] == 2 * [[(5,)]]
+        with endless(tmp_path, lambda: all(query.done() for query in slow)) as question:
+            slow += [pool.submit(warehouse.query, question, {}) for _ in range(2)]
+            insert(warehouse, range(3), "a")
+            warehouse.plan("tests_rows", 0, None, Block("a-log", 0, 3, b""))
+            assert stored(warehouse) == [0, 1, 2]
+            assert not any(query.done() for query in slow)
+        assert [query.result() for query in slow] == 2 * [NOTHING]
     warehouse.close()
 
 
@@ -155,9 +155,10 @@ def test_a_killed_process_leaves_every_block_it_was_told_of(tmp_path: Path) -> N
         inserting = python(_INSERTER, str(tmp_path), str(told + 1))
         assert inserting.stdout is not None
         assert inserting.stdout.readline() == b"open\n"
-        time.sleep(0.1 + 0.07 * round_number)
+        lines = [inserting.stdout.readline() for _ in range(1 + round_number)]
+        time.sleep(0.02 * round_number)
         inserting.send_signal(signal.SIGKILL)
-        lines = inserting.communicate()[0].split(b"\n")[:-1]
+        lines += inserting.communicate()[0].split(b"\n")[:-1]
         told = max([told, *(int(line) for line in lines)])
         warehouse = open_warehouse(tmp_path)
         found = warehouse.query("SELECT intDiv(n, 100), count(), uniqExact(n) FROM tests_rows "

@@ -13,7 +13,7 @@ import pytest
 from penstock.core.edge import connection as connections
 from penstock.core.edge.floor import READ_BYTES
 from support.answers import Answered
-from support.clients import PAUSE_SECONDS, Bench, until, work_on
+from support.clients import PATIENCE_SECONDS, PAUSE_SECONDS, Bench, until, work_on
 from support.hosts import Rig
 from support.logs import account, contents
 from support.messages import UPGRADE, coded, get, post
@@ -24,7 +24,7 @@ SOON = 0.1
 
 @pytest.fixture(params=[False, True], ids=["parsed", "remembered"])
 def on(request: pytest.FixtureRequest) -> Callable[..., Rig]:
-    return partial(work_on, fast_lane=request.param)
+    return partial(work_on, remember_heads=request.param)
 
 
 def told(answers: list[Answered]) -> list[int]:
@@ -80,7 +80,7 @@ def test_a_connection_has_all_its_time_from_the_beginning(
         await bench.client.send(post()[len(before) :])
         assert b" 204 " in await bench.client.heard()
 
-    on(work, keep_alive_seconds=4 * SOON, head_seconds_max=4 * SOON)
+    on(work, keep_alive_seconds=PATIENCE_SECONDS / 2, head_seconds_max=PATIENCE_SECONDS / 2)
 
 
 def test_a_request_that_waits_for_its_commit_is_not_idle(on: Callable[..., Rig]) -> None:
@@ -125,10 +125,10 @@ def test_a_client_that_does_not_read_its_answers_is_cut_off_and_costs_little(
 
     async def work(bench: Bench) -> None:
         connection = bench.connection
-        with suppress(ConnectionError, TimeoutError):
+        with suppress(ConnectionError):
             for _ in range(10_000):
                 bench.client.writer.write(request * 10)
-                await asyncio.wait_for(bench.client.writer.drain(), 2 * SOON)
+                await bench.client.writer.drain()
                 # One answer at a time, and one piece that waits behind what was read before it.
                 assert connection.transport.get_write_buffer_size() < 200_000
                 assert bench.server.floor.held < 2 * READ_BYTES

@@ -1,6 +1,5 @@
-"""What clients share: places, bytes and turns."""
+"""What clients share: places and bytes."""
 
-import asyncio
 import resource
 import time
 from collections.abc import Callable
@@ -10,6 +9,13 @@ import pytest
 
 from penstock.core.edge.floor import NOBODY_SECONDS, Floor
 from penstock.core.settings import Settings
+
+FAR_SECONDS = 3_600.0
+
+
+def just_now() -> float:
+    """However long the machine stands still meanwhile, it is not long ago."""
+    return perf_counter() + FAR_SECONDS
 
 
 class Someone:
@@ -24,8 +30,6 @@ class Someone:
         self.sent = False
         self.evicted = False
         self.held = 0
-        self.turns = 0
-        self.more = 0
 
     def hold(self, size: int) -> None:
         before, self.held = self.held, size
@@ -38,11 +42,6 @@ class Someone:
 
     def has_sent(self) -> bool:
         return self.sent
-
-    def take_turn(self) -> None:
-        self.turns += 1
-        if self.turns < self.more:
-            self.floor.queue(self)
 
     def sweep(self, now: float) -> bool:
         return now > 0
@@ -57,12 +56,9 @@ class Someone:
 
 
 def on(settings: Settings, work: Callable[[Floor], None]) -> None:
-    async def run() -> None:
-        floor = Floor(settings)
-        floor.attach(asyncio.get_running_loop())
-        work(floor)
-
-    asyncio.run(run())
+    floor = Floor(settings)
+    floor.open()
+    work(floor)
 
 
 def test_where_there_is_no_place_the_idlest_makes_it() -> None:
@@ -96,7 +92,7 @@ def test_nobody_who_is_worked_for_is_sent_away() -> None:
 
 def test_who_asks_again_and_again_is_not_idle_between_two_questions() -> None:
     def work(floor: Floor) -> None:
-        regular, silent = Someone(floor, "a", perf_counter()), Someone(floor, "b", 10.0)
+        regular, silent = Someone(floor, "a", just_now()), Someone(floor, "b", 10.0)
         regular.requests = 100
         assert floor.enter(regular)
         assert floor.enter(silent)
@@ -110,13 +106,13 @@ def test_who_has_just_come_is_not_sent_away_for_who_comes_next() -> None:
     """Nor is one who asks again and again, as there will be one soon who does not."""
 
     def work(floor: Floor) -> None:
-        regular, new = Someone(floor, "a", perf_counter()), Someone(floor, "b", perf_counter())
+        regular, new = Someone(floor, "a", just_now()), Someone(floor, "b", just_now())
         regular.requests = 100
         assert floor.enter(regular)
         assert floor.enter(new)
         assert not floor.make_room()
         assert (regular.evicted, new.evicted) == (False, False)
-        new.idle_since -= 1.0
+        new.idle_since -= FAR_SECONDS + 1.0
         time.sleep(2 * NOBODY_SECONDS)
         assert floor.make_room()
         assert (regular.evicted, new.evicted) == (False, True)
@@ -148,7 +144,7 @@ def test_room_is_made_by_the_address_that_has_most() -> None:
 
 def test_while_others_are_at_work_one_who_may_ask_any_moment_stays() -> None:
     def work(floor: Floor) -> None:
-        few = Someone(floor, "few", perf_counter())
+        few = Someone(floor, "few", just_now())
         few.requests = 1
         others = [Someone(floor, "many" if n % 2 else "more") for n in range(7)]
         for guest in (few, *others):
@@ -204,24 +200,6 @@ def test_the_oldest_who_waits_for_its_client_makes_room_for_bytes() -> None:
         assert (floor.held, working.evicted) == (30, False)
 
     on(Settings(arriving_bytes_max=100), work)
-
-
-def test_turns_go_round() -> None:
-    async def run() -> None:
-        floor = Floor(Settings())
-        floor.attach(asyncio.get_running_loop())
-        guests = [Someone(floor) for _ in range(3)]
-        for guest in guests:
-            guest.more = 1_000
-            floor.queue(guest)
-        while sum(guest.turns for guest in guests) < 300:
-            await asyncio.sleep(0)
-            turns = [guest.turns for guest in guests]
-            assert max(turns) - min(turns) <= 1
-        while guests[-1].turns < 1_000:  # noqa: ASYNC110 - turns tell nobody
-            await asyncio.sleep(0)
-
-    asyncio.run(run())
 
 
 def test_the_stores_keep_open_files_whatever_is_wanted() -> None:

@@ -18,7 +18,7 @@ from penstock.core.log.kafka.cluster import Cluster
 from penstock.core.log.kafka.ends import Ends
 from support.lines import Lines
 
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 60.0
 
 
 def test_a_question_ends_also_when_another_one_had_the_client_replaced() -> None:

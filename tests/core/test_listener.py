@@ -65,8 +65,10 @@ async def ask(door: Door, address: str) -> bytes:
     return status
 
 
-def test_of_more_newcomers_than_places_each_is_answered() -> None:
+def test_of_more_newcomers_than_places_each_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, from many addresses, and none of them goes by itself (reliability 43)."""
+    for bound in ("floor._NEW_SECONDS", "listener._SHUT_SECONDS_MAX"):
+        monkeypatch.setattr(f"penstock.core.edge.{bound}", PATIENCE_SECONDS)
 
     async def work(door: Door) -> None:
         asked = [ask(door, f"127.0.1.{1 + n % 20}") for n in range(NEWCOMERS)]
@@ -105,8 +107,12 @@ def test_a_process_without_files_rests_before_it_tries_again(failures: int) -> N
     on(Rig(), work)
 
 
-def test_who_stands_at_the_door_when_it_is_closed_is_answered() -> None:
+def test_who_stands_at_the_door_when_it_is_closed_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """More than are let in at once, with their requests sent."""
+    for bound in ("_GRACE_SECONDS", "_GOODBYE_SECONDS"):
+        monkeypatch.setattr(f"penstock.core.edge.listener.{bound}", PATIENCE_SECONDS)
 
     async def work(door: Door) -> None:
         asked = [asyncio.create_task(ask(door, f"127.0.1.{1 + n % 20}")) for n in range(NEWCOMERS)]

@@ -15,7 +15,7 @@ from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi import Document, document, words
 from penstock.core.openapi.trying import curl, target
 from penstock.core.pages import OFFERS
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 from support.notes import NOTES
 from support.schemas import resolved
 
@@ -92,7 +92,7 @@ def a_manifest(*routes: Route) -> Manifest:
 
 
 DOCUMENTS = {
-    "ours": document(APPLICATIONS, OFFERS),
+    "ours": document(manifests(), OFFERS),
     "another's": document([a_manifest()], ()),
 }
 

@@ -1,29 +1,26 @@
 """A position is of one log and of what it holds: compared at every resume, and while running."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
 import pytest
 
-from penstock.core.errors import Damaged, Disproved
+from penstock.core.errors import Disproved
 from penstock.core.log import Batch
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import verdicts
+from penstock.core.projection.contract import Outcome
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import Outcome
 from penstock.core.state import Position
 from penstock.core.warehouse import Block
 from penstock.core.warehouse.plans import declaration
-from penstock.core.watch import Watch
 from support import notes
-from support.carried import BOTH, Carried
+from support.carried import BOTH, Carried, watching
 from support.disks import flip
-from support.lines import Lines
 from support.logs import TOPIC, add, wait_until
 from support.notes import note, rows_of
 
@@ -232,11 +229,6 @@ class Apart:
         self.follow.close()
 
 
-def watching(carried: Carried, consumers: Iterable[Consumer]) -> Watch:
-    named = {consumer.projection.name: consumer for consumer in consumers}
-    return Watch(named, carried.log, None, clock=carried.clock, logger=Lines().logger)
-
-
 @pytest.mark.parametrize("added", [0, 1, 3])
 def test_a_log_replaced_under_a_process_that_follows_it_is_noticed(
     carried: Carried, added: int
@@ -309,93 +301,6 @@ def test_a_log_that_becomes_another_one_under_its_own_process_is_noticed(
         for consumer in consumers:
             consumer.stop()
     assert carried.numbers() == ([0, 1], [b"0", b"1"])
-
-
-def test_a_process_that_only_answers_learns_what_another_one_found(carried: Carried) -> None:
-    consumer = carried.consumer(notes.fold)
-    watch = watching(carried, [consumer])
-    for partition in (0, 300):
-        verdicts.note(carried.state, "tests.notes", partition, "the log is another one")
-    watch.vouch_sound("tests.notes")
-    watch._look()
-    with pytest.raises(Disproved, match="the log is another one"):
-        watch.vouch_sound("tests.notes")
-    verdicts.note(carried.state, "tests.notes", 0, "")
-    watch._look()
-    assert watch.problem("tests.notes") == "the log is another one"
-    verdicts.note(carried.state, "tests.notes", 300, "")
-    watch._look()
-    watch.vouch_sound("tests.notes")
-
-
-def test_a_process_that_starts_answers_nothing_that_another_one_disproved(carried: Carried) -> None:
-    """Also of a projection that it carries itself, where it is the other one's partition."""
-    verdicts.note(carried.state, "tests.notes", 1, "the log is another one")
-    note(carried.log, 0)
-    consumer = carried.consumer(notes.fold)
-    watch = watching(carried, [consumer])
-    watch.begin()
-    consumer.start()
-    try:
-        assert consumer.looked()
-        with pytest.raises(Disproved, match="the log is another one"):
-            watch.vouch_sound("tests.notes")
-        verdicts.note(carried.state, "tests.notes", 0, "its own position, which is proved again")
-        verdicts.note(carried.state, "tests.notes", 1, "")
-        consumer.hear()
-        watch.vouch_sound("tests.notes")
-    finally:
-        consumer.stop()
-
-
-def test_what_stands_against_a_view_has_one_keeper(
-    carried: Carried, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reliability 46: a look takes back what looks found; what a cursor met, a rebuild only."""
-    note(carried.log, 0)
-    consumer = carried.consumer(notes.fold)
-    watch = watching(carried, [consumer])
-    lost = ["half of it"]
-    consumer.sink.lacks = lambda **_: lost[0]  # type: ignore[method-assign]
-    consumer.start()
-    try:
-        assert consumer.looked()
-        wait_until(lambda: looked_at(watch) and consumer.state == "stopped")  # no batch in hand
-        with pytest.raises(Damaged, match="half of it"):
-            watch.vouch("tests.notes")
-        consumer._take(frozenset())
-        consumer._take(frozenset({0}))
-        assert consumer.state == "stopped", "whoever takes a partition over carries nothing either"
-        lost[0] = ""
-        watch._look()
-        wait_until(lambda: watch.problem("tests.notes") == "")
-        assert consumer.state == "running"
-        found = Damaged("tests.notes", "what a cursor met")
-        with consumer.paused():
-            monkeypatch.setattr(consumer.cursors[0], "advance", raising(found))
-            with closing(carried.log.reader()) as reader:
-                consumer._advance(consumer.cursors[0], reader)
-        monkeypatch.undo()
-        watch._look()
-        with pytest.raises(Damaged, match="what a cursor met"):
-            watch.vouch("tests.notes")
-        assert consumer.state == "stopped"
-        consumer.begin()
-        wait_until(lambda: watch.problem("tests.notes") == "")
-    finally:
-        consumer.stop()
-
-
-def looked_at(watch: Watch) -> bool:
-    watch._look()
-    return True
-
-
-def raising(error: Exception) -> Callable[[object], None]:
-    def fail(_: object) -> None:
-        raise error
-
-    return fail
 
 
 def test_the_log_moved_away_for_a_while_is_read_on(carried: Carried) -> None:

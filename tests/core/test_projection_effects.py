@@ -40,8 +40,8 @@ class Bench:
     def table(self) -> Cursor:
         return self._consumer(notes.table)
 
-    def fold(self) -> Cursor:
-        return self._consumer(notes.fold)
+    def index(self) -> Cursor:
+        return self._consumer(notes.index)
 
     def _consumer(self, projection: Projection) -> Cursor:
         inner = sink(projection, self.stores)
@@ -121,8 +121,7 @@ def test_an_insert_that_failed_is_repeated(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("point", ["crash before", "crash after"])
-@pytest.mark.parametrize("survived", [0, 1, 2])
-@pytest.mark.parametrize("limit", [13, 40])
+@pytest.mark.parametrize(("survived", "limit"), [(0, 13), (1, 40), (2, 13)])
 def test_a_crash_around_an_insert_neither_loses_nor_doubles(
     bench: Bench, point: str, survived: int, limit: int
 ) -> None:
@@ -142,9 +141,9 @@ def test_a_crash_around_an_insert_neither_loses_nor_doubles(
 
 def test_a_fold_goes_on_where_its_entries_end(bench: Bench) -> None:
     note(bench.log, 1, 2)
-    bench.carry(bench.fold())
+    bench.carry(bench.index())
     note(bench.log, 3)
-    consumer = bench.fold()
+    consumer = bench.index()
     bench.carry(consumer)
     assert history(bench) == [b"1", b"2", b"3"]
     assert consumer.counts.projected == 1
@@ -154,9 +153,9 @@ def test_a_hot_group_of_a_fold_stays_bounded(bench: Bench) -> None:
     """Reliability 21."""
     note(bench.log, *range(200))
     note(bench.log, 7, word="cold")
-    bench.carry(bench.fold(), 3)
+    bench.carry(bench.index(), 3)
     assert history(bench)[:5] == [b"0", b"1", b"2", b"3", b"4"]
-    assert len(history(bench)) <= 2 * notes.fold.keep + 3
+    assert len(history(bench)) <= 2 * notes.index.keep + 3
     assert history(bench, "cold") == [b"7"]
 
 
@@ -173,11 +172,11 @@ def test_what_a_projection_leaves_out_is_counted_as_skipped(bench: Bench) -> Non
 def test_a_store_filled_from_another_log_is_left_alone(bench: Bench) -> None:
     """Reliability 45."""
     note(bench.log, 1, 2, 3)
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         bench.carry(consumer)
     bench.log = MemoryLog(bench.clock)
     note(bench.log, *range(10))
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         with pytest.raises(Disproved, match="penstock rebuild"):
             bench.carry(consumer)
     assert len(rows_of(bench.warehouse)) == 3
@@ -193,12 +192,12 @@ def test_a_log_that_lost_its_end_is_not_taken_for_one_without_news(
     older = (tmp_path / "log.db").read_bytes()
     bench.log = SqliteLog(tmp_path / "log.db", bench.clock, Limits())
     note(bench.log, 4, 5)
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         bench.carry(consumer)
     bench.log.close()
     (tmp_path / "log.db").write_bytes(older)
     bench.log = SqliteLog(tmp_path / "log.db", bench.clock, Limits())
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         with pytest.raises(Disproved, match="penstock rebuild"):
             bench.carry(consumer)
 
@@ -213,7 +212,7 @@ def test_a_record_that_cannot_be_decoded_is_parked_and_its_neighbours_are_stored
     note(bench.log, 0, 1)
     add(bench.log, b"\xff no event", b"", codec_of_another())
     note(bench.log, 5)
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         bench.carry(consumer)
         assert consumer.counts == (3, 0, 3)
     assert [row[0] for row in rows_of(bench.warehouse)] == [0, 1, 5]
@@ -238,7 +237,7 @@ def test_a_record_at_which_the_projection_raises_is_parked_with_the_reason(bench
     note(bench.log, 0, 1)
     note(bench.log, 2, word=POISON)
     note(bench.log, 3)
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         bench.carry(consumer)
         assert consumer.counts == (3, 0, 1)
     assert rows_of(bench.warehouse) == [(0, 0, 0), (1, 1, 1), (3, 3, 2)]
@@ -298,7 +297,7 @@ def test_a_batch_of_nothing_but_poison_does_not_stand_in_the_way(bench: Bench) -
 def test_too_many_parked_in_a_row_stop_the_consumer(bench: Bench) -> None:
     add(bench.log, *[b"no event"] * (PARKED_IN_A_ROW_MAX + 10))
     note(bench.log, 1)
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         with pytest.raises(Stopped, match="correct the projection"):
             bench.carry(consumer, 20)
 
@@ -329,7 +328,7 @@ def test_a_damaged_range_is_parked_and_the_rest_goes_on(
     bench.log.close()
     flip_block(tmp_path / "log.db")
     bench.log = SqliteLog(tmp_path / "log.db", bench.clock, Limits())
-    for consumer in (bench.table(), bench.fold()):
+    for consumer in (bench.table(), bench.index()):
         bench.carry(consumer, limit)
         assert consumer.counts == (10, 0, lost)
         bench.carry(consumer, limit)  # once more, as after a restart
@@ -365,6 +364,6 @@ def test_a_parked_record_is_projected_once_its_cause_is_gone(bench: Bench) -> No
     )  # fmt: skip
     for _ in range(3):
         bench.table().sink.retry(bench.log.identity(TOPIC), letter)
-        bench.fold().sink.retry(bench.log.identity(TOPIC), letter)
+        bench.index().sink.retry(bench.log.identity(TOPIC), letter)
     assert rows_of(bench.warehouse) == [(0, 9, 0)]
     assert history(bench) == [b"9"]

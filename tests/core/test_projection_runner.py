@@ -15,7 +15,7 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.rebuild import Rebuild
 from penstock.core.projection.retention import expire
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import FoldSink, TableSink, sink
+from penstock.core.projection.sinks import IndexSink, TableSink, sink
 from penstock.core.telemetry import METRICS, Bounded, Samples
 from support import notes
 from support.clock import MovedClock
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 20.0
 
 
 class Running:
-    """A table and a fold over real stores, each on its own thread."""
+    """A table and an index over real stores, each on its own thread."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = MovedClock()
@@ -38,7 +38,7 @@ class Running:
         self.stores = stores(self.warehouse, self.state, self.clock)
         self.lines = Lines()
         self.table = self.consumer(notes.table)
-        self.fold = self.consumer(notes.fold)
+        self.index = self.consumer(notes.index)
 
     def consumer(self, projection: Projection) -> Consumer:
         inner = sink(projection, self.stores)
@@ -46,11 +46,11 @@ class Running:
 
     def start(self) -> None:
         self.table.start()
-        self.fold.start()
+        self.index.start()
 
     def close(self) -> None:
         self.table.stop()
-        self.fold.stop()
+        self.index.stop()
         self.warehouse.close()
         self.state.close()
 
@@ -77,10 +77,12 @@ def test_what_was_there_and_what_comes_is_carried_over(running: Running) -> None
     for n in range(100, 130):
         note(running.log, n)
     assert reach(running.table, 130)
-    assert reach(running.fold, 130)
+    assert reach(running.index, 130)
     assert rows_of(running.warehouse) == exactly(130)
     assert (
-        running.table.cursors[0].counts.projected == running.fold.cursors[0].counts.projected == 130
+        running.table.cursors[0].counts.projected
+        == running.index.cursors[0].counts.projected
+        == 130
     )
     assert (running.table.state, running.table.last_error) == ("running", "")
 
@@ -92,22 +94,24 @@ def test_while_the_engine_is_away_the_lag_shows_and_afterwards_nothing_is_lost_o
     running.start()
     note(running.log, *range(10))
     assert reach(running.table, 10)
-    running.warehouse.faults = ["refuse", "lose the reply", "refuse", "refuse"]
+    running.warehouse.faults = ["refuse"] * 1_000  # until it was seen
     note(running.log, *range(10, 90))
     wait_until(lambda: running.table.state == "retrying")
     status = running.table.cursors[0].status()
     assert status.lag_records == 80
     assert status.lag_seconds >= 0.0
     assert "Unavailable" in status.last_error
-    assert reach(running.fold, 90), "the other projection goes on"
+    assert reach(running.index, 90), "the other projection goes on"
+    running.warehouse.faults = ["lose the reply", "refuse", "refuse"]
     assert reach(running.table, 90)
     wait_until(lambda: running.table.state == "running")
     assert rows_of(running.warehouse) == exactly(90)
     assert notes.counted_in_view(running.warehouse) == 90
     assert running.table.cursors[0].counts.projected == 90
-    assert running.table.cursors[0].status().retries == 4
+    retries = running.table.cursors[0].status().retries
+    assert retries >= 1 + 3
     assert running.table.cursors[0].status().last_error == ""
-    assert len(running.lines.named("projection.failed")) == 4
+    assert len(running.lines.named("projection.failed")) == retries
     assert running.lines.named("projection.recovered")[0]["attempts"] >= 1
 
 
@@ -173,24 +177,24 @@ def test_entries_of_another_version_are_refused_and_after_a_rebuild_it_goes_on(
     running: Running,
 ) -> None:
     note(running.log, 1, 2)
-    running.fold.start()
-    assert reach(running.fold, 2)
-    running.fold.stop()
-    newer = replace(notes.fold, version=notes.fold.version + 1)
-    running.fold = running.consumer(newer)
-    running.fold.start()
-    wait_until(lambda: running.fold.state == "stopped" and bool(running.fold.last_error))
-    assert "penstock rebuild tests.notes --from-scratch" in running.fold.last_error
+    running.index.start()
+    assert reach(running.index, 2)
+    running.index.stop()
+    newer = replace(notes.index, version=notes.index.version + 1)
+    running.index = running.consumer(newer)
+    running.index.start()
+    wait_until(lambda: running.index.state == "stopped" and bool(running.index.last_error))
+    assert "penstock rebuild tests.notes --from-scratch" in running.index.last_error
     note(running.log, 3)
     assert len(running.state.first(newer.space, [b"word"], 9)[0]) == 2
 
     rebuild = Rebuild(
-        running.fold, running.stores, running.log, running.clock, running.lines.logger
+        running.index, running.stores, running.log, running.clock, running.lines.logger
     )
     assert rebuild.run("", lambda _done, _total: None, compare=False).swapped
     note(running.log, 4)
-    assert reach(running.fold, 4)
-    assert (running.fold.state, running.fold.last_error) == ("running", "")
+    assert reach(running.index, 4)
+    assert (running.index.state, running.index.last_error) == ("running", "")
     assert len(running.state.first(newer.space, [b"word"], 9)[0]) == 4
 
 
@@ -242,19 +246,20 @@ def test_a_backlog_goes_in_as_soon_as_it_is_large_enough(running: Running) -> No
 
 
 def test_one_who_gave_up_waiting_does_not_trouble_the_consumer_later(running: Running) -> None:
-    running.warehouse.faults = ["refuse"] * 3
+    running.warehouse.faults = ["refuse"] * 1_000
     note(running.log, 1)
     running.table.start()
     assert not reach(running.table, 1, seconds=0.01)  # its event loop is closed now
+    running.warehouse.faults = ["refuse"] * 3
     assert reach(running.table, 1)
-    assert running.table.cursors[0].retries == 3
+    assert running.table.cursors[0].retries >= 3
 
 
 def test_readers_see_their_own_writes(running: Running) -> None:
     running.start()
     for n in range(20):
         note(running.log, n, word=f"word {n}")
-        assert reach(running.fold, n + 1)
+        assert reach(running.index, n + 1)
         (history,) = running.state.first("tests.notes", [b"word %d" % n], 10)
         assert [value for _, value in history] == [b"%d" % n]
 
@@ -326,7 +331,7 @@ def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None
     assert cursor.status().lag_seconds == 0.0
 
 
-class CountedCompactions(FoldSink):
+class CountedCompactions(IndexSink):
     compactions = 0
 
     def compact(self) -> None:
@@ -335,10 +340,10 @@ class CountedCompactions(FoldSink):
 
 
 def test_a_store_is_compacted_when_a_backlog_worth_it_was_worked_off(running: Running) -> None:
-    inner = CountedCompactions(notes.fold, running.stores)
+    inner = CountedCompactions(notes.index, running.stores)
     log, reader = running.log, running.log.reader()
-    cursor = Cursor(notes.fold, inner, log, running.clock, running.lines.logger)
-    block = notes.fold.flush.block_records
+    cursor = Cursor(notes.index, inner, log, running.clock, running.lines.logger)
+    block = notes.index.flush.block_records
 
     note(log, *range(10 * block))
     while cursor.step(reader, block):
@@ -355,7 +360,7 @@ def test_a_store_is_compacted_when_a_backlog_worth_it_was_worked_off(running: Ru
     while cursor.step(reader, block):
         pass
     assert inner.compactions == 2
-    assert len(running.state.first(notes.fold.space, [b"word"], 1)) == 1
+    assert len(running.state.first(notes.index.space, [b"word"], 1)) == 1
 
 
 def test_a_consumer_reports_under_names_that_are_explained(running: Running) -> None:
@@ -387,4 +392,4 @@ def test_retention_drops_the_outdated_partitions_and_no_other(running: Running) 
     assert expire(consumer, running.warehouse) == 1  # partition 0 of 0, 1 and 2
     assert [row[0] for row in rows_of(running.warehouse)] == [1, 2, 4, 5, 7, 8]
     assert expire(consumer, running.warehouse) == 0
-    assert expire(running.fold, running.warehouse) == 0
+    assert expire(running.index, running.warehouse) == 0

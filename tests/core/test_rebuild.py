@@ -21,7 +21,7 @@ from support.carried import BOTH, Carried
 from support.logs import add
 from support.notes import Crash, note, rows_of
 
-EITHER = pytest.mark.parametrize("projection", BOTH, ids=["table", "fold"])
+EITHER = pytest.mark.parametrize("projection", BOTH, ids=["table", "index"])
 PLENTY = 1 << 40
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_log_does_not_take_the_place_of_what_was_made_when_it_was_whol
     damage(carried, 3)
     rebuilt = rebuild(carried, projection, compare=compare)
     assert not rebuilt.swapped
-    if projection is notes.fold or not compare:
+    if projection is notes.index or not compare:
         assert "records 3 to 3 of partition 0 are damaged" in rebuilt.lost[0]
     assert "live" in rebuilt.lost[-1], "counted"
     assert carried.numbers() == before
@@ -98,7 +98,7 @@ def test_a_damaged_log_does_not_take_the_place_of_what_was_made_when_it_was_whol
     assert accepted.lost
     rows, history = carried.numbers()
     assert (3 in rows) == (projection is not notes.table)
-    assert (b"3" in history) == (projection is not notes.fold)
+    assert (b"3" in history) == (projection is not notes.index)
     again = rebuild(carried, projection, compare=compare)
     assert (again.swapped, again.lost) == (True, []), "it was damaged before"
     assert [letter.offset for letter in carried.stores.parking.letters(projection.name)] == [3]
@@ -189,8 +189,8 @@ def test_entries_beyond_those_that_matter_are_no_loss(carried: Carried) -> None:
     """Trims come when a group has grown; until then it holds more than what is rebuilt."""
     for number in range(9):
         note(carried.log, number)
-    carried.carry(notes.fold)
-    assert rebuild(carried, notes.fold).lost == []
+    carried.carry(notes.index)
+    assert rebuild(carried, notes.index).lost == []
 
 
 def letter(first: int, following: int, code: str = "damaged", partition: int = 0) -> DeadLetter:

@@ -17,7 +17,7 @@ BEHIND = post(b"smuggled")
 PATIENCE_SECONDS = 20.0
 
 pytestmark = [
-    pytest.mark.parametrize("fast_lane", [False, True], ids=["parsed", "remembered"]),
+    pytest.mark.parametrize("remember_heads", [False, True], ids=["parsed", "remembered"]),
     pytest.mark.parametrize("named", SMUGGLED),
 ]
 
@@ -39,18 +39,18 @@ def statuses(rig: Rig, stream: bytes) -> list[int]:
     return [answer.status for answer in answers]
 
 
-def test_it_is_refused_and_nothing_behind_it_is_executed(fast_lane: bool, named: str) -> None:
-    rig = Rig(Settings(fast_lane=fast_lane))
+def test_it_is_refused_and_nothing_behind_it_is_executed(remember_heads: bool, named: str) -> None:
+    rig = Rig(Settings(remember_heads=remember_heads))
 
     assert statuses(rig, SMUGGLED[named] + BEHIND) == [REFUSED.get(named, 400)]
     assert contents(rig.log) == []
 
 
 def test_it_is_refused_after_the_answers_of_what_stands_before_it(
-    fast_lane: bool, named: str
+    remember_heads: bool, named: str
 ) -> None:
     """Twice the same, so that the head of what stands before is known."""
-    rig = Rig(Settings(fast_lane=fast_lane))
+    rig = Rig(Settings(remember_heads=remember_heads))
 
     stream = post() + post() + SMUGGLED[named] + BEHIND
     assert statuses(rig, stream) == [204, 204, REFUSED.get(named, 400)]

@@ -15,7 +15,7 @@ from penstock.core.errors import Misconfigured
 from penstock.core.warehouse import Warehouse, sql
 from penstock.core.warehouse.cluster import Layout, layout
 from penstock.core.warehouse.plans import declaration as plans
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 from support.clickhouse_http import configuration
 from support.stores import open_warehouse
 
@@ -28,7 +28,7 @@ LAYOUTS = {
 FOLDER = Path(__file__).parent / "layouts"
 DECLARED = sql.statements((FOLDER / "declared.sql").read_text())
 PLANS = plans(alone=False)
-APPLICATION = [text for manifest in APPLICATIONS for text in sql.schema(manifest.package)]
+APPLICATION = [text for manifest in manifests() for text in sql.schema(manifest.package)]
 
 
 def everything(where: Layout) -> list[str]:
@@ -126,7 +126,10 @@ def shape(line: str) -> tuple[str, ...]:
     return columns[1], engine[1].removeprefix("Replicated"), clauses[0]
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(declaration=declarations())
 def test_columns_partition_and_order_are_those_of_the_declaration(
     engine: Warehouse, declaration: str

@@ -10,12 +10,12 @@ import yaml
 
 from penstock.core.pages import OFFERS
 from penstock.core.settings import PREFIX, Settings, load
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 
-APPLICATION_SETTINGS = {manifest.name: manifest.settings for manifest in APPLICATIONS}
+APPLICATION_SETTINGS = {manifest.name: manifest.settings for manifest in manifests()}
 
 
 def _variables(struct: type[msgspec.Struct], prefix: str) -> set[str]:
@@ -85,11 +85,11 @@ def version() -> str:
 
 
 def ingest_paths() -> set[str]:
-    return {offer.path for manifest in APPLICATIONS for offer in manifest.ingest}
+    return {offer.path for manifest in manifests() for offer in manifest.ingest}
 
 
 def query_paths() -> set[str]:
-    return {route.path for manifest in APPLICATIONS for route in manifest.routes}
+    return {route.path for manifest in manifests() for route in manifest.routes}
 
 
 def operator_paths() -> set[str]:

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.stack import ingest_paths, operator_paths, query_paths, read, services
 from penstock.core.settings import Settings
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 
 TOKEN = re.compile(r"#[^\n]*|([{};])|([^\s{};]+)")
 UNITS = {"k": 1_024, "m": 1_048_576, "s": 1}
@@ -101,7 +101,7 @@ def test_it_listens_where_the_stack_publishes_it() -> None:
 def test_penstock_judges_bodies_by_itself() -> None:
     limits = [
         offer.body_bytes_max
-        for manifest in APPLICATIONS
+        for manifest in manifests()
         for offers in (manifest.ingest, manifest.routes)
         for offer in offers
     ]

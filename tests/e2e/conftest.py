@@ -28,7 +28,8 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """One that serves a whole module, with heads remembered and with each parsed anew."""
-    options = ["--no-fast-lane"] if request.param == "parsed" else []
+    options = ["--forget-heads"] if request.param == "parsed" else []
     running = Server(tmp_path_factory.mktemp("server") / "data", *options)
+    running.until_ready()
     yield running
     running.kill()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,11 @@ class Server:
         """A connection that ends with the server."""
         self.clients.append(Client(self.port))
         return self.clients[-1]
+
+    def until_ready(self) -> None:
+        """Its views were read, as after each start: whoever asks finds what there is."""
+        with closing(Client(self.port)) as client:
+            client.until_ready()
 
     def said(self) -> str:
         return self.errors.read_text()

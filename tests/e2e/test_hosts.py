@@ -114,7 +114,7 @@ REQUESTS = (
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     folder = tmp_path_factory.mktemp("hosts")
-    servers = [Server(folder / "known"), Server(folder / "anew", "--no-fast-lane")]
+    servers = [Server(folder / "known"), Server(folder / "anew", "--forget-heads")]
     yield servers
     for server in servers:
         server.kill()

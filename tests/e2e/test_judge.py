@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from apps.audiences.tags import a_tag, encoded
@@ -15,8 +16,11 @@ BATCH = gzip.compress(b"\n".join(encoded(a_tag(cookie=f"c{n}")) for n in range(1
 
 
 def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found: list[str] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            found += (task / "children").read_text().split()
+    return list(map(int, found))
 
 
 def test_it_is_started_when_needed_replaced_when_killed_and_ends_with_the_server(

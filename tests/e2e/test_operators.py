@@ -27,7 +27,7 @@ async def status(port: int, request: str) -> int:
         writer.close()
 
 
-@pytest.mark.parametrize("options", [[], ["--no-fast-lane"]], ids=["remembered", "parsed"])
+@pytest.mark.parametrize("options", [[], ["--forget-heads"]], ids=["remembered", "parsed"])
 def test_operators_are_answered_amid_hundreds_of_queries(serve: Serve, options: list[str]) -> None:
     """Reliability 43."""
     server = serve(*options)

@@ -1,10 +1,10 @@
 """The admin listener forgets everything, and only it can."""
 
-import socket
 from http.client import HTTPConnection
 
 from e2e.conftest import Serve
 from e2e.process import PATIENCE_SECONDS
+from services.ports import free_ports
 
 TAG = (
     b'{"time":"2022-03-01T00:00:00.649Z","cookie":"reset","country":"PL","device":"PC",'
@@ -23,9 +23,7 @@ def reset(port: int) -> int:
 
 
 def test_au_113_a_reset_forgets_every_tag_and_the_next_one_is_the_first(serve: Serve) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        admin_port = probe.getsockname()[1]
+    (admin_port,) = free_ports(1)
     server = serve(admin_port=str(admin_port))
     client = server.client()
     client.post("/user_tags", TAG)

@@ -30,7 +30,7 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("tls")
-    options = ["--no-fast-lane"] if request.param == "parsed" else []
+    options = ["--forget-heads"] if request.param == "parsed" else []
     environment = {f"PENSTOCK_{n.upper()}": v for n, v in pair(folder).environment.items()}
     running = Server(folder / "data", *options, environment=environment)
     yield running

@@ -1,7 +1,6 @@
 """Offsets that are not there any more: deleted by retention, or with their whole topic."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,7 @@ from penstock.core.log.kafka.topics import create_topics
 from penstock.core.settings import Settings
 from services.kafka import KafkaCluster
 from support.kafka import kafka_settings, new_topic, open_edge
-from support.logs import add
-
-PATIENCE_SECONDS = 60.0
+from support.logs import ANSWER_SECONDS, add, wait_until
 
 
 @pytest.fixture
@@ -35,7 +32,7 @@ def test_what_retention_deleted_is_reported_and_never_skipped(
     reader, late = log.reader(), log.reader()
     try:
         add(log, *(b"%d" % n for n in range(10)), topic=topic)
-        _await(lambda: late.read(topic, 0, 0, 2).next == 2)
+        wait_until(lambda: late.read(topic, 0, 0, 2).next == 2)
         _delete_before(kafka_cluster, topic, 6)
         assert log.start(topic, 0) == 6
         assert reader.read(topic, 0, 0, 4).damages == (Damage(0, 4, DELETED),)
@@ -58,7 +55,7 @@ def test_what_retention_deleted_is_reported_and_never_skipped(
 def _delete_before(cluster: KafkaCluster, topic: str, offset: int) -> None:
     client = AdminClient({"bootstrap.servers": cluster.bootstrap})
     [done] = client.delete_records([TopicPartition(topic, 0, offset)]).values()
-    assert done.result(30).low_watermark == offset
+    assert done.result(ANSWER_SECONDS).low_watermark == offset
 
 
 def test_a_topic_made_anew_is_another_log_and_is_not_read_on_in(
@@ -75,10 +72,10 @@ def test_a_topic_made_anew_is_another_log_and_is_not_read_on_in(
     try:
         before = follower.identity(topic)
         assert follower.end(topic, 0) == reader.read(topic, 0, 0, 10).next == 3
-        client.delete_topics([topic])[topic].result(30)
-        _await(lambda: topic not in client.list_topics(timeout=30).topics)
+        client.delete_topics([topic])[topic].result(ANSWER_SECONDS)
+        wait_until(lambda: topic not in client.list_topics(timeout=30).topics)
         _make_again(single, topic)
-        _await(lambda: follower.end(topic, 0) == 0)
+        wait_until(lambda: follower.end(topic, 0) == 0)
         assert follower.identity(topic) != before
         with pytest.raises(NotReady, match="ends at 0, and was read to 3"):
             _read_until_refused(reader, topic, 3)
@@ -102,12 +99,12 @@ def test_a_topic_made_anew_and_filled_further_is_not_gone_on_in(
         proof = _read_to(reader, topic, 2).proof
         assert reader.read(topic, 0, 2, 0, proof).proof == proof
         log.close()
-        client.delete_topics([topic])[topic].result(30)
-        _await(lambda: topic not in client.list_topics(timeout=30).topics)
+        client.delete_topics([topic])[topic].result(ANSWER_SECONDS)
+        wait_until(lambda: topic not in client.list_topics(timeout=30).topics)
         _make_again(single, topic)
         log = open_edge(single, topic)
         add(log, b"a", b"a", b"a", topic=topic)
-        _await(lambda: follower.identity(topic) != before)
+        wait_until(lambda: follower.identity(topic) != before)
         other = follower.reader()
         try:
             with pytest.raises(Disproved, match="other records"):
@@ -158,23 +155,16 @@ def _read_to(reader: Reader, topic: str, end: int, proof: str = "") -> Batch:
             return False
         return found[-1].next == end
 
-    _await(reached)
+    wait_until(reached)
     return found[-1]
 
 
 def _make_again(settings: Settings, topic: str) -> None:
     """Some broker may not have heard yet that it is gone."""
-    _await(lambda: "made" in str(create_topics(settings, [topic])))
-
-
-def _await(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: "made" in str(create_topics(settings, [topic])))
 
 
 def _read_until_refused(reader: Reader, topic: str, offset: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < deadline:
         assert reader.read(topic, 0, offset, 10).payloads == []

@@ -1,7 +1,6 @@
 """A log whose folder is away for a while, or whose writer meets what nobody foresaw."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from penstock.core.log import Append
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
 from support.lines import Lines
-from support.logs import TOPIC, account, add, begin, contents
+from support.logs import TOPIC, account, add, begin, contents, wait_until
 
 
 @pytest.fixture
@@ -109,10 +108,7 @@ def test_what_nobody_foresaw_in_the_writers_loop_is_fatal_and_said_and_others_ar
             patched.setattr(log, where, fail)
             if where == "_settle":
                 begin(log, Append(TOPIC, [b"b"]))
-            deadline = time.monotonic() + 20
-            while not log.failure():
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            wait_until(lambda: bool(log.failure()))
         assert log.failure() == "fatal: the log's thread failed; restart"
         with pytest.raises(NotReady, match="RuntimeError: nobody foresaw it"):
             add(log, b"c")

@@ -136,7 +136,7 @@ def test_of_two_started_at_once_one_serves(data: Path, start: Start) -> None:
 
 def test_an_unknown_setting_stops_the_start_and_names_the_nearest(data: Path, start: Start) -> None:
     process = start(data, PENSTOCK_HEAD_BYTE_MAX="100")
-    assert process.process.wait(30) == 2
+    assert process.process.wait(PATIENCE_SECONDS) == 2
     (line,) = process.errors().splitlines()
     assert "PENSTOCK_HEAD_BYTE_MAX" in line
     assert "did you mean PENSTOCK_HEAD_BYTES_MAX?" in line
@@ -195,9 +195,7 @@ def test_a_log_that_was_rolled_back_is_noticed(data: Path, tmp_path: Path, start
     shutil.copy(tmp_path / "older.db", data / "log.db")
     again = start(data)
     connection = Connection(again.url)
-    deadline = time.monotonic() + 20
-    while connection.ask("GET", "/readyz")[0] == 200 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not ready(connection))
     status, problems = connection.ask("GET", "/readyz")
     assert status == 503
     assert b"an older copy of it was put back" in problems

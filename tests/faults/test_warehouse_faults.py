@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,10 @@ from support import notes
 from support.clickhouse import ThinServer
 from support.clock import MovedClock
 from support.lines import Lines
+from support.logs import wait_until
 from support.notes import counted_in_view, note, rows_of
 from support.stores import open_state, stores
 
-PATIENCE_SECONDS = 60.0
 LAYOUTS = {"host": {}, "cluster": {"warehouse_cluster": "one"}}
 SCHEMA = [text if "VIEW" in text else f"-- shard by: part\n{text}" for text in notes.SCHEMA]
 
@@ -73,13 +73,6 @@ def running(
     for table in ("tests_totals_view", "tests_totals", "tests_notes"):
         made.warehouse.drop(table)
     made.close()
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 def assert_once(running: Running, count: int) -> None:

@@ -15,6 +15,7 @@ from e2e.process import Client, Server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hostile") / "data"
     running = Server(folder, environment={"PENSTOCK_LOG_FORMAT": "json"})
+    running.until_ready()
     yield running
     running.kill()
 

@@ -223,10 +223,10 @@ def serving(server: ReferenceServer) -> Iterator[str]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
     thread.start()
-    assert started.wait(5)
+    assert started.wait(60)
     try:
         yield f"http://127.0.0.1:{server.port}"
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()

@@ -1,4 +1,3 @@
-import socket
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from penstock.load.client import Endpoint
 from penstock.load.plans import Options, Plan
 from penstock.load.report import Report
 from penstock.load.run import run
+from services.ports import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -25,15 +25,8 @@ PLAN = Plan(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def crashed(tmp_path: Path, *, forgetful: str) -> Report:
-    port = free_port()
+    (port,) = free_ports(1)
     code = (
         f"import sys; sys.path.insert(0, {str(TESTS)!r}); from load.crashing import main; "
         f"main({str(port)!r}, {str(tmp_path / 'tags')!r}, {forgetful!r})"
@@ -68,7 +61,7 @@ def test_au_25_a_server_that_forgets_in_a_crash_is_found(tmp_path: Path) -> None
 
 def test_au_132_a_run_without_a_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.load.chaos._READY_SECONDS_MAX", 0.1)
-    options = Options(url=f"http://127.0.0.1:{free_port()}", cookies=10)
+    options = Options(url=f"http://127.0.0.1:{free_ports(1)[0]}", cookies=10)
     with pytest.raises(ServerNotReady, match="--serve"):
         run("smoke", PLAN, options)
 

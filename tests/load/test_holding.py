@@ -2,12 +2,11 @@
 
 import json
 import ssl
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from click.testing import CliRunner, Result
 from penstock.load.cli import load
 
 AUTHORITY = trustme.CA()
+PATIENCE_SECONDS = 60.0
 REFUSAL = (503, {"error": "overloaded", "message": "try again"})
 Answers = Mapping[str, tuple[int, object]]
 """By the first part of the path."""
@@ -113,13 +113,17 @@ def test_what_was_refused_is_counted_by_its_code(tmp_path: Path) -> None:
 
 
 def test_who_is_not_answered_in_time_is_told_what_time_that_was() -> None:
+    over = Event()
+
     class Slow(dict[str, tuple[int, object]]):
         def get(self, name: str, default: Any = None) -> Any:
-            time.sleep(0.5 if name == "user_tags" else 0.0)
+            if name == "user_tags":
+                over.wait(PATIENCE_SECONDS)
             return super().get(name, default)
 
     with answering(Slow({"api": pipeline(0), "user_tags": REFUSAL})) as url:
         result = run(url, "--profile-wait", "0", "--timeouts", "0.05", "60", "60")
+        over.set()
     assert result.exit_code == 1
     told = " ".join(result.output.split())
     assert "10 timeout, no answer within 0.05 s; --timeouts waits longer" in told

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 GRACE_SECONDS = 10.0
 _LINES_SHOWN = 20
 

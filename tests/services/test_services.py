@@ -25,7 +25,7 @@ from services.redis import RedisServer
 from services.running import Record, Recorded, Services
 
 TESTS = Path(__file__).parents[1]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 180.0
 
 
 def make_topic(bootstrap: str) -> str:
@@ -67,9 +67,13 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def copies(bootstrap: str, topic: str) -> tuple[int, list[int]]:
     """Its leader, and the brokers that have everything."""
-    metadata = AdminClient({"bootstrap.servers": bootstrap}).list_topics(topic, PATIENCE_SECONDS)
-    partition = metadata.topics[topic].partitions[0]
-    return partition.leader, sorted(partition.isrs)
+    client, deadline = AdminClient({"bootstrap.servers": bootstrap}), time.monotonic()
+    deadline += PATIENCE_SECONDS
+    while True:  # some broker may not have heard of it yet
+        partitions = client.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions
+        if 0 in partitions and partitions[0].leader != -1:
+            return partitions[0].leader, sorted(partitions[0].isrs)
+        assert time.monotonic() < deadline
 
 
 def test_a_record_that_the_shared_cluster_took_is_read_back(kafka: Kafka) -> None:

@@ -10,7 +10,7 @@ from support.hosts import Answer, Host, Request, Rig
 
 T = TypeVar("T")
 Hosted = Callable[[Rig], AbstractAsyncContextManager[Host]]
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 PATIENT = {"PENSTOCK_AUDIENCES_READ_YOUR_WRITE_SECONDS": "10"}
 """A profile shows what was acknowledged before, however busy the machine of the test is."""
 

@@ -1,6 +1,7 @@
-"""The tests' own table and fold over real stores and an embedded log, carried on by hand."""
+"""The tests' own table and index over real stores and an embedded log, carried on by hand."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from penstock.core.errors import Disproved
@@ -11,13 +12,14 @@ from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.rocksdb import RocksState
+from penstock.core.watch import Watch
 from support import notes
 from support.clock import MovedClock
 from support.lines import Lines
 from support.notes import Unreliable, rows_of
 from support.stores import open_state, stores
 
-BOTH: tuple[Projection, ...] = (notes.table, notes.fold)
+BOTH: tuple[Projection, ...] = (notes.table, notes.index)
 
 
 class Carried:
@@ -67,7 +69,7 @@ class Carried:
         return said
 
     def numbers(self) -> tuple[list[int], list[bytes]]:
-        """In the table, and in the fold."""
+        """In the table, and in the index."""
         [history] = self.state.first("tests.notes", [b"word"], 1_000)
         return [row[1] for row in rows_of(self.warehouse)], [value for _, value in history]
 
@@ -109,3 +111,8 @@ class Carried:
     def close(self) -> None:
         self.close_stores()
         self.log.close()
+
+
+def watching(carried: Carried, consumers: Iterable[Consumer]) -> Watch:
+    named = {consumer.projection.name: consumer for consumer in consumers}
+    return Watch(named, carried.log, None, clock=carried.clock, logger=Lines().logger)

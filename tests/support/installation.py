@@ -15,7 +15,7 @@ from services.redis import RedisServer
 from support.process import COMMAND, Connection, Process, clean
 
 TOPIC = "audiences.tags"
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 PARTITIONS = 12
 
 
@@ -115,10 +115,10 @@ def _positions(processes: list[Process]) -> int:
 def forget_topic(bootstrap: str) -> None:
     """Return when nobody knows of it any more."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    if TOPIC in admin.list_topics(timeout=10).topics:
+    if TOPIC in admin.list_topics(timeout=PATIENCE_SECONDS).topics:
         for future in admin.delete_topics([TOPIC]).values():
-            future.result(30)
+            future.result(PATIENCE_SECONDS)
         until = time.monotonic() + PATIENCE_SECONDS
-        while TOPIC in admin.list_topics(timeout=10).topics:
+        while TOPIC in admin.list_topics(timeout=PATIENCE_SECONDS).topics:
             assert time.monotonic() < until
             time.sleep(0.1)

@@ -1,9 +1,13 @@
 """Logs on real brokers that tests share: each with topics of its own, made as `migrate` does."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.log import Append, Batch, Done, Minute, Reader, Share
@@ -11,7 +15,9 @@ from penstock.core.log.kafka.edge import KafkaLog
 from penstock.core.log.kafka.topics import create_topics
 from penstock.core.settings import Settings
 from services.kafka import Kafka
+from support.logs import ANSWER_SECONDS
 
+BROKERS = 3
 SETTLE_SECONDS = 0.5
 """The brokers of tests miss each other sooner than those of production."""
 
@@ -24,6 +30,7 @@ def kafka_settings(kafka: Kafka, folder: Path, **others: Any) -> Settings:
         "kafka_partitions": 1,
         "kafka_retention_hours": 0.0,
         "disk_free_bytes_min": 0,
+        "kafka_spool_after_seconds": 60.0,  # brokers of a slow machine are no brokers that are away
     }
     return Settings(**{**given, **others})
 
@@ -36,6 +43,25 @@ def new_topic(settings: Settings) -> str:
 
 def open_edge(settings: Settings, *topics: str, clock: Clock | None = None) -> KafkaLog:
     return KafkaLog(settings, clock or SystemClock(), topics, settle_seconds=SETTLE_SECONDS)
+
+
+def _partitions(kafka: Kafka, topic: str) -> Mapping[int, Any]:
+    """As some broker knows them: none yet, or none for now, where it has not heard of them."""
+    client = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    with suppress(KafkaException):
+        return client.list_topics(topic, ANSWER_SECONDS).topics[topic].partitions
+    return {}
+
+
+def leader(kafka: Kafka, topic: str) -> int:
+    """Of the first partition; -1 while there is none."""
+    known = _partitions(kafka, topic)
+    return int(known[0].leader) if 0 in known else -1
+
+
+def all_in_sync(kafka: Kafka, topic: str) -> bool:
+    known = _partitions(kafka, topic).values()
+    return bool(known) and all(len(partition.isrs) == BROKERS for partition in known)
 
 
 class Apart:

@@ -4,25 +4,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from penstock.core.errors import PenstockError
 from penstock.core.log import Append, Follow, Log, Minute, Receipt
+from penstock.core.log.awaiting import submitted
 
 TOPIC = "tests.events"
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS = 180.0
+"""Patience with whatever comes in the end, brokers that have lost their leader among it."""
 
 
 def begin(log: Log, *appends: Append) -> "Future[Sequence[Receipt]]":
     """Submit; the future has the receipts, or the error, once the log has answered."""
-    answer: Future[Sequence[Receipt]] = Future()
-
-    def done(outcome: Sequence[Receipt] | PenstockError) -> None:
-        if isinstance(outcome, PenstockError):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
-
-    log.submit(appends, done)
-    return answer
+    return submitted(log, appends)
 
 
 def submit(log: Log, *appends: Append) -> Sequence[Receipt]:

@@ -1,11 +1,11 @@
-"""A small application of the tests' own: one topic, a table and a fold of it, and ways to fail."""
+"""A small application of the tests' own: a topic, a table and an index of it, and ways to fail."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from penstock.core.events import Codec, Event
 from penstock.core.log import Log
-from penstock.core.projection import Fold, Row, Rows, Table, Topic
+from penstock.core.projection import Index, Row, Rows, Table, Topic
 from penstock.core.projection.flush import Flush
 from penstock.core.settings import Settings
 from penstock.core.state import Entry
@@ -65,7 +65,7 @@ table: Table[Noted] = Table(
     carry=0,
     flush=Flush(wait_seconds=0.0, block_records=40),
 )
-fold: Fold[Noted] = Fold(
+index: Index[Noted] = Index(
     space="tests.notes",
     topic=NOTES,
     entries=note_entries,

@@ -154,7 +154,7 @@ class Served:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, remembers: bool) -> None:
         self._loop = loop
-        self._settings = Settings(fast_lane=remembers)
+        self._settings = Settings(remember_heads=remembers)
         self._escaped: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: self._escaped.append(context))
 
@@ -198,7 +198,7 @@ class Served:
         while quiet < _QUIET_TURNS:
             # What is judged on a thread of its own comes back in its own time, and so do turns that
             # had to rest.
-            busy = connection.is_judged_elsewhere or rig.edge.floor._taking_turns
+            busy = connection.is_judged_elsewhere or rig.edge.turn.is_behind
             await asyncio.sleep(0.001 if busy else 0)
             now = (len(pipe.written), connection.requests, rig.edge.in_flight, rig.log.commits)
             quiet, before = (quiet + 1 if now == before and not busy else 0), now

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 COMMAND = str(Path(sys.executable).with_name("penstock"))
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 _SERVES = re.compile(r"penstock \S+ serves (http://\S+)")
 
 

@@ -40,7 +40,7 @@ def cli() -> None:
     type=click.Choice(["edge", "api", "work"]),
     help="Run only this role; repeatable. Default: all of them.",
 )
-@click.option("--no-fast-lane", is_flag=True, help="Parse every head anew, to compare.")
+@click.option("--forget-heads", is_flag=True, help="Parse every head anew, to compare.")
 @click.option("--demo", is_flag=True, help="Feed a small stream of made-up events to itself.")
 def serve(
     host: str | None,
@@ -48,7 +48,7 @@ def serve(
     data: str | None,
     roles: tuple[str, ...],
     *,
-    no_fast_lane: bool,
+    forget_heads: bool,
     demo: bool,
 ) -> None:
     """Serve HTTP and keep the read models up to date, until stopped."""
@@ -59,8 +59,8 @@ def serve(
     from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
     from penstock.main import build, read_settings  # noqa: PLC0415 - heavy
 
-    lane = False if no_fast_lane else None
-    given = {"host": host, "port": port, "data": data, "fast_lane": lane}
+    remember = False if forget_heads else None
+    given = {"host": host, "port": port, "data": data, "remember_heads": remember}
     overrides = {name: value for name, value in given.items() if value is not None}
 
     def announce(url: str) -> None:

@@ -19,6 +19,7 @@ from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
     from penstock.core.log.sqlite_reader import SqliteReader
+    from penstock.core.projection import Projection
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
@@ -210,14 +211,13 @@ def _log(settings: "Settings") -> Iterator[Finding]:
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
     from penstock.core.log.disk import failed_open, forsaken, is_there  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_reader import connect  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if why := forsaken(path):
         yield Finding(path.stem, "fail", why)
         return
     if not is_there(path):
-        check_may_begin(settings, (p for manifest in APPLICATIONS for p in manifest.projections))
+        check_may_begin(settings, _projections(settings))
         yield Finding(path.stem, "ok", "there is none yet")
         return
     try:
@@ -244,7 +244,7 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
     if embedded and not Path(urlsplit(settings.warehouse_url).path).is_dir():
         yield Finding("warehouse", "ok", "there is none yet")
         return
-    tables = _tables()
+    tables = _tables(settings)
     if embedded and is_taken(settings.folder, "work"):
         door = serving(settings)
         if door is None:
@@ -259,13 +259,17 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
         yield Finding("warehouse", "ok", "its tables hold what was planned and counted")
 
 
-def _tables() -> dict[str, str]:
+def _tables(settings: "Settings") -> dict[str, str]:
     """Tables, and the topics whose events they hold."""
     from penstock.core.projection import Table  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
 
-    projections = [p for manifest in APPLICATIONS for p in manifest.projections]
-    return {p.table: p.topic.name for p in projections if isinstance(p, Table)}
+    return {p.table: p.topic.name for p in _projections(settings) if isinstance(p, Table)}
+
+
+def _projections(settings: "Settings") -> "list[Projection]":
+    from penstock.main import manifests  # noqa: PLC0415 - heavy
+
+    return [p for manifest in manifests(settings.applications) for p in manifest.projections]
 
 
 def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str]:
@@ -303,9 +307,11 @@ def _servers(settings: "Settings") -> Iterator[Finding]:
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.errors import PenstockError  # noqa: PLC0415 - heavy
     from penstock.core.settings import redacted  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
+    from penstock.main import manifests  # noqa: PLC0415 - heavy
 
-    topics = [topic.name for manifest in APPLICATIONS for topic in manifest.topics]
+    topics = [
+        topic.name for manifest in manifests(settings.applications) for topic in manifest.topics
+    ]
     opened: dict[str, tuple[str, Callable[[], Closable]]] = {
         "log": (settings.log_url, lambda: engines.follow_log(settings, topics)),
         "warehouse": (settings.warehouse_url, lambda: engines.open_warehouse(settings)),

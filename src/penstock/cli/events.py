@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from penstock.core.events import Codec
     from penstock.core.log import Batch
     from penstock.core.log.sqlite_reader import SqliteReader
+    from penstock.core.settings import Settings
 
 _POLL_SECONDS = 0.2
 
@@ -47,7 +48,7 @@ def events(topic: str, first: int, limit: int | None, data: str | None, *, follo
     path = engines.log_file(settings)
     try:
         with closing(SqliteReader(path)) as reader:
-            codec = _codec(topic, reader)
+            codec = _codec(topic, reader, settings)
             for line in islice(_lines(reader, topic, codec, first, follow=follow), limit):
                 sys.stdout.write(line)
         sys.stdout.flush()
@@ -59,12 +60,14 @@ def events(topic: str, first: int, limit: int | None, data: str | None, *, follo
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _codec(topic: str, reader: "SqliteReader") -> "Codec[Any] | None":
+def _codec(topic: str, reader: "SqliteReader", settings: "Settings") -> "Codec[Any] | None":
     """None for a topic that the log has and no application knows. Raise `NotFound`."""
     from penstock.core.errors import NotFound  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS  # noqa: PLC0415 - heavy
+    from penstock.main import manifests  # noqa: PLC0415 - heavy
 
-    known = {made.name: made for manifest in APPLICATIONS for made in manifest.topics}
+    known = {
+        made.name: made for manifest in manifests(settings.applications) for made in manifest.topics
+    }
     held = reader.topics()
     if topic not in known and topic not in held:
         raise NotFound(f"there is no topic {topic}; there are {', '.join(sorted({*known, *held}))}")

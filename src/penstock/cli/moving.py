@@ -43,12 +43,14 @@ def copy(source: str, target: str, data: str | None) -> None:
     from penstock.core.clock import SystemClock, careful  # noqa: PLC0415 - heavy
     from penstock.core.copying import Copy  # noqa: PLC0415 - heavy
     from penstock.core.folder import FolderLock  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS, read_settings  # noqa: PLC0415 - heavy
+    from penstock.main import manifests, read_settings  # noqa: PLC0415 - heavy
 
     overrides: dict[str, object] = {} if data is None else {"data": data}
     reading = read_settings(os.environ, {**overrides, "log": source})
     writing = read_settings(os.environ, {**overrides, "log": target})
-    topics = [topic for application in APPLICATIONS for topic in application.topics]
+    topics = [
+        topic for application in manifests(reading.applications) for topic in application.topics
+    ]
     if _folder(source):
         engines.log_file(reading)
     with ExitStack() as locked:

@@ -19,7 +19,7 @@ def pull_sql(brokers: str | None) -> None:
     """
     from penstock.core.warehouse import pull, sql  # noqa: PLC0415 - heavy
     from penstock.core.warehouse.cluster import layout  # noqa: PLC0415 - heavy
-    from penstock.main import APPLICATIONS, read_settings  # noqa: PLC0415 - heavy
+    from penstock.main import manifests, read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ)
     log, url = urlsplit(settings.log_url), settings.warehouse_url
@@ -29,7 +29,7 @@ def pull_sql(brokers: str | None) -> None:
         raise click.UsageError("name a server: PENSTOCK_WAREHOUSE=clickhouse://host:8123/penstock")
     brokers = brokers or log.netloc.rpartition("@")[2]
     where = layout(url, settings.warehouse_cluster, replicated=settings.warehouse_replicated)
-    for manifest in APPLICATIONS:
+    for manifest in manifests(settings.applications):
         events = {topic.name: topic.events for topic in manifest.topics}
         tables = {where.name(text): text for text in sql.schema(manifest.package)}
         for one in sql.pulls(manifest.package):

@@ -27,7 +27,7 @@ def admin_edge(platform: Platform) -> Edge:
 
     async def answer(received: Received) -> Response:
         del received
-        await platform.operate(partial(reset, platform))
+        await platform.pools.operate(partial(reset, platform))
         return NO_CONTENT
 
     edge = Edge(
@@ -48,7 +48,7 @@ def reset(platform: Platform) -> None:
     stores = platform.require_stores()
     if not isinstance(platform.follow, SqliteLog):
         raise NotReady("only a process with all roles can be reset")
-    for consumer in platform.carried:
+    for consumer in platform.consumers.carried:
         consumer.stop()
     platform.follow.clear()
     for manifest in platform.manifests:
@@ -61,5 +61,5 @@ def reset(platform: Platform) -> None:
     for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):
         stores.state.drop(space)
     platform.watch.begin()
-    for consumer in platform.carried:
+    for consumer in platform.consumers.carried:
         consumer.start()

@@ -122,14 +122,14 @@ class Control:
             arguments = msgspec.json.decode(received.body or b"{}", type=struct)
         except msgspec.MsgspecError as error:
             raise Rejected(str(error)) from error
-        return Response.json(await self._platform.operate(partial(act, arguments)))
+        return Response.json(await self._platform.pools.operate(partial(act, arguments)))
 
     def _rebuild(self, wanted: RebuildWanted) -> JobName:
         number = max(self._jobs, default=0) + 1
         job = self._jobs[number] = Job()
         for old in sorted(self._jobs)[:-_JOBS_KEPT]:
             del self._jobs[old]
-        self._platform.spawn(partial(self._run_rebuild, job, wanted))
+        self._platform.pools.spawn(partial(self._run_rebuild, job, wanted))
         return JobName(number)
 
     def _run_rebuild(self, job: Job, wanted: RebuildWanted) -> None:

@@ -6,7 +6,6 @@ events, which no order of partitions can change.
 """
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -16,7 +15,8 @@ import msgspec
 
 from penstock.core.errors import Misconfigured, NotReady, PenstockError
 from penstock.core.events import Codec, Undecodable
-from penstock.core.log import Append, Follow, Log, Receipt
+from penstock.core.log import Append, Follow, Log
+from penstock.core.log.awaiting import stored
 from penstock.core.projection import Topic
 
 Progress = Callable[[int, int], None]
@@ -156,18 +156,10 @@ def _append(
 def _submit(target: Log, append: Append) -> None:
     if not append.payloads:
         return
-    settled = threading.Event()
-    failed: list[PenstockError] = []
-
-    def done(outcome: Sequence[Receipt] | PenstockError) -> None:
-        if isinstance(outcome, PenstockError):
-            failed.append(outcome)
-        settled.set()
-
-    target.submit([append], done)
-    settled.wait()
-    if failed:
-        raise NotReady(f"copying into {append.topic}: {failed[0]}") from failed[0]
+    try:
+        stored(target, [append])
+    except PenstockError as error:
+        raise NotReady(f"copying into {append.topic}: {error}") from error
 
 
 def _summed(log: Follow, topic: Topic[Any], codec: Codec[Any], move: Callable[[int], None]) -> Sum:

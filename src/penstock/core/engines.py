@@ -130,6 +130,22 @@ def open_state(settings: Settings) -> State:
     return RocksState(_path(settings.state_url, "STATE"))
 
 
+def check_folds(settings: Settings, folds: Sequence[str], *, appends: bool) -> None:
+    """Folds say events, in the process that writes the log. Raise `Misconfigured`."""
+    if not folds:
+        return
+    for setting, url in (("LOG", settings.log_url), ("STATE", settings.state_url)):
+        if not is_embedded(url):
+            raise Misconfigured(
+                f"PENSTOCK_{setting}: {', '.join(folds)} decides, which needs the embedded engines"
+            )
+    if not appends:
+        raise Misconfigured(
+            f"{', '.join(folds)} decides, which needs the process that writes the log: give it the "
+            "role edge as well, or leave it out of PENSTOCK_PROJECTIONS"
+        )
+
+
 def open_leases(settings: Settings, state: State, clock: Clock) -> Leases:
     """Where processes agree on who leads: in the state, if they share it."""
     return AloneLeases(clock) if is_embedded(settings.state_url) else cast("Leases", state)

@@ -153,7 +153,7 @@ class Health:
         problems = await self.problems()
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
-        odd = dict(timing.warnings(self._platform.carried, self._platform.clock))
+        odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
         return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:
@@ -335,7 +335,7 @@ class Readiness:
 
     def _view(self, name: str, consumer: Consumer) -> str:
         platform = self._platform
-        if consumer in platform.carried and (problem := _standstill(consumer)):
+        if consumer in platform.consumers.carried and (problem := _standstill(consumer)):
             return problem
         return platform.watch.problem(name) if "api" in platform.roles else ""
 

@@ -15,10 +15,11 @@ from penstock.core.clock import Clock
 from penstock.core.edge import FailurePolicy, Received, Reply, Response
 from penstock.core.errors import Misconfigured, catalogue
 from penstock.core.interface import Interface, Offer
-from penstock.core.projection import Projection, Table, Topic
+from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 _IN_PATH = re.compile(r"\{(\w+)\}")
 
@@ -40,6 +41,10 @@ class Context(Protocol):
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         """The first entries of each group of the state."""
+        ...
+
+    async def get(self, fold: Fold[Any, S], key: bytes) -> S:
+        """What a fold knows of a key; `fold.state()` where that is nothing."""
         ...
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -122,6 +127,9 @@ class Manifest:
             self._own("projection", (projection.name,), separator)
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
+            emits = projection.emits if isinstance(projection, Fold) else ()
+            if foreign := [topic.name for topic in emits if topic not in self.topics]:
+                raise ValueError(f"{projection.name} emits to {', '.join(foreign)}, undeclared")
         known = {*self.errors, *(kind.default_code for kind in catalogue())}
         offers: list[Offer] = [*self.ingest, *self.routes]
         for offer in offers:

@@ -66,7 +66,8 @@ class Operations:
                     start = platform.follow.start(topic.name, partition)
                     end = platform.follow.end(topic.name, partition)
                     readers = {
-                        c.projection.name: platform.position(c, partition) for c in consumers
+                        c.projection.name: platform.positions.position(c, partition)
+                        for c in consumers
                     }
                     lines.append(TopicLine(topic.name, partition, start, end, readers))
         return lines
@@ -174,7 +175,7 @@ class Operations:
             platform.follow,
             platform.clock,
             platform.logger,
-            turn=platform.turn(consumer),
+            turn=platform.consumers.turn(consumer),
             room=Room(
                 stores.tables.folder if table else stores.state.folder,
                 platform.settings.disk_free_bytes_min,

@@ -17,7 +17,7 @@ class Position(NamedTuple):
     next: int
     """Offset of the first record that is not in yet."""
     version: int = 0
-    """Of the fold that wrote the entries; 0 for tables, and for what is older than versions."""
+    """Of the index that wrote the entries; 0 for tables, and for what is older than versions."""
     proof: str = ""
     """Of the record before `next`, as `Batch.proof` had it; empty where there is none, or where
     the position is older than proofs: then it is believed once, and gets one.

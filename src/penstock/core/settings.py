@@ -8,7 +8,7 @@ with its bound; secrets (URLs with a password) never print.
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -55,6 +55,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     objects: Annotated[
         str, Meta(description="URL of the object store. No application uses it yet.")
     ] = ""
+    applications: Annotated[
+        str,
+        Meta(
+            description="Applications, comma-separated, that the process serves; nothing of "
+            "another is imported, and settings of it are left alone; empty: all of them."
+        ),
+    ] = ""
     projections: Annotated[
         str,
         Meta(
@@ -88,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "as in `https://shop.example`; `*`: every one; empty: none."
         ),
     ] = ""
-    fast_lane: Annotated[
+    remember_heads: Annotated[
         bool, Meta(description="Parse no head of a request again that came before, byte for byte.")
     ] = True
     admin_port: Annotated[
@@ -233,7 +240,8 @@ def load(
 
     `PENSTOCK_PORT` is the core's `port`; `PENSTOCK_AUDIENCES_QUERY_DEBUG` is `query_debug` of the
     application `audiences`. In the TOML file an application's settings are a table of its name.
-    `overrides` are the command line's, and win over both.
+    `overrides` are the command line's, and win over both. Of `applications` only those are looked
+    up that `PENSTOCK_APPLICATIONS` chooses.
     """
     file = _read_file(environment.get(CONFIG_VARIABLE))
     sections: dict[str, dict[str, object]] = {name: {} for name in applications}
@@ -250,13 +258,26 @@ def load(
             section, field = _locate(variable.removeprefix(PREFIX).lower(), applications)
             (sections[section] if section else core)[field] = value
     core.update(overrides or {})
-    return (
-        _convert(core, Settings, PREFIX),
-        {
-            name: _convert(sections[name], struct, f"{PREFIX}{name.upper()}_")
-            for name, struct in applications.items()
-        },
-    )
+    settings = _convert(core, Settings, PREFIX)
+    chosen = named("application", settings.applications, applications)
+    return settings, {
+        name: _convert(sections[name], applications[name], f"{PREFIX}{name.upper()}_")
+        for name in chosen
+    }
+
+
+def named(kind: str, text: str, known: Collection[str]) -> list[str]:
+    """What a setting chooses by its comma-separated names: each once, and without any, all.
+
+    The setting is the plural of `kind`. Raise `Misconfigured` for a name that is not `known`.
+    """
+    names = [name for word in text.split(",") if (name := word.strip())]
+    if unknown := [name for name in names if name not in known]:
+        raise Misconfigured(
+            f"{PREFIX}{kind.upper()}S: there is no {kind} {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
+        )
+    return list(dict.fromkeys(names or known))
 
 
 def redacted(url: str) -> str:

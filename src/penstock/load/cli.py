@@ -121,10 +121,10 @@ def audiences(
     """  # noqa: D301 - click reads the backspace as "keep these lines"
     import msgspec  # noqa: PLC0415 - see the top
 
+    from penstock.load.audiences.preload import PreloadFailed  # noqa: PLC0415 - see the top
     from penstock.load.chaos import ServerNotReady  # noqa: PLC0415 - see the top
     from penstock.load.holding import NotEmpty  # noqa: PLC0415 - see the top
     from penstock.load.plans import Options, tailored  # noqa: PLC0415 - see the top
-    from penstock.load.preload import PreloadFailed  # noqa: PLC0415 - see the top
     from penstock.load.run import run as run_plan  # noqa: PLC0415 - see the top
 
     try:

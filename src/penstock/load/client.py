@@ -76,13 +76,13 @@ class Endpoint:
         self.tls = _trusting(ca) if parts.scheme == "https" else None
         self.prefix = parts.path.rstrip("/")
         self._host_line = f"Host: {parts.netloc.rpartition('@')[2]}\r\n"
-        self._tag_heads: dict[int, bytes] = {}
+        self._heads: dict[tuple[str, int], bytes] = {}
 
-    def tag(self, body: bytes) -> bytes:
-        """A request for one tag; heads are kept, as tags have few different lengths."""
-        head = self._tag_heads.get(len(body))
+    def event(self, target: str, body: bytes) -> bytes:
+        """A request for one event; heads are kept, as events have few different lengths."""
+        head = self._heads.get((target, len(body)))
         if head is None:
-            head = self._tag_heads[len(body)] = self._head("/user_tags", body)
+            head = self._heads[target, len(body)] = self._head(target, body)
         return head + body
 
     def post(self, target: str, body: bytes = b"") -> bytes:

@@ -4,13 +4,9 @@ import asyncio
 from collections.abc import Callable
 from time import perf_counter
 
-from penstock.load.ledger import Ledger
 from penstock.load.plans import Plan
-from penstock.load.queries import QueryMix
 from penstock.load.session import Session
-from penstock.load.stream import Stream
-
-TAGS_PER_PROFILE, TAGS_PER_AGGREGATE = 10, 1_000
+from penstock.load.workload import Workload
 
 _TICK_SECONDS = 0.001
 # Small enough that making a block (0.2 ms) does not show in the latencies.
@@ -27,8 +23,8 @@ class Drive:
         self._session = session
         self._plan = plan
         self._first = first
-        self._bodies = Bodies(session.stream, session.ledger, stop=first + plan.tags)
-        self._mix = QueryMix(session.ledger, seed=session.options.seed, rate=plan.rate or 0)
+        self._workload = session.workload
+        self._bodies = Bodies(session.workload, stop=first + plan.tags)
         self.sent = 0
         self.seconds = 0.0
 
@@ -64,20 +60,12 @@ class Drive:
         self.sent = number + 1
         due = elapsed if rate is None else number / rate
         self._session.send_tag(self._first + number, self._bodies.next(), intended=start + due)
-        if number % TAGS_PER_PROFILE == 0 and due >= self._plan.profile_wait:
-            settled = self._session.settled(self._plan.profile_wait)
-            query = self._mix.profile(
-                number // TAGS_PER_PROFILE,
-                before=self._before(due, self._plan.profile_wait, settled),
-            )
-            self._session.ask(query, settled=settled, intended=start + due)
-        if number % TAGS_PER_AGGREGATE == 0 and due >= self._plan.aggregates_after:
-            settled = self._session.settled(self._plan.aggregate_wait)
-            aggregate = self._mix.aggregate(
-                number // TAGS_PER_AGGREGATE,
-                before=self._before(due, self._plan.aggregate_wait, settled),
-            )
-            self._session.ask(aggregate, settled=settled, intended=start + due)
+        for kind in self._workload.kinds:
+            if number % kind.every == 0 and due >= kind.after_seconds:
+                settled = self._session.settled(kind.wait_seconds)
+                before = self._before(due, kind.wait_seconds, settled)
+                query = self._workload.query(kind, number // kind.every, before=before)
+                self._session.ask(kind, query, settled=settled, intended=start + due)
 
     def _before(self, due: float, wait_seconds: float, settled: int) -> int:
         """What may be asked for: by schedule, so that queries do not depend on the server.
@@ -90,19 +78,16 @@ class Drive:
 
 
 class Bodies:
-    """The bodies of the tags to send, made block by block as the ledger takes them in."""
+    """The events to send, made block by block as the ledger takes them in."""
 
-    def __init__(self, stream: Stream, ledger: Ledger, *, stop: int) -> None:
-        self._stream = stream
-        self._ledger = ledger
+    def __init__(self, workload: Workload, *, stop: int) -> None:
+        self._workload = workload
         self._stop = stop
         self._ready: list[bytes] = []
 
     def next(self) -> bytes:
         if not self._ready:
-            first = self._ledger.size
-            block = self._stream.block(first, min(_BLOCK_TAGS, self._stop - first))
-            self._ledger.append(block)
-            self._ready = self._stream.bodies(block)
+            left = self._stop - self._workload.ledger.size
+            self._ready = self._workload.bodies(min(_BLOCK_TAGS, left))
             self._ready.reverse()
         return self._ready.pop()

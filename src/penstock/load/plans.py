@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from penstock.load.population import COOKIE_COUNT, ProductIdType
-from penstock.load.stream import Skew, Spell
+from penstock.load.audiences.population import COOKIE_COUNT, ProductIdType
+from penstock.load.audiences.stream import Skew, Spell
 
 DAY_TAGS = 86_400_000
 _CONNECTIONS = 64

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from penstock.load.audiences.instants import DAY_MS
 from penstock.load.client import Failure
 from penstock.load.histogram import Durations, Histogram
-from penstock.load.instants import DAY_MS
 
 WRONG_SHOWN_MAX = 10
 TEXT_SHOWN_MAX = 2_000

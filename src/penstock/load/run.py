@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import uvloop
 
+from penstock.load.audiences.preload import assume, preload
+from penstock.load.audiences.workload import Audiences
 from penstock.load.chaos import Server
 from penstock.load.client import Endpoint
 from penstock.load.drive import Drive
+from penstock.load.fates import ACCEPTED, INDETERMINATE
 from penstock.load.freshness import Prober
 from penstock.load.holding import check_holding
-from penstock.load.ledger import ACCEPTED, INDETERMINATE, Ledger
 from penstock.load.plans import Options, Plan
-from penstock.load.population import populate
-from penstock.load.preload import assume, preload
 from penstock.load.progress import progress
 from penstock.load.report import (
     Report,
@@ -26,7 +26,6 @@ from penstock.load.report import (
 )
 from penstock.load.resources import Meter, disk_bytes
 from penstock.load.session import Session
-from penstock.load.stream import Stream
 from penstock.load.tail import check_tail
 
 _NO_CONTENT = 204
@@ -39,19 +38,23 @@ def run(name: str, plan: Plan, options: Options) -> Report:
 
 
 async def _run(name: str, plan: Plan, options: Options) -> Report:
-    population = populate(options.seed, cookies=options.cookies, product_id=options.product_id)
-    stream = Stream(population, seed=options.seed, skew=options.skew, spell=options.spell)
-    ledger = Ledger(population, capacity=options.first + plan.tags)
+    workload = Audiences(options, plan)
     endpoint = Endpoint(options.url, options.ca)
     server = Server(options, endpoint)
     try:
         await server.start()
         await check_holding(endpoint, options.start_index)
-        assume(stream, ledger, count=options.start_index)
+        assume(workload.stream, workload.ledger, count=options.start_index)
         if options.preload:
             with progress("preload", options.preload) as show:
-                await preload(endpoint, stream, ledger, count=options.preload, on_progress=show)
-        session = Session(options, plan, stream=stream, ledger=ledger)
+                await preload(
+                    endpoint,
+                    workload.stream,
+                    workload.ledger,
+                    count=options.preload,
+                    on_progress=show,
+                )
+        session = Session(options, plan, workload=workload)
         return await _measured(name, plan, session, server)
     finally:
         await server.stop()
@@ -96,7 +99,7 @@ class _Outcome(NamedTuple):
         killed = self.plan.kill_every is not None
         profiles = score(session.queries["user_profiles"], answered_only=killed)
         aggregates = score(session.queries["aggregates"], answered_only=killed)
-        profile_freshness, aggregate_freshness = self.prober.freshness()
+        profile_freshness, aggregate_freshness = self.prober.freshness().values()
         percent = progress_percent(first + sent)
         reasons = self._reasons(profile_freshness.overdue + aggregate_freshness.overdue)
         return Report(

@@ -6,29 +6,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.load.aggregates import AggregateOracle, AggregateQuery
 from penstock.load.client import Endpoint, Exchange, Failure, Pool
+from penstock.load.fates import ACCEPTED, INDETERMINATE, PENDING, REFUSED, Frontier
 from penstock.load.histogram import Histogram
-from penstock.load.ledger import (
-    ACCEPTED,
-    INDETERMINATE,
-    PENDING,
-    REFUSED,
-    Frontier,
-    Ledger,
-)
 from penstock.load.plans import Options, Plan
-from penstock.load.profiles import ProfileOracle, ProfileQuery
 from penstock.load.report import TEXT_SHOWN_MAX, WRONG_SHOWN_MAX, Tally, WrongAnswer
-from penstock.load.stream import Stream
-from penstock.load.wire import AggregateAnswer, ProfileAnswer, Verdict
+from penstock.load.workload import Kind, Query, Workload
 
 _NO_CONTENT, _OK = 204, 200
-_AGGREGATE_CONNECTIONS = 8
 _MARK_SECONDS = 0.05
 _DRAIN_TICK_SECONDS = 0.002
-
-Query = ProfileQuery | AggregateQuery
 
 
 class Asked(NamedTuple):
@@ -42,37 +29,30 @@ class Asked(NamedTuple):
 class Session:
     """One client of one server; everything happens on the running loop."""
 
-    def __init__(self, options: Options, plan: Plan, *, stream: Stream, ledger: Ledger) -> None:
+    def __init__(self, options: Options, plan: Plan, *, workload: Workload) -> None:
         self.options = options
         self.connections = options.connections or plan.connections
-        self.stream = stream
-        self.ledger = ledger
+        self.workload = workload
+        self.ledger = workload.ledger
         self.endpoint = Endpoint(options.url, options.ca)
         self.frontier = Frontier(
-            ledger,
+            workload.ledger,
             start=options.first,
-            memory_seconds=max(plan.profile_wait, plan.aggregate_wait) + 1,
+            memory_seconds=max(kind.wait_seconds for kind in workload.kinds) + 1,
         )
-        self._profiles = ProfileOracle(
-            ledger, drop_zero_fraction=options.spell == "drop000", raw_time=options.raw_time
-        )
-        self._aggregates = AggregateOracle(ledger)
         self.tags = Tally()
         self.send_lag = Histogram()
         self.tag_bytes = 0
         self.newest_accepted: tuple[int, float] | None = None
         self.wrong_answers: list[WrongAnswer] = []
-        self.queries = {
-            name: Tally()
-            for name in ("user_profiles", "aggregates", "tail_profiles", "tail_aggregates")
-        }
-        tag_seconds, profile_seconds, aggregate_seconds = options.timeouts
-        self.patience = {
-            "user_tags": tag_seconds,
-            **{name: profile_seconds for name in self.queries if "profiles" in name},
-            **{name: aggregate_seconds for name in self.queries if "aggregates" in name},
-        }
+        kinds = workload.kinds
+        names = [*(kind.name for kind in kinds), *(kind.tail_name for kind in kinds)]
+        self.queries = {name: Tally() for name in names}
+        tag_seconds = options.timeouts[0]
+        self.patience = {workload.operation: tag_seconds}
         """Seconds after which an answer is given up."""
+        for kind in kinds:
+            self.patience |= dict.fromkeys((kind.name, kind.tail_name), kind.timeout_seconds)
         edges = [Endpoint(url, options.ca) for url in options.ingest_url] or [self.endpoint]
         self._edges: list[tuple[Endpoint, Pool[int]]] = [
             (
@@ -86,22 +66,18 @@ class Session:
             )
             for edge in edges
         ]
-        self._profile_pool: Pool[Asked] = Pool(
-            self.endpoint,
-            size=max(1, self.connections // 2),
-            timeout_seconds=profile_seconds,
-            on_end=self._query_ended,
-        )
-        self._aggregate_pool: Pool[Asked] = Pool(
-            self.endpoint,
-            size=_AGGREGATE_CONNECTIONS,
-            timeout_seconds=aggregate_seconds,
-            on_end=self._query_ended,
-        )
+        self._query_pools: dict[str, Pool[Asked]] = {
+            kind.name: Pool(
+                self.endpoint,
+                size=kind.connections or max(1, self.connections // 2),
+                timeout_seconds=kind.timeout_seconds,
+                on_end=self._query_ended,
+            )
+            for kind in kinds
+        }
         self._pools: tuple[Pool[int] | Pool[Asked], ...] = (
             *(pool for _, pool in self._edges),
-            self._profile_pool,
-            self._aggregate_pool,
+            *self._query_pools.values(),
         )
         self._marked = 0.0
 
@@ -110,21 +86,20 @@ class Session:
         self.tags.sent += 1
         self.tag_bytes += len(body)
         edge, pool = self._edges[index % len(self._edges)]
-        pool.submit(Exchange(edge.tag(body), index, intended=intended))
+        pool.submit(Exchange(edge.event(self.workload.path, body), index, intended=intended))
 
-    def ask(self, query: Query, *, settled: int, intended: float, is_tail: bool = False) -> None:
-        """Send a query; its answer must show every accepted tag below `settled`."""
-        kind = "user_profiles" if isinstance(query, ProfileQuery) else "aggregates"
-        if is_tail:
-            kind = f"tail_{kind.removeprefix('user_')}"
-        tally = self.queries[kind]
+    def ask(
+        self, kind: Kind, query: Query, *, settled: int, intended: float, is_tail: bool = False
+    ) -> None:
+        """Send a query; its answer must show every accepted event below `settled`."""
+        tally = self.queries[kind.tail_name if is_tail else kind.name]
         tally.sent += 1
         body = b""
         if self.options.send_expected:
-            body = msgspec.json.encode(self._expected(query, settled))
+            body = msgspec.json.encode(self.workload.expected(query, settled=settled))
         payload = self.endpoint.post(query.target, body)
-        pool = self._profile_pool if isinstance(query, ProfileQuery) else self._aggregate_pool
-        pool.submit(Exchange(payload, Asked(query, settled, tally), intended=intended))
+        asked = Asked(query, settled, tally)
+        self._query_pools[kind.name].submit(Exchange(payload, asked, intended=intended))
 
     def settled(self, wait_seconds: float) -> int:
         return self.frontier.settled(perf_counter(), wait_seconds=wait_seconds)
@@ -135,7 +110,7 @@ class Session:
 
     @property
     def unfinished_queries(self) -> int:
-        return self._profile_pool.unfinished + self._aggregate_pool.unfinished
+        return sum(pool.unfinished for pool in self._query_pools.values())
 
     def tick(self) -> None:
         """Expire what is late and note what is finished; call every few milliseconds."""
@@ -177,14 +152,14 @@ class Session:
         tally.end(exchange.status, exchange.ended - exchange.intended, exchange.body)
         if exchange.status // 100 != _OK // 100:
             return
-        verdict = self._judge(query, exchange.body, settled)
+        verdict = self.workload.judge(query, exchange.body, settled=settled)
         tally.expected_empty += verdict.empty
         if exchange.status == _OK and verdict.difference is None:
             tally.exact += 1
             return
         tally.wrong += 1
         if len(self.wrong_answers) < WRONG_SHOWN_MAX:
-            expected = msgspec.json.encode(self._expected(query, settled))
+            expected = msgspec.json.encode(self.workload.expected(query, settled=settled))
             self.wrong_answers.append(
                 WrongAnswer(
                     request=f"POST {query.target}",
@@ -193,13 +168,3 @@ class Session:
                     got=exchange.body[:TEXT_SHOWN_MAX].decode(errors="replace"),
                 )
             )
-
-    def _judge(self, query: Query, body: bytes, settled: int) -> Verdict:
-        if isinstance(query, ProfileQuery):
-            return self._profiles.judge(query, body, settled=settled)
-        return self._aggregates.judge(query, body, settled=settled)
-
-    def _expected(self, query: Query, settled: int) -> ProfileAnswer | AggregateAnswer:
-        if isinstance(query, ProfileQuery):
-            return self._profiles.expected(query, settled=settled)
-        return self._aggregates.expected(query, settled=settled)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from penstock.cli import cli
 from penstock.core.telemetry import METRICS
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 from penstock.reference.environment import environment_example
 from penstock.reference.facts import events_page, read_models_page
 from penstock.reference.interface import errors_page, http_page
@@ -17,20 +17,21 @@ from penstock.reference.operating import commands_page, metrics_page, settings_p
 
 def pages() -> dict[str, str]:
     """Every page by its file name."""
+    offered = manifests()
     return {
-        "settings.md": settings_page(APPLICATIONS),
-        "events.md": events_page(APPLICATIONS),
-        "read-models.md": read_models_page(APPLICATIONS),
-        "http.md": http_page(APPLICATIONS),
-        "errors.md": errors_page(APPLICATIONS),
-        "metrics.md": metrics_page(METRICS, APPLICATIONS),
+        "settings.md": settings_page(offered),
+        "events.md": events_page(offered),
+        "read-models.md": read_models_page(offered),
+        "http.md": http_page(offered),
+        "errors.md": errors_page(offered),
+        "metrics.md": metrics_page(METRICS, offered),
         "commands.md": commands_page(cli),
     }
 
 
 def environment() -> str:
     """What `.env.example` holds."""
-    return environment_example(APPLICATIONS)
+    return environment_example(manifests())
 
 
 def write(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import msgspec
 
 from penstock.core.manifest import Manifest
-from penstock.core.projection import Fold, Projection
+from penstock.core.projection import Fold, Index, Projection
 from penstock.core.warehouse.cluster import SHARD_BY
 from penstock.reference.markdown import page, table
 
@@ -101,9 +101,12 @@ def read_models_page(manifests: Sequence[Manifest]) -> str:
 
 def _read_model(projection: Projection) -> tuple[str, str, str]:
     kind = "table of the warehouse"
-    if isinstance(projection, Fold):
+    if isinstance(projection, Index):
         depth = f", {projection.keep} entries of a group" if projection.keep else ""
         kind = f"space of the state{depth}"
+    if isinstance(projection, Fold):
+        emits = ", ".join(f"`{topic.name}`" for topic in projection.emits)
+        kind = "state of each key" + (f", emits to {emits}" if emits else "")
     return (f"`{projection.name}`", kind, f"`{projection.topic.name}`")
 
 

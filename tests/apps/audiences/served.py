@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from penstock.core.health import Health
 from penstock.core.pages import Pages
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import Bounded
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 from support.asking import PATIENT
 from support.pipes import asked
 
@@ -69,16 +70,26 @@ class Served:
         self._clock = clock or SystemClock()
         self._roles = roles
         self._runner = asyncio.Runner()
+        self._others = set(threading.enumerate())
         self.platform = self._open()
 
     def reopen(self) -> None:
         """Stop cleanly and start again on the same folder."""
-        self.platform.close()
+        self._stop()
         self.platform = self._open()
 
     def close(self) -> None:
-        self.platform.close()
+        self._stop()
         self._runner.close()
+
+    def _stop(self) -> None:
+        """A platform waits for nothing that hangs; who comes next needs the engine that it has."""
+        self.platform.close()
+        deadline = time.monotonic() + _SETTLED_SECONDS
+        for thread in set(threading.enumerate()) - self._others:
+            if thread.name.startswith("penstock-"):
+                thread.join(deadline - time.monotonic())
+                assert not thread.is_alive(), f"{thread.name} is left behind"
 
     # -- asking ---------------------------------------------------------------------------------
 
@@ -156,14 +167,14 @@ class Served:
     # -- inside ---------------------------------------------------------------------------------
 
     def _open(self) -> Platform:
-        structs = {application.name: application.settings for application in APPLICATIONS}
+        structs = {application.name: application.settings for application in manifests()}
         settings, applications = configuration.load(
             self._environment, structs, {"data": str(self.folder)}
         )
         platform = Platform(
             settings,
             applications,
-            APPLICATIONS,
+            manifests(),
             clock=self._clock,
             logger=self._logger(),
             roles=self._roles,

@@ -17,6 +17,7 @@ from penstock.apps.audiences.routes.debug import compare, read_aggregates, read_
 from penstock.apps.audiences.settings import Settings
 from penstock.core.clock import SystemClock
 from penstock.core.edge import Received
+from penstock.core.projection import Fold
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
 from support.effort import cpu_seconds
@@ -25,6 +26,7 @@ LINE_BYTES_MAX = 4_096
 ANSWER = {"cookie": "c", "views": [a_tag(cookie="c")], "buys": []}
 ROWS: dict[str, Any] = {"columns": ["1m_bucket", "action", "count"], "rows": [["m", "VIEW", "1"]]}
 
+S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
@@ -42,6 +44,9 @@ class Noting:
         raise AssertionError
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        raise AssertionError
+
+    async def get(self, fold: Fold[Any, S], key: bytes) -> S:
         raise AssertionError
 
     async def run(self, work: Callable[[], T]) -> T:

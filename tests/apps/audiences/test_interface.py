@@ -15,11 +15,11 @@ from penstock.core.interface import Offer
 from penstock.core.openapi import document
 from penstock.core.openapi.trying import headers, target
 from penstock.core.pages import OFFERS
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 from support.schemas import check, resolved, violations
 
-DOCUMENT = document(APPLICATIONS, OFFERS)
-OFFERED: list[Offer] = [*APPLICATIONS[0].ingest, *APPLICATIONS[0].routes, *OFFERS]
+DOCUMENT = document(manifests(), OFFERS)
+OFFERED: list[Offer] = [*manifests()[0].ingest, *manifests()[0].routes, *OFFERS]
 EXAMPLES = pytest.mark.parametrize("offer", OFFERED, ids=lambda offer: offer.operation)
 JSON = {"content-type": "application/json"}
 

@@ -10,7 +10,7 @@ from apps.audiences.served import Answer, Ask, Served
 from penstock.core.pages import overview
 from penstock.core.pages.overview import AccountLine, Overview, ViewLine
 from penstock.core.stages import Pipeline, ProjectionStage
-from penstock.main import APPLICATIONS
+from penstock.main import manifests
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 VOID = {"meta", "link", "br", "img"}
@@ -128,7 +128,7 @@ def test_whatever_an_engine_or_a_name_says_is_shown_and_never_run() -> None:
         HOSTILE, [HOSTILE], 0, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}, {HOSTILE: HOSTILE},
         AccountLine(1, 0, 0, 0, balanced=False), [line],
     )  # fmt: skip
-    text = overview.page(told, APPLICATIONS, 90_000)
+    text = overview.page(told, manifests(), 90_000)
     tree = Tree(text)
     assert tree.inline == []
     assert tree.text.count(HOSTILE) >= 5

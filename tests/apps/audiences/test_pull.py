@@ -61,7 +61,10 @@ def message(event: TagRecorded, partition: int, offset: int, taken_ms: int) -> b
     return added + encode(event)[1:]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(data=st.data(), day=st.integers(-800, 20_000), partition=st.integers(0, 65_535))
 def test_pulled_rows_are_projected_rows(
     engine: ClickHouse, data: st.DataObject, day: int, partition: int

@@ -204,7 +204,10 @@ def end(served: Served) -> int:
     return served.platform.follow.end("audiences.tags", 0)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(steps, min_size=2, max_size=10))
 def test_every_history_is_answered_as_a_table_of_keys_says(
     served: Served, clock: SetClock, history: list[Step]

@@ -1,11 +1,9 @@
 """An answer is right, or it is a 503 that says why (reliability 46, 50, 51)."""
 
 import asyncio
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from penstock.core.operations import Operations
 from penstock.core.projection import witness
 from support.asking import PATIENT
 from support.damage import emptied
+from support.endless import endless
 from support.redis_state import client
 
 TAGS = 60
@@ -69,9 +68,10 @@ def assert_silent(served: Served, lacks: str, profiles: int = TAGS) -> None:
     assert lacks in refused.json["message"]
     assert f"run `penstock rebuild {TABLE} --from-scratch`" in refused.json["message"]
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while lacks not in (problems := served.until("/readyz", 503).json["problems"])[TABLE]:
+    problems: dict[str, str] = {}
+    while list(problems) != [TABLE] or lacks not in problems[TABLE]:
         assert time.monotonic() < deadline, problems
-    assert list(problems) == [TABLE]
+        problems = served.until("/readyz", 503).json["problems"]
     assert served.metric(f'penstock_view_answers{{projection="{TABLE}"}}') == 0
     assert served.metric(f'penstock_view_answers{{projection="{SPACE}"}}') == 1
     profile = served.profile("ann", PROFILE)
@@ -294,30 +294,27 @@ def test_a_question_that_never_returns_is_given_up_in_time_and_hinders_nobody(
 ) -> None:
     """The engine waits for a pipe to which nobody writes, and hears of no limit there."""
     served = Served(tmp_path / "data", {**PATIENT, "PENSTOCK_QUERY_SECONDS_MAX": "1"})
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
     try:
         served.tags(tags())
         served.settle()
         tables = served.platform.require_stores().tables
-        asked = f"SELECT * FROM file('{pipe}', 'CSV', 'word String')"
+        with endless(tmp_path, lambda: not served.platform.pools._users.stuck) as asked:
 
-        async def stuck() -> list[object]:
-            asking = [served.platform.run(lambda: tables.query(asked, {})) for _ in range(6)]
-            return list(await asyncio.gather(*asking, return_exceptions=True))
+            async def stuck() -> list[object]:
+                asking = [
+                    served.platform.pools.run(lambda: tables.query(asked, {})) for _ in range(6)
+                ]
+                return list(await asyncio.gather(*asking, return_exceptions=True))
 
-        told = served.run(stuck())
-        assert {str(answer) for answer in told} == {"no answer within 1.5 seconds"}
-        assert counted(served) == str(TAGS)
-        assert {served.get(path).status for path in ("/readyz", "/metrics")} == {200}
-        assert served.ask(Ask("/aggregates", AGGREGATES)).status == 200
+            told = served.run(stuck())
+            assert {str(answer) for answer in told} == {"no answer within 1.5 seconds"}
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            # A machine that is busy may need longer for an answer than is given here.
+            while (answer := served.ask(Ask("/aggregates", AGGREGATES))).status != 200:
+                assert time.monotonic() < deadline, answer
+            assert answer.json["rows"][0][-1] == str(TAGS)
+            assert {served.get(path).status for path in ("/readyz", "/metrics")} == {200}
     finally:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while served.platform._users.stuck:  # a process has one engine, and the next test wants it
-            assert time.monotonic() < deadline
-            with suppress(OSError):  # nobody reads just now
-                os.close(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
-            time.sleep(0.01)
         served.close()
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.events.spelling import spell
-from penstock.core.projection import Fold, Row, Rows, Table, Topic
+from penstock.core.projection import Index, Row, Rows, Table, Topic
 from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
@@ -141,7 +141,7 @@ def newest_tag_ms(carry: Sequence[int] | None) -> int | None:
     return None if carry is None else Reached(*carry).newest_minute * 60_000
 
 
-profiles = Fold(
+profiles = Index(
     space="audiences.profiles",
     topic=TAGS,
     entries=profile_entries,

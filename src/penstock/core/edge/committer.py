@@ -6,11 +6,13 @@ when a good part of the present clients wait already, they are a company, and wa
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 
 from penstock.core.edge.judging import Judged
+from penstock.core.edge.turn import Turn
 from penstock.core.errors import KeyReused, Overloaded, PenstockError
 from penstock.core.log import REUSED, Append, Log, Receipt
 
@@ -22,6 +24,8 @@ Repeat = Callable[[bytes], None]
 _BUSY_FROM = 4
 """Requests of the last group from which on company is to be expected."""
 _GATHER_SECONDS = 0.001
+_SETTLED_AT_ONCE = 16
+"""Between looks at the clock."""
 _COMPANY = 4
 """A group that holds one in so many of the present clients does not wait for more."""
 
@@ -65,9 +69,12 @@ def _repeat(repeat: Repeat, answer: bytes, error: PenstockError | None) -> None:
 
 
 class Committer:
-    def __init__(self, log: Log, loop: asyncio.AbstractEventLoop, *, bytes_max: int) -> None:
+    def __init__(
+        self, log: Log, loop: asyncio.AbstractEventLoop, turn: Turn, *, bytes_max: int
+    ) -> None:
         self._log = log
         self._loop = loop
+        self._turn = turn
         self._bytes_max = bytes_max
         self._group = _Group()
         self._under_way = False
@@ -163,8 +170,18 @@ class Committer:
         self._under_way = False
         if self._group.settles:
             self._schedule()
-        for settle in group.settles:
-            try:
-                settle(error)
-            except Exception as defect:  # noqa: BLE001 - it must not keep it from the others
-                self._loop.call_exception_handler({"message": "settling", "exception": defect})
+        self._tell(iter(group.settles), error)
+
+    def _tell(self, settles: Iterator[Settle], error: PenstockError | None) -> None:
+        """As many as there is time for, and then the others."""
+        for _ in self._turn.pieces():
+            told = 0
+            for settle in islice(settles, _SETTLED_AT_ONCE):
+                told += 1
+                try:
+                    settle(error)
+                except Exception as defect:  # noqa: BLE001 - it must not keep it from the others
+                    self._loop.call_exception_handler({"message": "settling", "exception": defect})
+            if told < _SETTLED_AT_ONCE:
+                return
+        self._loop.call_soon(self._tell, settles, error)

@@ -37,6 +37,8 @@ from penstock.core.errors import (
 _END_BYTES = len(END)
 _AHEAD_BYTES = READ_BYTES // 4
 """While so much waits for its turn, no more is read: of a thousand clients it is all there is."""
+_READ_SECONDS = 0.00005
+"""What a read of so many bytes costs the loop, all in all."""
 Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 
@@ -92,17 +94,19 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             end = data.find(END) + _END_BYTES
             head = self._find_head(data[:end])
             if head is not None and len(data) - end == head.length:
-                self._began = perf_counter()
-                self.requests += 1
-                self._head = head
-                self._decide(data[end:])
-                return
+                now, turn = perf_counter(), self._turn
+                if now < turn.until or turn.has_time():
+                    self._began = now
+                    self.requests += 1
+                    self._head = head
+                    self._decide(data[end:])
+                    return
         if self._at == "end":
             self._discard(len(data))
             return
         self._rest += data
         waits = self._at == "answer" or self._stuck or self._queued
-        if not waits and self._floor.has_time():
+        if not waits and self._turn.has_time():
             self.take_turn()
             return
         self._hold()
@@ -236,7 +240,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
     def _queue(self) -> None:
         if not self._queued:
             self._queued = True
-            self._floor.queue(self)
+            self._turn.later(self.take_turn)
 
     def _hold(self) -> None:
         """Tell the floor what is held, which may take it away."""
@@ -266,7 +270,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._pause()
         elif self._paused:
             self._paused = False
-            self._floor.charge_read()
+            self._turn.charge(_READ_SECONDS)
             self.transport.resume_reading()
 
     def _pause(self) -> None:

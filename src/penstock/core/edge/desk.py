@@ -19,6 +19,7 @@ from penstock.core.edge.judging import Judged
 from penstock.core.edge.origins import Origins
 from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.routing import Routes
+from penstock.core.edge.turn import Turn
 from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
 from penstock.core.errors import (
     MethodNotAllowed,
@@ -64,7 +65,8 @@ class Edge:
         """`judge` is asked about bodies that are dear to judge; without it a thread does it."""
         self.settings = settings
         self.floor = Floor(settings)
-        self.heads = Heads(remembers=settings.fast_lane)
+        self.turn = Turn()
+        self.heads = Heads(remembers=settings.remember_heads)
         self.routes: Routes[Target] = Routes()
         self.unmatched = registry.operation("unmatched")
         self.tasks: set[asyncio.Task[None]] = set()
@@ -117,10 +119,13 @@ class Edge:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.floor.attach(loop)
+        self.floor.open()
+        self.turn.attach(loop)
         self._judges = Judges(lambda: self._judge and self._judge.rest())
         if self._log is not None:
-            self._committer = Committer(self._log, loop, bytes_max=self.settings.queue_bytes_max)
+            self._committer = Committer(
+                self._log, loop, self.turn, bytes_max=self.settings.queue_bytes_max
+            )
 
     async def _about(self, received: Received) -> Response:
         """`OPTIONS *`: what this server knows at all (RFC 9110, 9.3.7)."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from functools import partial
 from time import perf_counter
 from typing import Literal
 
@@ -18,6 +19,8 @@ DRAIN_BYTES_MAX = 8_388_608
 """How much of a body is read on after its request was refused, so that the answer is read too."""
 _DEAR_BYTES = 32_768
 """Bodies from here on are judged off the loop, and so are all that are coded."""
+_FIND_SECONDS = 0.0001
+"""What it costs the loop to find an answer: a task, whose time comes after those that began it."""
 
 At = Literal["request", "body", "drain", "answer", "end"]
 """Where a connection stands: before a request or in its head; in its body; in the body of one that
@@ -33,7 +36,7 @@ class Exchange(ABC):
 
     __slots__ = (
         "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last", "_last_word",
-        "_response", "_rest", "cost", "idle_since", "peer", "requests", "served_until",
+        "_response", "_rest", "_turn", "cost", "idle_since", "peer", "requests", "served_until",
         "transport",
     )  # fmt: skip
 
@@ -45,6 +48,7 @@ class Exchange(ABC):
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self._floor = edge.floor
+        self._turn = edge.turn
         self._at: At = "request"
         self._rest = bytearray()
         """What has arrived and was not looked at."""
@@ -116,8 +120,9 @@ class Exchange(ABC):
             self._act(outcome)
 
     def _act(self, judged: Outcome) -> None:
-        if isinstance(judged, Received):
+        if not isinstance(judged, tuple):  # the other way round takes 0.1 µs more
             self._edge.start(self._find(judged))
+            self._turn.charge(_FIND_SECONDS)
             return
         # From here on the log accounts for the events.
         endpoint, events = judged
@@ -146,8 +151,8 @@ class Exchange(ABC):
             raise
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
             self._refuse(PenstockError(), defect)
-        else:
-            self._answer(response)
+        else:  # many may have waited for the same
+            self._turn.soon(partial(self._answer, response))
 
     def _settle(self, error: PenstockError | None) -> None:
         """What was to be durable is, or why it is not."""

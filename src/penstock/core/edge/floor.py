@@ -1,14 +1,13 @@
-"""The floor: who is connected, what they hold, and whose turn it is.
+"""The floor: who is connected, and what they hold.
 
 Clients share a loop, memory and open files, and none of them can be told from an attacker. So each
-pays for what it uses: whoever sent several requests at once waits for its turn between them, and
-where there is no room, it is made by those that have kept it longest for nothing.
+pays for what it uses: where there is no room, it is made by those that have kept it longest for
+nothing.
 """
 
 import asyncio
 import resource
 import time
-from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from time import perf_counter
@@ -23,14 +22,6 @@ READ_BYTES = 32_768
 """At most so much is read at once. What arrives behind a request in hand waits as bytes, so few."""
 
 _SWEPT_AT_ONCE = 100
-_WORK_SECONDS = 0.001
-"""How long the loop may be at work for what its sockets told, and again for turns, before it looks
-at them again.
-"""
-_REST_SECONDS = 0.001
-"""Between the turns of two such times, where there are too many for one."""
-_READ_SECONDS = 0.00005
-"""What a read of so many bytes costs the loop, all in all."""
 _SAMPLE = 16
 """Guests that are compared to find an idle one: a good one, and as cheap for ten thousand."""
 _LOOKED_AT_MAX = 256
@@ -67,8 +58,6 @@ class Guest(Protocol):
         """Whether more has come from it than was read: then it waits for us too."""
         ...
 
-    def take_turn(self) -> None: ...
-
     def sweep(self, now: float) -> bool:
         """Give up what was waited for too long; whether anything was asked since the last one."""
         ...
@@ -95,8 +84,6 @@ class Guest(Protocol):
 class Floor:
     def __init__(self, settings: Settings) -> None:
         self.present: dict[Guest, None] = {}
-        self._until = 0.0
-        """When the time is up that the loop may take for what has arrived; 0 before it began."""
         self.held = 0
         """Bytes of requests that are not complete, or not begun."""
         self.buffer = bytearray(READ_BYTES)
@@ -115,13 +102,10 @@ class Floor:
         self._addresses: dict[str, dict[Guest, None]] = {}
         self._holding: dict[Guest, None] = {}
         """In the order in which they began to hold anything."""
-        self._turns: deque[Guest] = deque()
-        self._taking_turns = False
-        self._turns_until = 0.0
         self._tick()
 
-    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def open(self) -> None:
+        """Only now, for the process may have raised its limit of open files."""
         self.connections_max = _connections_max(self._connections_wanted)
         self._crowd = self.connections_max - self.connections_max // _FEW
 
@@ -225,42 +209,6 @@ class Floor:
             victim.evict()
             if victim is guest:
                 return
-
-    # -- turns ----------------------------------------------------------------------------------
-
-    def has_time(self) -> bool:
-        """Whether what has just arrived may be done at once, and need not wait for a turn."""
-        now = perf_counter()
-        if self._until:
-            return now < self._until
-        self._until = now + _WORK_SECONDS
-        self._loop.call_soon(self._look_again)
-        return True
-
-    def _look_again(self) -> None:
-        self._until = 0.0
-
-    def charge_read(self) -> None:
-        """A guest reads on, which is paid for in the turn that lets it."""
-        self._turns_until -= _READ_SECONDS
-
-    def queue(self, guest: Guest) -> None:
-        """It has more to do than it may in one go."""
-        self._turns.append(guest)
-        if not self._taking_turns:
-            self._taking_turns = True
-            self._loop.call_soon(self._take_turns)
-
-    def _take_turns(self) -> None:
-        turns = self._turns
-        self._turns_until = perf_counter() + _WORK_SECONDS
-        while turns and perf_counter() < self._turns_until:
-            turns.popleft().take_turn()
-        self._taking_turns = bool(turns)
-        if turns:
-            # A loop that never waits lets go of the interpreter so briefly between two callbacks
-            # that no other thread gets hold of it: the log's would wait for tens of milliseconds.
-            self._loop.call_later(_REST_SECONDS, self._take_turns)
 
     # -- time -----------------------------------------------------------------------------------
 

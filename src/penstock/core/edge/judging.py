@@ -64,9 +64,8 @@ _KINDS = {
 def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judged:
     """`keyed`: the log wants to know what belongs together. Raise a `PenstockError`."""
     reply = endpoint.ingest(received)
-    encode, key = endpoint.encode, endpoint.key
-    payloads = [encode(event) for event in reply.events]
-    keys = [key(event) for event in reply.events] if keyed else ()
+    payloads = list(map(endpoint.encode, reply.events))
+    keys = list(map(endpoint.key, reply.events)) if keyed else ()
     if not reply.idempotency_key:
         return Judged(payloads, keys, reply.response, reply.rejected)
     repeated = reply.repeated or reply.response

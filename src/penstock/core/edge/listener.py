@@ -16,10 +16,11 @@ from penstock.core.edge.connection import Connection
 from penstock.core.edge.desk import Edge
 
 BACKLOG = 2_048
-_ACCEPTED_AT_ONCE = 16
-"""Between looks at what those have sent who are in: to let one in takes some 50 µs."""
+_ARRIVAL_SECONDS = 0.00005
+_SECURED_ARRIVAL_SECONDS = 0.0005
+"""What it costs the loop to go on with one who was let in, and with one who speaks TLS."""
 _SHUT_SECONDS = 0.001
-"""How long the door is shut where there is no place, and after as many as are accepted at once: a
+"""How long the door is shut where there is no place, and after as many as there was time for: a
 loop that never rests keeps the interpreter from the log.
 """
 _SHUT_SECONDS_MAX = 1.0
@@ -101,7 +102,8 @@ class Listener:
 
     def _accept(self, listening: socket.socket) -> None:
         """Some of those that wait; the loop comes back for the others."""
-        for _ in range(_ACCEPTED_AT_ONCE):
+        turn = self._edge.turn
+        for _ in turn.pieces():
             if not self._is_open():
                 self._shut_door(listening)
                 return
@@ -112,6 +114,7 @@ class Listener:
                     self._shut_door(listening)
                 return
             self._let_in(accepted, address)
+            turn.charge(_ARRIVAL_SECONDS if self._context is None else _SECURED_ARRIVAL_SECONDS)
         self._shut_door(listening)
 
     def _let_in(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
@@ -183,9 +186,6 @@ class Arrival:
     def has_sent(self) -> bool:
         """Nothing that could be understood yet."""
         return False
-
-    def take_turn(self) -> None:
-        """It has none."""
 
     def last_call(self) -> None:
         """It has not asked for anything yet."""

@@ -17,6 +17,18 @@ from typing import NamedTuple, Protocol
 from penstock.core.errors import PenstockError
 
 
+class Origin(NamedTuple):
+    """What an append's records were made from, which makes a repeat of them known, for ever."""
+
+    source: str
+    """Who made them; its name."""
+    partition: int
+    numbers: Sequence[int]
+    """One for each payload, never falling: of the record of the source that it was made from. All
+    payloads of one number come in one append.
+    """
+
+
 class Append(NamedTuple):
     """What one request adds to one topic: all of it, or nothing."""
 
@@ -34,6 +46,11 @@ class Append(NamedTuple):
     """
     answer: bytes = b""
     """What repeats of this append are to be told; they find it in their receipt."""
+    origin: Origin | None = None
+    """Embedded engines store only the payloads whose numbers are above the last that the topic took
+    from this partition of the source; the others are no event that was received, and count as
+    nothing. The receipt is that of the first that was stored, or `DUPLICATE`.
+    """
 
 
 class Receipt(NamedTuple):

@@ -34,6 +34,7 @@ class MemoryLog:
         self._lock = threading.Lock()
         self._records: dict[str, list[tuple[int, bytes]]] = {}
         self._keys: dict[tuple[str, str], tuple[int, bytes, bytes]] = {}
+        self._origins: dict[tuple[str, str, int], int] = {}
         self._ledger: dict[str, dict[int, Minute]] = {}
         self._listeners: dict[str, list[Callable[[], None]]] = {}
 
@@ -125,6 +126,14 @@ class MemoryLog:
 
     def _append(self, append: Append) -> Receipt:
         now = self._clock.now_ms()
+        if (origin := append.origin) is not None:
+            place = (append.topic, origin.source, origin.partition)
+            last = self._origins.get(place, -1)
+            fresh = [p for n, p in zip(origin.numbers, append.payloads, strict=True) if n > last]
+            if not fresh:
+                return DUPLICATE
+            self._origins[place] = origin.numbers[-1]
+            append = append._replace(payloads=fresh)
         count = len(append.payloads)
         if append.idempotency_key:
             key = (append.topic, append.idempotency_key)

@@ -122,7 +122,8 @@ def _salvage(damaged: Path, made: Path, bars: Bars) -> Salvaged:
                 target.execute("INSERT INTO topics VALUES (?, ?)", (topic_id, name))
                 with bars(f"salvaging {name}", "records") as bar:
                     topics.append(_topic(source, target, topic_id, name, bar))
-            fates = {table: _carry(source, target, table) for table in ("ledger", "idempotency")}
+            carried = ("ledger", "idempotency", "origins")
+            fates = {table: _carry(source, target, table) for table in carried}
     return Salvaged(topics, lacking + [f"{table}: {why}" for table, why in fates.items() if why])
 
 
@@ -156,9 +157,11 @@ def _named(names: dict[int, str]) -> Iterator[str]:
 def _carry(source: apsw.Connection, target: apsw.Connection, table: str) -> str:
     """All of a small table in place of what the blocks made of it; or why it cannot be."""
     try:
-        # An older file lacks some columns.
+        # An older file lacks some columns, or the table.
         found = source.execute("SELECT name FROM pragma_table_info(?)", (table,))
         columns = ", ".join(str(name) for (name,) in found)
+        if not columns:
+            return ""
         rows = list(source.execute(f"SELECT {columns} FROM {table}"))
     except _FAILURES as error:
         return str(error)

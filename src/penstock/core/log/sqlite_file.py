@@ -8,9 +8,10 @@ import apsw
 
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import Misconfigured
-from penstock.core.log import Append, Minute, Receipt, blocks, keys, tables
+from penstock.core.log import DUPLICATE, Append, Minute, Receipt, blocks, keys, tables
 from penstock.core.log.checkpoint import KEPT_BYTES, Checkpoints
 from penstock.core.log.disk import failed_open
+from penstock.core.log.origins import Origins
 from penstock.core.log.sqlite_reader import connect, end_of
 
 _LEDGER_DAYS = 7
@@ -99,11 +100,14 @@ class SqliteFile:
     ) -> list[list[Receipt]]:
         """Commit, synced. Raise `apsw.Error` with nothing stored and `ends` as they were."""
         known, opened = dict(self._topics), set(self._opened)
-        claims = self._claims(transaction)
+        claims, origins = self._claims(transaction), Origins(self._connection)
         try:
             if self._needs_several_statements(transaction, group, rejected):
                 self._connection.execute("BEGIN IMMEDIATE")
-            receipts = [[self._add(transaction, claims, a) for a in appends] for appends in group]
+            receipts = [
+                [self._add(transaction, claims, origins, append) for append in appends]
+                for appends in group
+            ]
             for topic, count in rejected.items():
                 written = self._topic(transaction, topic)
                 written.received += count
@@ -111,6 +115,7 @@ class SqliteFile:
             for topic, topic_write in transaction.topics.items():
                 self._store(transaction, topic, topic_write)
             if self._connection.in_transaction:
+                origins.close()
                 self._sweep(transaction, claims)
                 self._connection.execute("COMMIT")
         except BaseException:
@@ -139,14 +144,20 @@ class SqliteFile:
         records = 0
         for appends in group:
             for append in appends:
-                if append.idempotency_key:
+                if append.idempotency_key or append.origin is not None:
                     return True
                 topics.add(append.topic)
                 records += len(append.payloads)
         return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self._opened
 
-    def _add(self, transaction: Transaction, claims: keys.Claims, append: Append) -> Receipt:
+    def _add(
+        self, transaction: Transaction, claims: keys.Claims, origins: Origins, append: Append
+    ) -> Receipt:
         written = self._topic(transaction, append.topic)
+        if append.origin is not None:
+            append = origins.fresh(written.id, append, append.origin)
+            if not append.payloads:
+                return DUPLICATE
         written.received += len(append.payloads) + append.rejected
         written.rejected += append.rejected
         if append.idempotency_key and (instead := claims.make(written.id, append)):
@@ -165,6 +176,8 @@ class SqliteFile:
     def _store(self, transaction: Transaction, topic: str, written: _TopicWrite) -> None:
         now = transaction.now_ms
         counts = (written.received, written.duplicate, written.rejected)
+        if not any(counts):
+            return  # all of it had been taken before
         if not written.payloads:
             received, duplicate, refused = counts
             account = (now // 60_000, written.id, received, 0, duplicate, refused)
@@ -240,6 +253,7 @@ class SqliteFile:
             keys.clear(self._connection)
             self._connection.execute("DELETE FROM ledger")
             self._connection.execute("DELETE FROM openings")
+            self._connection.execute("DELETE FROM origins")
             self.identity = str(uuid4())
             self._connection.execute(
                 "UPDATE meta SET value = ? WHERE key = 'identity'", (self.identity,)

@@ -19,6 +19,10 @@ CREATE TABLE IF NOT EXISTS ledger (
 CREATE TABLE IF NOT EXISTS openings (
   topic INTEGER NOT NULL, first INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY (topic, first)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (
+  topic INTEGER NOT NULL, source TEXT NOT NULL, partition INTEGER NOT NULL, number INTEGER NOT NULL,
+  PRIMARY KEY (topic, source, partition)
+) WITHOUT ROWID;
 """
 KEY_COLUMNS_SINCE = dict.fromkeys(("fingerprint", "answer"), "BLOB NOT NULL DEFAULT x''")
 """What the table of keys of an older file lacks."""

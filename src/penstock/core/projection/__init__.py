@@ -1,16 +1,20 @@
 """Projections: pure functions from events to read models, and the promise that makes them safe.
 
-A *table* turns events into rows of one warehouse table; a *fold* turns them into entries of one
-space of the state. Both are deterministic: the same records in the same order give the same rows
-and entries, whatever the batches, so a read model can be dropped, rebuilt and compared equal.
-Their effect is exactly once: a fold's position is written with its entries; a table's block is
-planned before it is sent and goes in under a token that the engine recognises, and after a stop
-what is there is looked at, too.
+A *table* turns events into rows of one warehouse table; an *index* turns them into entries of one
+space of the state; a *fold* steps the state of a key from one to the next, and may decide: what it
+says are events. All are deterministic: the same records in the same order give the same rows,
+entries, states and decisions, whatever the batches, so a read model can be dropped, rebuilt and
+compared equal.
+Their effect is exactly once: the position of an index or a fold is written with its entries; a
+table's block is planned before it is sent and goes in under a token that the engine recognises, and
+after a stop what is there is looked at, too. What a fold says is durable before its state moves,
+and the log knows a repeat of it by its origin.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +23,13 @@ from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
 E = TypeVar("E", bound=Event)
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def no_key(event: Event) -> bytes:
+    """Of topics whose events need no order among each other."""
+    del event
+    return b""
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -37,7 +48,7 @@ class Topic(Generic[E]):
 
     name: str
     events: tuple[type[E], ...]
-    key: Callable[[E], bytes] = field(default=lambda _: b"")
+    key: Callable[[E], bytes] = no_key
     """Events of one key are projected in the order of their acceptance, on every engine. Pure."""
 
     def codec(self) -> Codec[E]:
@@ -83,7 +94,7 @@ class Table(Generic[E]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold(Generic[E]):
+class Index(Generic[E]):
     space: str
     topic: Topic[E]
     entries: Callable[[Sequence[E], Sequence[int]], Sequence[Entry]]
@@ -99,4 +110,74 @@ class Fold(Generic[E]):
         return self.space
 
 
-Projection = Table[Any] | Fold[Any]
+class Record(NamedTuple, Generic[E]):
+    """An event as the log has it."""
+
+    number: int
+    at_ms: int
+    """When the log took it, by its own clock: the only clock that a fold may go by."""
+    event: E
+
+
+class Step(NamedTuple, Generic[S]):
+    """What a fold makes of one record."""
+
+    state: S | None
+    """Of the record's key from now on; None: forget the key."""
+    events: Sequence[Event] = ()
+    """They are durable before state and position move, and in the log once, whatever happens."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold(Generic[E, S]):
+    """The state of each key of one topic, stepped from record to record in their order.
+
+    It hears one topic, and nothing else: the interleaving of two is recorded nowhere. Raise
+    `ValueError` for one that cannot work.
+    """
+
+    space: str
+    topic: Topic[E]
+    state: type[S]
+    """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
+    step: Callable[[S, Record[E]], Step[S]]
+    """Pure. A record whose step raises is a dead letter, and changes nothing."""
+    emits: tuple[Topic[Any], ...] = ()
+    """Topics of what it says; an event's type tells which."""
+    version: int = 1
+    """One more whenever the same events give other states: then old and new ones do not mix."""
+    state_bytes_max: int = 65_536
+    """Of one key, as it is stored. What goes beyond any of these limits is a dead letter."""
+    events_max: int = 1_000
+    """Of one step."""
+    events_bytes_max: int = 1_048_576
+    """Of one step, as they are stored."""
+    flush: Flush
+    keep: ClassVar[int] = 1
+    """A key has one entry."""
+
+    def __post_init__(self) -> None:
+        if self.topic.key is no_key:
+            raise ValueError(f"{self.space} keeps a state per key, and {self.topic.name} has none")
+        if not self.state.__struct_config__.frozen:
+            raise ValueError(f"{self.space}: declare {self.state.__name__} with frozen=True")
+        if required := [of.name for of in msgspec.structs.fields(self.state) if of.required]:
+            raise ValueError(
+                f"{self.space} begins with {self.state.__name__}(): give {', '.join(required)} a "
+                "default"
+            )
+        kinds = [kind.__name__ for topic in self.emits for kind in topic.events]
+        if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
+            raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
+
+    @property
+    def name(self) -> str:
+        return self.space
+
+    @cached_property
+    def read(self) -> Callable[[bytes], S]:
+        """A stored value → the state."""
+        return msgspec.msgpack.Decoder(self.state).decode
+
+
+Projection = Table[Any] | Index[Any] | Fold[Any, Any]

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.core.errors import Damaged
 from penstock.core.log import Damage
 from penstock.core.position import Position
-from penstock.core.projection import Fold, Table
+from penstock.core.projection import Fold, Index, Table
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.state import History, State
 from penstock.core.warehouse import Unavailable, Warehouse
@@ -43,12 +43,12 @@ def table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> l
     return _first_few(different)
 
 
-def fold_differences(fold: Fold[Any], state: State, shadow: str) -> list[str]:
+def entry_differences(view: Index[Any] | Fold[Any, Any], state: State, shadow: str) -> list[str]:
     """Groups of the live space whose history is another in the shadow, and how many there are."""
-    keep = fold.keep or None
+    keep = view.keep or None
     different: list[str] = []
     live = 0
-    for chunk in _chunks(_readable(state, fold.space)):
+    for chunk in _chunks(_readable(state, view.space)):
         live += len(chunk)
         rebuilt = state.first(shadow, [group for group, _ in chunk], keep or _EVERYTHING)
         different += [
@@ -92,7 +92,9 @@ def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up
     )
 
 
-def fewer_entries(fold: Fold[Any], state: State, shadow: str, *, given_up: int) -> list[str]:
+def fewer_entries(
+    view: Index[Any] | Fold[Any, Any], state: State, shadow: str, *, given_up: int
+) -> list[str]:
     """Groups, and the entries of all of them that matter, but for those `given_up`. What cannot be
     read of what there is counts for nothing: no swap loses it.
     """
@@ -101,10 +103,10 @@ def fewer_entries(fold: Fold[Any], state: State, shadow: str, *, given_up: int) 
         groups = entries = 0
         for _, history in histories:
             groups += 1
-            entries += min(len(history), fold.keep or _EVERYTHING)
+            entries += min(len(history), view.keep or _EVERYTHING)
         return groups, entries
 
-    there, built = _readable(state, fold.space), _groups(state, shadow)
+    there, built = _readable(state, view.space), _groups(state, shadow)
     pairs = zip(("groups", "entries"), counted(there), counted(built), strict=True)
     return [
         f"{live} {of} live, {rebuilt} rebuilt"

@@ -8,9 +8,9 @@ from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
+from penstock.core.projection.contract import Outcome, Sink
 from penstock.core.projection.flush import Backlog
 from penstock.core.projection.parking import Stopped
-from penstock.core.projection.sinks import Outcome, Sink
 from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 

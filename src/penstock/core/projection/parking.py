@@ -6,7 +6,7 @@ import msgspec
 
 from penstock.core.errors import NotFound, PenstockError
 from penstock.core.log import Batch, Damage
-from penstock.core.state import Entry, State
+from penstock.core.state import Entry, Place, State
 
 SPACE = "penstock.dead_letters"
 GIVEN_UP_SPACE = "penstock.given_up"
@@ -55,12 +55,8 @@ class Parking:
 
     def park(self, letter: DeadLetter) -> None:
         """Idempotent: a letter is known by projection, partition and offset."""
-        self._state.put(
-            SPACE,
-            Entry(
-                letter.projection.encode(), _sort(letter.partition, letter.offset), _encode(letter)
-            ),
-        )
+        space, group, sort = place_of(letter)
+        self._state.put(space, Entry(group, sort, _encode(letter)))
 
     def letters(self, projection: str = "", limit: int = 1000) -> list[DeadLetter]:
         found: list[DeadLetter] = []
@@ -79,9 +75,7 @@ class Parking:
         raise NotFound(f"{projection} has no dead letter at {partition}/{offset}")
 
     def remove(self, letter: DeadLetter) -> None:
-        self._state.delete(
-            SPACE, letter.projection.encode(), _sort(letter.partition, letter.offset)
-        )
+        self._state.delete(*place_of(letter))
 
     def give_up(self, projection: str, partition: int, offset: int) -> None:
         """From now on no rebuild of the projection takes this record in. Idempotent."""
@@ -142,6 +136,11 @@ def given_up(projection: str, topic: str, partition: int, batch: Batch, at_ms: i
         at_ms=at_ms,
         taken_ms=batch.times_ms[0],
     )
+
+
+def place_of(letter: DeadLetter) -> Place:
+    """Where it is kept."""
+    return Place(SPACE, letter.projection.encode(), _sort(letter.partition, letter.offset))
 
 
 def _sort(partition: int, offset: int) -> bytes:

@@ -17,9 +17,10 @@ from penstock.core.log import Follow, Reader
 from penstock.core.position import Position
 from penstock.core.projection import Projection, Table, comparing
 from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
-from penstock.core.projection.sinks import FoldSink, Stores, TableSink
+from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.lease import Leases
 from penstock.core.telemetry import Logger
 
@@ -122,12 +123,9 @@ class Rebuild:
         self._topic = live.projection.topic.name
         self._shadow_name = live.projection.name + _SHADOW
         projection = live.projection
-        if isinstance(projection, Table):
-            sink: TableSink | FoldSink = TableSink(projection, stores, into=self._shadow_name)
-        else:
-            sink = FoldSink(projection, stores, into=self._shadow_name)
+        self._sink = sink(projection, stores, into=self._shadow_name)
         self._shadows = [
-            Cursor(projection, sink, log, clock, logger, partition=partition)
+            Cursor(projection, self._sink, log, clock, logger, partition=partition)
             for partition in range(log.partitions(self._topic))
         ]
 
@@ -140,7 +138,7 @@ class Rebuild:
         swap: bool = True,
         accept_loss: bool = False,
     ) -> Rebuilt:
-        """`statement` creates the table, empty for a fold. Blocks until done.
+        """`statement` creates the table, empty for what is in the state. Blocks until done.
 
         With `compare=False` the live model is only counted: it may be of another log. With
         `accept_loss` it is replaced though what was built has less. Raise `NoRoom` and `NotReady`
@@ -160,6 +158,9 @@ class Rebuild:
             opened.callback(self._drop)
             reader = self._log.reader()
             opened.callback(reader.close)
+            if isinstance(self._sink, FoldSink):
+                # Beside a live fold that gets as far; from scratch, what the log lacks it gets now.
+                self._sink.muted = compare or not swap
             self._create(statement)
             return self._run(reader, progress, compare=compare, swap=swap, accept_loss=accept_loss)
 
@@ -269,7 +270,7 @@ class Rebuild:
         projection = self._live.projection
         if isinstance(projection, Table):
             return comparing.table_differences(projection, self._stores.tables, self._shadow_name)
-        return comparing.fold_differences(projection, self._stores.state, self._shadow_name)
+        return comparing.entry_differences(projection, self._stores.state, self._shadow_name)
 
     def _lost(self) -> list[str]:
         """What the live model has and the shadow has not."""

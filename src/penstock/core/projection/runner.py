@@ -13,8 +13,8 @@ from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
 from penstock.core.log import Follow, Reader, Share
 from penstock.core.projection import Projection
+from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
-from penstock.core.projection.sinks import Sink
 from penstock.core.telemetry import Logger, Samples
 
 _LOOK_SECONDS_MAX = 5.0

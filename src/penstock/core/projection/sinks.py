@@ -4,18 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 
-from penstock.core.errors import Damaged, Disproved
+from penstock.core.errors import Damaged
 from penstock.core.events import Event
 from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Projection, Row, Rows, Table, verdicts, witness
+from penstock.core.projection import Fold, Index, Projection, Row, Rows, Table, verdicts, witness
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
+from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
@@ -26,75 +29,13 @@ _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
 
 
-class Outcome(NamedTuple):
-    projected: int
-    skipped: int
-    parked: int
-
-
-class Resume(NamedTuple):
-    """What the store has."""
-
-    position: Position | None
-    """None where it has nothing yet."""
-    first: int = 0
-    """Where to go on. What lies between this and the position may be in already, and is to be
-    applied first, as one block.
-    """
-
-
-class Sink(Protocol):
-    def resume(self, log: str, partition: int) -> Resume:
-        """Forget what was in hand of this partition and go by the store.
-
-        Raise `Disproved` for what was made from another log, or otherwise than it would be now, and
-        `Damaged` when it is not what its position claims.
-        """
-        ...
-
-    def adopt(self, partition: int, proof: str) -> None:
-        """Keep the proof with the position that was resumed, which is older than proofs."""
-        ...
-
-    def judge(self, partition: int, disproved: str) -> None:
-        """Tell all processes why the view is not to be answered from; nothing: it may be."""
-        ...
-
-    def judged(self) -> dict[int, str]:
-        """What was told so, by partition. For any thread."""
-        ...
-
-    def position(self, partition: int) -> int:
-        """How far the store has come, whoever filled it; 0 for none. For any thread."""
-        ...
-
-    def stored(self, partition: int) -> Position | None:
-        """The same with its proof."""
-        ...
-
-    def lacks(self, *, deep: bool = False) -> str:
-        """What the store no longer holds of what its positions claim, in words; empty when that is
-        nothing. Cheap, but for `deep`, which may read everything. For any thread.
-        """
-        ...
-
-    def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        """Blocks. Idempotent for the same batch. `Unavailable` and `NotReady` are to be retried."""
-        ...
-
-    def compact(self) -> None:
-        """Arrange what is there for reading, in the background: a backlog has been worked off."""
-        ...
-
-    def retry(self, log: str, letter: DeadLetter) -> None:
-        """Project one parked record; raise what stands in its way."""
-        ...
-
-
-def sink(projection: Projection, stores: Stores) -> Sink:
+def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
+    """`into`: a name other than the projection's own, to fill a shadow of it."""
     if isinstance(projection, Table):
-        return TableSink(projection, stores)
-    return FoldSink(projection, stores)
+        return TableSink(projection, stores, into=into)
+    if isinstance(projection, Fold):
+        return FoldSink(projection, stores, into=into)
+    return IndexSink(projection, stores, into=into)
 
 
 class TableSink:
@@ -283,98 +224,45 @@ class TableSink:
         return refused
 
 
-class FoldSink:
-    def __init__(self, fold: Fold[Any], stores: Stores, *, into: str = "") -> None:
-        self._fold = fold
-        self._into = into or fold.space
-        self._stores = stores
-        self._decoding: Decoding[Any] = Decoding(
-            replace(fold, space=self._into), stores, of=fold.name
-        )
+class IndexSink(SpaceSink):
+    def __init__(self, index: Index[Any], stores: Stores, *, into: str = "") -> None:
+        super().__init__(index, stores, into=into)
+        self._index = index
         self._added: Counter[bytes] = Counter()
-        self._positions: dict[int, Position | None] = {}
-
-    def resume(self, log: str, partition: int) -> Resume:
-        self._decoding.resume(partition)
-        position = self._stores.state.position(self._into, partition)
-        self._positions[partition] = position
-        if position is None:
-            return Resume(None)
-        if position.log != log:
-            raise verdicts.other_log(self._into, "space")
-        if position.version != self._fold.version:
-            raise Disproved(
-                f"{self._into} was filled by version {position.version} of its projection, and "
-                f"this is {self._fold.version}; run `penstock rebuild {self._into} --from-scratch`"
-            )
-        return Resume(position, position.next)
-
-    def adopt(self, partition: int, proof: str) -> None:
-        if (position := self._positions[partition]) is not None:
-            self._step(partition, [], position._replace(proof=proof))
-
-    def judge(self, partition: int, disproved: str) -> None:
-        verdicts.note(self._stores.state, self._into, partition, disproved)
-
-    def judged(self) -> dict[int, str]:
-        return verdicts.told(self._stores.state, self._into)
-
-    def position(self, partition: int) -> int:
-        stored = self.stored(partition)
-        return 0 if stored is None else stored.next
-
-    def stored(self, partition: int) -> Position | None:
-        return self._stores.state.position(self._into, partition)
-
-    def lacks(self, *, deep: bool = False) -> str:
-        del deep
-        return self._stores.state.lacking(self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.events(partition, batch)
         parked = decoded.parked
         try:
-            entries = self._fold.entries(decoded.events, decoded.numbers)
+            entries = self._index.entries(decoded.events, decoded.numbers)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda event, number, _: found.extend(self._fold.entries([event], [number])),
+                lambda event, number, _: found.extend(self._index.entries([event], [number])),
             )  # fmt: skip
             entries = found
-        position = Position(log, batch.next, self._fold.version, batch.proof)
-        self._step(partition, entries, position)
+        position = Position(log, batch.next, self._index.version, batch.proof)
+        self._write(partition, position, entries, trims=self._trims(entries))
         return Outcome(len(entries), decoded.given_up, parked)
-
-    def _step(self, partition: int, entries: Sequence[Entry], position: Position) -> None:
-        self._stores.state.apply(
-            self._into,
-            entries,
-            partition=partition,
-            was=self._positions.get(partition),
-            position=position,
-            trims=self._trims(entries) if self._fold.keep else (),
-        )
-        self._positions[partition] = position
-
-    def compact(self) -> None:
-        self._stores.state.compact(self._into)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
         event = self._decoding.event(letter.payload)
         number = record_number(letter.partition, letter.offset)
-        for entry in self._fold.entries([event], [number]):
-            self._stores.state.put(self._into, entry)
+        for entry in self._index.entries([event], [number]):
+            self._state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
         """Groups that have grown by `keep` since their last trim: a hot group never holds more than
         about twice what matters, and no read is needed to know it.
         """
         added = self._added
+        if not self._index.keep:
+            return []
         groups = [entry.group for entry in entries]
         added.update(groups)
-        keep = self._fold.keep
+        keep = self._index.keep
         full = [group for group in set(groups) if added[group] >= keep]
         for group in full:
             del added[group]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
 from penstock.core.events import Codec
+from penstock.core.log import Log
 from penstock.core.projection import Topic
 from penstock.core.projection.parking import Parking
 from penstock.core.state import State
@@ -22,6 +23,8 @@ class Stores(NamedTuple):
     clock: Clock
     codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
     """What the records of a topic are read with."""
+    log: Log | None = None
+    """What folds say goes there; None in a process that may not append."""
 
     @property
     def tables(self) -> Warehouse:

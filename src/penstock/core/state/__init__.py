@@ -1,4 +1,4 @@
-"""State: what folds know, in small keyed values read and written in microseconds.
+"""State: what indexes and folds know, in small keyed values read and written in microseconds.
 
 A *space* belongs to one projection. It holds *entries*: a group, a sort key within the group, and a
 value. A plain value is a group of one entry with an empty sort key; a bounded history is a group
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 from penstock.core.position import Position
 
-__all__ = ["OURS", "Entry", "History", "Position", "State", "Trim"]
+__all__ = ["OURS", "Entry", "History", "Place", "Position", "State", "Trim"]
 
 OURS = "penstock."
 """Spaces whose names begin so are no views, and no rebuild makes them again."""
@@ -26,6 +26,14 @@ class Entry(NamedTuple):
     sort: bytes
     """Orders the entries of a group, ascending; empty for a plain value."""
     value: bytes
+
+
+class Place(NamedTuple):
+    """Where an entry is, in whatever space."""
+
+    space: str
+    group: bytes
+    sort: bytes = b""
 
 
 History = list[tuple[bytes, bytes]]
@@ -57,9 +65,11 @@ class State(Protocol):
         partition: int,
         was: Position | None,
         position: Position,
+        deletes: Iterable[Place] = (),
         trims: Sequence[Trim] = (),
     ) -> None:
-        """Write entries and position, atomically; trims may follow later.
+        """Write entries and position and forget what is deleted, of this space or of another,
+        atomically; trims may follow later.
 
         Blocks for microseconds to milliseconds. Raise `Moved` and change nothing when the stored
         position is not `was`, and `NotReady` when the store cannot write.

@@ -23,7 +23,7 @@ from uuid import uuid4
 import msgspec
 
 from penstock.core.errors import Moved, NotReady
-from penstock.core.state import OURS, Entry, History, Position, Trim
+from penstock.core.state import OURS, Entry, History, Place, Position, Trim
 from penstock.core.state.redis_server import (
     RedisError,
     WatchError,
@@ -55,7 +55,11 @@ if old and old ~= new then redis.call('SADD', KEYS[2], old) end
 """
 _DELETE = """
 local generation = redis.call('HGET', KEYS[1], ARGV[1])
-if generation then redis.call('HDEL', 'penstock:' .. generation .. ':=' .. ARGV[2], ARGV[3]) end
+if not generation then return end
+local registry, name = 'penstock:' .. generation, '=' .. ARGV[2]
+redis.call('HDEL', registry .. ':' .. name, ARGV[3])
+-- A name without its key would be missed.
+if redis.call('EXISTS', registry .. ':' .. name) == 0 then redis.call('SREM', registry, name) end
 """
 _ACQUIRE = """
 local holder = redis.call('GET', KEYS[1])
@@ -96,6 +100,7 @@ class _Step(NamedTuple):
     partition: int
     was: Position | None
     position: Position
+    deletes: Sequence[Place]
 
 
 class RedisState:
@@ -244,9 +249,10 @@ class RedisState:
         partition: int,
         was: Position | None,
         position: Position,
+        deletes: Iterable[Place] = (),
         trims: Sequence[Trim] = (),
     ) -> None:
-        keys = self._write(space, entries, _Step(partition, was, position))
+        keys = self._write(space, entries, _Step(partition, was, position, tuple(deletes)))
         if trims:
             self._trim(keys, trims)
 
@@ -283,6 +289,8 @@ class RedisState:
                 if step is not None:
                     names.append(_position_name(step.partition))
                     pipe.set(keys + names[-1], _encode(step.position))
+                    for place in step.deletes:
+                        pipe.eval(_DELETE, 1, _SPACES, *place)
                 pipe.sadd(_registry(generation), *names)
                 pipe.execute()
                 self._expected.setdefault(space, generation)

@@ -1,6 +1,6 @@
 """The embedded state: RocksDB, a column family per space.
 
-Folds append entries of random groups. In a B-tree each is a page of its own to read, dirty and
+Indexes append entries of random groups. In a B-tree each is a page of its own to read, dirty and
 write back; in a log-structured tree it is a sequential write (docs/decisions/0004 has the figures).
 """
 
@@ -19,7 +19,7 @@ from rocksdict import CompactOptions, Options, Rdict, WriteBatch, WriteOptions
 
 from penstock.core.errors import Damaged, Misconfigured, Moved, NotReady, PenstockError
 from penstock.core.folder import bytes_of, identity_of
-from penstock.core.state import OURS, Entry, History, Position, Trim
+from penstock.core.state import OURS, Entry, History, Place, Position, Trim
 from penstock.core.state.rocksdb_keys import LENGTH, behind, history, prefix, walk
 
 _BLOCK_CACHE_BYTES = 64 << 20
@@ -81,6 +81,7 @@ class RocksState:
         partition: int,
         was: Position | None,
         position: Position,
+        deletes: Iterable[Place] = (),
         trims: Sequence[Trim] = (),
     ) -> None:
         if (found := self.position(space, partition)) != was:
@@ -92,6 +93,10 @@ class RocksState:
         put = batch.put
         for group, sort, value in entries:
             put(LENGTH.pack(len(group)) + group + sort, value, handle)
+        for place in deletes:
+            if self._family(place.space) is not None:
+                of = self._db.get_column_family_handle(self._active(place.space))
+                batch.delete(prefix(place.group) + place.sort, of)
         put(_position_key(name, partition), _encode(position))
         self._write(batch)
         try:

@@ -7,11 +7,11 @@ from bisect import bisect_left
 from itertools import islice
 from random import Random
 
-from penstock.load.aggregates import COUNT, FILTERS, SUM_PRICE, AggregateQuery
-from penstock.load.instants import DAY_MS, MINUTE_MS, STREAM_START_MS
-from penstock.load.ledger import DEPTH, Ledger
-from penstock.load.population import ACTIONS
-from penstock.load.profiles import ProfileQuery
+from penstock.load.audiences.aggregates import COUNT, FILTERS, SUM_PRICE, AggregateQuery
+from penstock.load.audiences.instants import DAY_MS, MINUTE_MS, STREAM_START_MS
+from penstock.load.audiences.ledger import DEPTH, Ledger
+from penstock.load.audiences.population import ACTIONS
+from penstock.load.audiences.profiles import ProfileQuery
 
 _LISTS = ((COUNT,), (SUM_PRICE,), (COUNT, SUM_PRICE), (SUM_PRICE, COUNT))
 _MINUTES_MAX = 10

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.load.asking import Asker
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.stream import Stream
 from penstock.load.client import Endpoint, Exchange
-from penstock.load.ledger import ACCEPTED, Ledger
-from penstock.load.stream import Stream
+from penstock.load.fates import ACCEPTED
 
 _BATCH_TAGS = 1_000
 _BLOCK_TAGS = 8_192

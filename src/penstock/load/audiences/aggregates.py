@@ -8,10 +8,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from penstock.load.instants import MINUTE_MS, second_text
-from penstock.load.ledger import ACCEPTED, INDETERMINATE, PENDING, Ledger
-from penstock.load.population import ACTIONS
-from penstock.load.wire import AggregateAnswer, Verdict
+from penstock.load.audiences.instants import MINUTE_MS, second_text
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.population import ACTIONS
+from penstock.load.audiences.wire import AggregateAnswer
+from penstock.load.fates import ACCEPTED, INDETERMINATE, PENDING
+from penstock.load.workload import Verdict
 
 COUNT, SUM_PRICE = "COUNT", "SUM_PRICE"
 FILTERS = ("origin", "brand_id", "category_id")

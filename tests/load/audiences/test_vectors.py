@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from load.listed import Event, ledger_of, plain
+from load.audiences.listed import Event, ledger_of, plain
 from load.reference import instant
-from penstock.load.aggregates import AggregateOracle, AggregateQuery
-from penstock.load.ledger import ACCEPTED, INDETERMINATE
-from penstock.load.profiles import ProfileOracle, ProfileQuery
+from penstock.load.audiences.aggregates import AggregateOracle, AggregateQuery
+from penstock.load.audiences.profiles import ProfileOracle, ProfileQuery
+from penstock.load.fates import ACCEPTED, INDETERMINATE
 
 MAX = 2_147_483_647
 

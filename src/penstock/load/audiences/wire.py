@@ -1,6 +1,4 @@
-"""The answers as they travel, and the verdict on one."""
-
-from typing import NamedTuple
+"""The answers as they travel."""
 
 import msgspec
 
@@ -31,11 +29,3 @@ class ProfileAnswer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 class AggregateAnswer(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     columns: list[str]
     rows: list[list[str]]
-
-
-class Verdict(NamedTuple):
-    """The grade of one answer: exact when there is no difference to tell of."""
-
-    difference: str | None
-    empty: bool
-    """Whether the expected answer held nothing."""

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.load.instants import EveryMillisecond, milli_text, parse_tag_time, tag_time
-from penstock.load.population import (
+from penstock.load.audiences.instants import EveryMillisecond, milli_text, parse_tag_time, tag_time
+from penstock.load.audiences.population import (
     BRANDS,
     CATEGORIES,
     COUNTRIES,
@@ -16,7 +16,7 @@ from penstock.load.population import (
     ProductIdType,
     populate,
 )
-from penstock.load.stream import Skew, Stream
+from penstock.load.audiences.stream import Skew, Stream
 
 SEED = 20220301
 GOLDEN = {

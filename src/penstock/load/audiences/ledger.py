@@ -1,25 +1,21 @@
 """What became of every tag: the columns, the fate and the chains the oracle answers from."""
 
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.load.instants import EveryMillisecond, Instants
-from penstock.load.population import ACTIONS, Population
-from penstock.load.stream import Block
+from penstock.load.audiences.instants import EveryMillisecond, Instants
+from penstock.load.audiences.population import ACTIONS, Population
+from penstock.load.audiences.stream import Block
+from penstock.load.fates import Fates
 
 DEPTH = 200
-
-# The fates of a tag. Pending tags are on the wire; indeterminate ones ended in 5xx, timeout or
-# disconnect, so they may be in both views or in none (AU-26); refused ones are in neither.
-UNSENT, PENDING, ACCEPTED, INDETERMINATE, REFUSED = range(5)
 
 _ABSENT = -1
 
 
-class Ledger:
+class Ledger(Fates):
     """Every tag of a run, in stream order, at about 16 bytes each.
 
     `capacity` bounds the number of tags; memory is taken only as tags arrive.
@@ -28,18 +24,15 @@ class Ledger:
     def __init__(
         self, population: Population, *, capacity: int, instants: Instants | None = None
     ) -> None:
+        super().__init__(capacity)
         self.population = population
         self.instants = instants or EveryMillisecond()
-        self.size = 0
         self.kinds = np.empty(capacity, dtype=np.uint8)
         self.countries = np.empty(capacity, dtype=np.uint8)
         self.origins = np.empty(capacity, dtype=np.uint16)
         self.products = np.empty(capacity, dtype=np.uint16)
         self.variations = np.empty(capacity, dtype=np.uint8)
         self.cookies = np.empty(capacity, dtype=np.int32)
-        self.fates = np.zeros(capacity, dtype=np.uint8)
-        # Item access through a memoryview costs a third of what it costs through numpy.
-        self.fate = self.fates.data
         chains = len(population.cookies) * len(ACTIONS)
         self._previous = np.empty(capacity, dtype=np.int32)
         self._previous_at = self._previous.data
@@ -60,10 +53,6 @@ class Ledger:
         self.cookies[self.size : end] = block.cookies
         self._link(block, end)
         self.size = end
-
-    def settle(self, first: int, count: int, *, fate: int) -> None:
-        """Give consecutive tags the same fate."""
-        self.fates[first : first + count] = fate
 
     def newest_first(self, cookie: int, action: int) -> Iterator[int]:
         """The tags of one cookie and action by descending index, whatever their fate."""
@@ -92,33 +81,3 @@ class Ledger:
         self._lengths[touched] = after
         hot = touched[(before <= DEPTH) & (after > DEPTH) & (touched % len(ACTIONS) == 0)]
         self.hot += [(end, chain_number // len(ACTIONS)) for chain_number in hot.tolist()]
-
-
-class Frontier:
-    """The index below which every tag is finished, now and some seconds ago."""
-
-    def __init__(self, ledger: Ledger, *, start: int, memory_seconds: float) -> None:
-        self._ledger = ledger
-        self._memory_seconds = memory_seconds
-        self._start = start
-        self.index = start
-        self._marks: deque[tuple[float, int]] = deque()
-
-    def advance(self, now: float) -> None:
-        """Note how far the finished tags reach; call several times a second."""
-        fate, index, size = self._ledger.fate, self.index, self._ledger.size
-        while index < size and fate[index] > PENDING:
-            index += 1
-        self.index = index
-        self._marks.append((now, index))
-        while len(self._marks) > 1 and self._marks[1][0] < now - self._memory_seconds:
-            self._marks.popleft()
-
-    def settled(self, now: float, *, wait_seconds: float) -> int:
-        """Tags below this index were all finished at least `wait_seconds` before `now`."""
-        found = self._start
-        for moment, index in self._marks:
-            if moment > now - wait_seconds:
-                break
-            found = index
-        return found

@@ -2,13 +2,14 @@ from collections import Counter
 
 import pytest
 
-from penstock.load.instants import MINUTE_MS, STREAM_START_MS
-from penstock.load.ledger import ACCEPTED, Frontier, Ledger
-from penstock.load.population import populate
-from penstock.load.preload import assume
-from penstock.load.queries import QueryMix
+from penstock.load.audiences.instants import MINUTE_MS, STREAM_START_MS
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.population import populate
+from penstock.load.audiences.preload import assume
+from penstock.load.audiences.queries import QueryMix
+from penstock.load.audiences.stream import Stream
+from penstock.load.fates import ACCEPTED, Frontier
 from penstock.load.report import Tally, progress_percent, score, total_score
-from penstock.load.stream import Stream
 
 TAGS = 400_000
 

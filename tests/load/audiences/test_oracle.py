@@ -6,12 +6,12 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.listed import Event, ledger_of, plain
+from load.audiences.listed import Event, ledger_of, plain
 from load.reference import JsonTag, Store, answer_query
-from penstock.load.aggregates import COUNT, SUM_PRICE, AggregateOracle, AggregateQuery
-from penstock.load.instants import MINUTE_MS, STREAM_START_MS, tag_time
-from penstock.load.ledger import ACCEPTED, INDETERMINATE, PENDING, REFUSED, UNSENT
-from penstock.load.profiles import ProfileOracle, ProfileQuery
+from penstock.load.audiences.aggregates import COUNT, SUM_PRICE, AggregateOracle, AggregateQuery
+from penstock.load.audiences.instants import MINUTE_MS, STREAM_START_MS, tag_time
+from penstock.load.audiences.profiles import ProfileOracle, ProfileQuery
+from penstock.load.fates import ACCEPTED, INDETERMINATE, PENDING, REFUSED, UNSENT
 
 SPAN_MS = 4 * MINUTE_MS
 LISTS = ((COUNT,), (SUM_PRICE,), (COUNT, SUM_PRICE), (SUM_PRICE, COUNT))

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from penstock.load.instants import Listed, parse_tag_time
-from penstock.load.ledger import ACCEPTED, Ledger
-from penstock.load.population import ACTIONS, DEVICES, PRICE_VARIATIONS, Population
-from penstock.load.stream import Block
+from penstock.load.audiences.instants import Listed, parse_tag_time
+from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.population import ACTIONS, DEVICES, PRICE_VARIATIONS, Population
+from penstock.load.audiences.stream import Block
+from penstock.load.fates import ACCEPTED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.load.instants import milli_text, parse_tag_time, tag_time
-from penstock.load.ledger import ACCEPTED, DEPTH, REFUSED, UNSENT, Ledger
-from penstock.load.population import ACTIONS, DEVICES
-from penstock.load.wire import ProductInfo, ProfileAnswer, Tag, Verdict
+from penstock.load.audiences.instants import milli_text, parse_tag_time, tag_time
+from penstock.load.audiences.ledger import DEPTH, Ledger
+from penstock.load.audiences.population import ACTIONS, DEVICES
+from penstock.load.audiences.wire import ProductInfo, ProfileAnswer, Tag
+from penstock.load.fates import ACCEPTED, REFUSED, UNSENT
+from penstock.load.workload import Verdict
 
 LIMIT_DEFAULT = 200
 

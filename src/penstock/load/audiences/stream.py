@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from penstock.load.instants import STREAM_START_MS, second_text
-from penstock.load.population import (
+from penstock.load.audiences.instants import STREAM_START_MS, second_text
+from penstock.load.audiences.population import (
     ACTIONS,
     DEVICES,
     PRICE_VARIATIONS,

@@ -1,0 +1,182 @@
+"""The platform: settings become stores, manifests become endpoints and consumers.
+
+`Platform(...)` opens the stores that its roles need; `start` sets the consumers going; `close` ends
+everything in the order that loses nothing. Each of its concerns is a module beside this one; here
+is what there is of them, and in which order they begin and end.
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from uuid import uuid4
+
+import msgspec
+
+from penstock.core import engines
+from penstock.core.clock import Clock, careful
+from penstock.core.edge.desk import Edge
+from penstock.core.ids import Ids
+from penstock.core.log.disk import FATAL
+from penstock.core.manifest import Manifest, check_columns
+from penstock.core.platform.answering import ApplicationContext, Sources
+from penstock.core.platform.checking import check
+from penstock.core.platform.choosing import chosen
+from penstock.core.platform.consumers import Consumers
+from penstock.core.platform.observing import Observing
+from penstock.core.platform.offering import offer_ingest, offer_routes
+from penstock.core.platform.opening import Opened
+from penstock.core.platform.pools import Pools
+from penstock.core.platform.positions import Positions
+from penstock.core.platform.scheduling import schedules
+from penstock.core.projection.sinks import Stores
+from penstock.core.settings import Settings
+from penstock.core.telemetry import Logger, Registry
+from penstock.core.worker import Worker
+
+ROLES = ("edge", "api", "work")
+
+
+class Platform:
+    def __init__(
+        self,
+        settings: Settings,
+        applications: Mapping[str, msgspec.Struct],
+        manifests: Sequence[Manifest],
+        *,
+        clock: Clock,
+        logger: Logger,
+        roles: Sequence[str] = ROLES,
+        judge: Worker | None = None,
+    ) -> None:
+        """Raise `Misconfigured`, with nothing left open, when a store cannot be opened.
+
+        `judge` answers for the `ingest_endpoints` of the same settings and manifests.
+        """
+        self.settings = settings
+        self.manifests = tuple(manifests)
+        self.roles = frozenset(roles)
+        self.clock = careful(clock)
+        self.logger = logger
+        self.registry = Registry(logger)
+        self.leaving = threading.Event()
+        """Set when the end begins: long work is to be given up."""
+        self.dead = ""
+        """What of this process has ended that was to go on, since the first did."""
+        check(settings, self.manifests, self.roles)
+        with ExitStack() as opening:
+            self._opened = Opened(settings, self.manifests, self.roles, self.clock)
+            opening.callback(self._opened.close)
+            self.follow, self.log = self._opened.follow, self._opened.log
+            self.stores = self._opened.stores
+            self.edge = Edge(
+                settings,
+                log=self.log,
+                clock=self.clock,
+                ids=Ids(self.clock),
+                logger=logger,
+                registry=self.registry,
+                judge=judge,
+            )
+            owner = f"{socket.gethostname()}/{os.getpid()}/{uuid4().hex[:8]}"
+            self.consumers = self._consumers(owner)
+            self.pools = Pools(settings.query_seconds_max)
+            self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
+            self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
+            self._observing = self._observe()
+            self.lookouts, self.watch = self._observing.lookouts, self._observing.watch
+            self._offer(applications)
+            self._closing = opening.pop_all()
+
+    # -- opening --------------------------------------------------------------------------------
+
+    def _consumers(self, owner: str) -> Consumers:
+        """Of every projection where queries are answered, since they ask how far it has come."""
+        carried = chosen(self.settings, self.manifests) if self.stores is not None else []
+        known = [p for manifest in self.manifests for p in manifest.projections]
+        return Consumers(
+            known if "api" in self.roles else carried,
+            self._opened,
+            carried=[p.name for p in carried] if "work" in self.roles else [],
+            owner=owner,
+            clock=self.clock,
+            logger=self.logger,
+        )
+
+    def _observe(self) -> Observing:
+        observing = Observing(
+            self.settings.folder,
+            self._opened,
+            self.consumers,
+            topics=[topic.name for manifest in self.manifests for topic in manifest.topics],
+            clock=self.clock,
+            logger=self.logger,
+        )
+        self.registry.sources.extend([self.edge, *self.consumers.values(), observing.meters])
+        if "api" in self.roles:
+            self.registry.sources.append(observing.watch)
+        return observing
+
+    def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
+        if self.log is not None:
+            offer_ingest(self.edge, self.settings, applications, self.manifests)
+        if "api" not in self.roles:
+            return
+        sources = self.sources
+        for manifest in self.manifests:
+            context = ApplicationContext(sources, applications[manifest.name], manifest.counters)
+            self.registry.sources.append(context)
+            offer_routes(self.edge, manifest, context)
+
+    @property
+    def sources(self) -> Sources:
+        """What applications answer from. Raise `NotReady` in a process without stores."""
+        return Sources(
+            stores=self.require_stores(),
+            views=self.consumers,
+            watch=self.watch,
+            positions=self.positions,
+            pools=self.pools,
+            clock=self.clock,
+            logger=self.logger,
+            state_is_near=engines.is_embedded(self.settings.state_url),
+        )
+
+    # -- running --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Raise `Misconfigured` when a table is not what this version writes."""
+        if self.stores is not None and self.stores.warehouse is not None:
+            for manifest in self.manifests:
+                check_columns(self.stores.warehouse, manifest)
+        self._observing.begin()
+        self.consumers.start()
+        for schedule in self._schedules:
+            schedule.start()
+        self._observing.start()
+
+    def close(self) -> None:
+        """Consumers finish their batch, the log commits what it has, the stores close."""
+        self.leaving.set()
+        for schedule in self._schedules:
+            schedule.stop()
+        self.consumers.stop()
+        self.pools.finish()
+        self._observing.close()
+        self.pools.close()
+        self.edge.close()
+        self._closing.close()
+
+    def bury(self, name: str) -> None:
+        """A thread or a task is dead that nobody restarts; on any thread."""
+        self.dead = self.dead or f"{name} has died; restart"
+
+    def doom(self) -> str:
+        """Why only a new process can do what this one is for, or nothing."""
+        failure = "" if self.log is None else self.log.failure()
+        return failure if failure.startswith(FATAL) else self.dead
+
+    def require_stores(self) -> Stores:
+        """Raise `NotReady` in a process that has none."""
+        return self._opened.require_stores()

@@ -1,0 +1,95 @@
+"""What the routes of an application reach: a `core.manifest.Context` over the stores."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from penstock.core.clock import Clock
+from penstock.core.platform.pools import Pools
+from penstock.core.platform.positions import Positions
+from penstock.core.projection import Fold
+from penstock.core.projection.sinks import Stores
+from penstock.core.state import History
+from penstock.core.telemetry import Logger, Samples
+from penstock.core.warehouse import Row, Value
+from penstock.core.watch import Watch
+
+S = TypeVar("S", bound=msgspec.Struct)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """What the contexts of all applications answer from."""
+
+    stores: Stores
+    views: Iterable[str]
+    """The names of all projections."""
+    watch: Watch
+    positions: Positions
+    pools: Pools
+    clock: Clock
+    logger: Logger
+    state_is_near: bool
+    """A matter of microseconds then: a thread of its own would cost more than the read."""
+
+
+class ApplicationContext:
+    """One application's; see `core.manifest.Context`."""
+
+    def __init__(self, sources: Sources, settings: Any, counters: Iterable[str]) -> None:
+        self.settings = settings
+        self.clock = sources.clock
+        self._sources = sources
+        self._stores = sources.stores
+        self._views = frozenset(sources.views)
+        self._counts = dict.fromkeys(counters, 0)
+        self._tables_of: dict[str, list[str]] = {}
+
+    async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
+        for table in self._tables(statement):
+            self._sources.watch.vouch(table)
+        rows: list[Row] = await self.run(partial(self._stores.tables.query, statement, parameters))
+        return rows
+
+    def _tables(self, statement: str) -> list[str]:
+        """Those that a statement speaks of."""
+        known = self._tables_of.get(statement)
+        if known is None:
+            words = set(re.findall(r"\w+", statement))
+            known = self._tables_of[statement] = sorted(words & self._views)
+        return known
+
+    async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+        self._sources.watch.vouch(space)
+        if self._sources.state_is_near:
+            return self._stores.state.first(space, groups, limit)
+        found: list[History] = await self.run(
+            partial(self._stores.state.first, space, groups, limit)
+        )
+        return found
+
+    async def get(self, fold: Fold[Any, S], key: bytes) -> S:
+        [history] = await self.first(fold.space, [key], 1)
+        return fold.read(history[0][1]) if history else fold.state()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await self._sources.pools.run(work)
+
+    async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
+        self._sources.watch.vouch_sound(projection)
+        return await self._sources.positions.caught_up(projection, timeout_seconds)
+
+    def count(self, name: str, by: int = 1) -> None:
+        self._counts[name] += by
+
+    def warn(self, event: str, **fields: object) -> None:
+        self._sources.logger.warning(event, **fields)
+
+    def sample(self, samples: Samples) -> None:
+        for name, value in self._counts.items():
+            samples.gauge("penstock_application", value, number=name)

@@ -1,0 +1,89 @@
+"""The engines that a process's roles need, opened with their locks and closed in reverse."""
+
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+from penstock.core import engines
+from penstock.core.beginning import check_may_begin
+from penstock.core.clock import CarefulClock
+from penstock.core.errors import NotReady
+from penstock.core.folder import FolderLock
+from penstock.core.log import Follow, Log
+from penstock.core.manifest import Manifest
+from penstock.core.platform.choosing import chosen
+from penstock.core.projection import Table
+from penstock.core.projection.parking import Parking
+from penstock.core.projection.sinks import Stores
+from penstock.core.settings import Settings
+from penstock.core.state.lease import Leases
+from penstock.core.warehouse import sql
+
+
+class Opened:
+    """The log that is written or followed, and the stores if there are any."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        manifests: Sequence[Manifest],
+        roles: Collection[str],
+        clock: CarefulClock,
+    ) -> None:
+        """Raise `Misconfigured`, with nothing left open, when an engine cannot be opened."""
+        self._settings = settings
+        self._manifests = manifests
+        self._clock = clock
+        topics = [topic.name for manifest in manifests for topic in manifest.topics]
+        with ExitStack() as opening:
+            self.log = self._write_log(topics, opening) if "edge" in roles else None
+            self.follow = self.log or self._follow_log(topics, opening)
+            self.stores: Stores | None = None
+            self._leases: Leases | None = None
+            if "api" in roles or "work" in roles:
+                carried = chosen(settings, manifests)
+                tables = "api" in roles or any(isinstance(p, Table) for p in carried)
+                self.stores = self._open_stores(opening, tables=tables)
+                self._leases = engines.open_leases(settings, self.stores.state, clock)
+            self._closing = opening.pop_all()
+
+    def close(self) -> None:
+        """The log commits what it has."""
+        self._closing.close()
+
+    def require_stores(self) -> Stores:
+        if self.stores is None:
+            raise NotReady("this process has the edge role only; ask one with the role api")
+        return self.stores
+
+    def require_leases(self) -> Leases:
+        """Where the processes that share the stores agree on who leads."""
+        self.require_stores()
+        assert self._leases is not None
+        return self._leases
+
+    def _write_log(self, topics: list[str], opening: ExitStack) -> Log:
+        opening.callback(FolderLock(self._settings.folder, "edge").release)
+        check_may_begin(self._settings, (p for m in self._manifests for p in m.projections))
+        log = engines.open_log(self._settings, self._clock, topics)
+        opening.callback(log.close)
+        return log
+
+    def _follow_log(self, topics: list[str], opening: ExitStack) -> Follow:
+        follow = engines.follow_log(self._settings, topics)
+        opening.callback(follow.close)
+        return follow
+
+    def _open_stores(self, opening: ExitStack, *, tables: bool) -> Stores:
+        settings = self._settings
+        opening.callback(FolderLock(settings.folder, "work").release)
+        state = engines.open_state(settings)
+        opening.callback(state.close)
+        warehouse = engines.open_warehouse(settings) if tables else None
+        if warehouse is not None:
+            opening.callback(warehouse.close)
+            if engines.is_embedded(settings.warehouse_url):
+                for manifest in self._manifests:
+                    warehouse.create(sql.schema(manifest.package))
+        codec = partial(engines.codec_of, settings)
+        return Stores(warehouse, state, Parking(state), self._clock, codec, self.log)

@@ -1,0 +1,87 @@
+"""What indexes and folds share: a space of the state, and a position written with its entries."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from penstock.core.errors import Disproved
+from penstock.core.projection import Fold, Index, verdicts
+from penstock.core.projection.contract import Resume
+from penstock.core.projection.decoding import Decoding
+from penstock.core.projection.stores import Stores
+from penstock.core.state import Entry, Place, Position, Trim
+
+
+class SpaceSink:
+    """All of a `Sink` but for what is made of a batch."""
+
+    def __init__(
+        self, projection: Index[Any] | Fold[Any, Any], stores: Stores, *, into: str
+    ) -> None:
+        self._into = into or projection.space
+        self._decoding: Decoding[Any] = Decoding(
+            replace(projection, space=self._into), stores, of=projection.name
+        )
+        self._state = stores.state
+        self._version = projection.version
+        self._positions: dict[int, Position | None] = {}
+
+    def resume(self, log: str, partition: int) -> Resume:
+        self._decoding.resume(partition)
+        position = self._state.position(self._into, partition)
+        self._positions[partition] = position
+        if position is None:
+            return Resume(None)
+        if position.log != log:
+            raise verdicts.other_log(self._into, "space")
+        if position.version != self._version:
+            raise Disproved(
+                f"{self._into} was filled by version {position.version} of its projection, and "
+                f"this is {self._version}; run `penstock rebuild {self._into} --from-scratch`"
+            )
+        return Resume(position, position.next)
+
+    def adopt(self, partition: int, proof: str) -> None:
+        if (position := self._positions[partition]) is not None:
+            self._write(partition, position._replace(proof=proof))
+
+    def judge(self, partition: int, disproved: str) -> None:
+        verdicts.note(self._state, self._into, partition, disproved)
+
+    def judged(self) -> dict[int, str]:
+        return verdicts.told(self._state, self._into)
+
+    def position(self, partition: int) -> int:
+        stored = self.stored(partition)
+        return 0 if stored is None else stored.next
+
+    def stored(self, partition: int) -> Position | None:
+        return self._state.position(self._into, partition)
+
+    def lacks(self, *, deep: bool = False) -> str:
+        del deep
+        return self._state.lacking(self._into)
+
+    def compact(self) -> None:
+        self._state.compact(self._into)
+
+    def _write(
+        self,
+        partition: int,
+        position: Position,
+        entries: Sequence[Entry] = (),
+        *,
+        deletes: Iterable[Place] = (),
+        trims: Sequence[Trim] = (),
+    ) -> None:
+        """Entries and position, all or nothing. Raise `Moved` and `NotReady`."""
+        self._state.apply(
+            self._into,
+            entries,
+            partition=partition,
+            was=self._positions.get(partition),
+            position=position,
+            deletes=deletes,
+            trims=trims,
+        )
+        self._positions[partition] = position

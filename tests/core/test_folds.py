@@ -1,0 +1,249 @@
+"""Folds: the state of each key, and what is decided on it, once, however often it is tried."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import reduce
+from itertools import count
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.core.errors import Disproved, NotReady
+from penstock.core.projection import Fold, Record, Topic
+from penstock.core.projection.sinks import sink
+from support.folded import Bench
+from support.notes import Crash
+from support.purses import TRICKS, Decided, Emptied, Moved, Purse, purses, renamed, step
+
+POT = "pot"
+_names = count()
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with closing(Bench(tmp_path_factory.mktemp("folds"))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def fold() -> Fold[Moved, Purse]:
+    return another()
+
+
+def another() -> Fold[Moved, Purse]:
+    return renamed(f"f{next(_names)}")
+
+
+def oracle(moves: Sequence[Moved]) -> tuple[dict[str, Purse], list[list[object]]]:
+    """The plain fold that it is to be: `reduce` over the records of each key."""
+    decided: list[object] = []
+
+    def after(states: dict[str, Purse], record: Record[Moved]) -> dict[str, Purse]:
+        event = record.event
+        if event.trick:
+            return states
+        made = step(states.get(event.purse, Purse()), record)
+        decided.extend(made.events)
+        rest = {name: purse for name, purse in states.items() if name != event.purse}
+        if made.state is None:
+            return rest
+        return {**rest, event.purse: msgspec.convert(msgspec.to_builtins(made.state), Purse)}
+
+    records = [Record(number, 0, move) for number, move in enumerate(moves)]
+    states = reduce(after, records, dict[str, Purse]())
+    kinds = (Decided, Emptied)
+    return states, [[event for event in decided if isinstance(event, kind)] for kind in kinds]
+
+
+MOVES = st.lists(
+    st.builds(
+        Moved,
+        st.sampled_from("abc"),
+        st.integers(-3, 3),
+        st.sampled_from(["", "", "", "", "raise", "spoil", "stray", "bad"]),
+    ),
+    max_size=30,
+)
+STOPS = st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["", "before", "after"])), max_size=6)
+
+
+@given(moves=MOVES, stops=STOPS)
+def test_a_fold_is_a_reduce_over_its_records_however_it_is_cut_and_killed(
+    bench: Bench, moves: list[Moved], stops: list[tuple[int, str]]
+) -> None:
+    """Killed between append and apply, and behind apply, with blocks of other sizes each time."""
+    fold = another()
+    if moves:
+        bench.say(fold, *moves)
+    for block, at in stops:
+        bench.state.at = at
+        with suppress(Crash):
+            bench.carry(fold, block, blocks=1)
+        bench.state.at = ""
+    bench.carry(fold)
+    states, said = oracle(moves)
+    assert bench.known(fold) == states
+    assert bench.said(fold) == said
+    tricked = [n for n, move in enumerate(moves) if move.trick]
+    letters = bench.stores.parking.letters(fold.name)
+    assert [(letter.offset, letter.code) for letter in letters] == [(n, "rows") for n in tricked]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_step_that_may_not_is_a_dead_letter_and_changes_nothing(
+    bench: Bench, fold: Fold[Moved, Purse], trick: str
+) -> None:
+    moves = [Moved(POT, 5), Moved(POT, 5, trick), Moved(POT, -2)]
+    bench.say(fold, *moves)
+    cursor = bench.carry(fold)
+    assert (bench.known(fold), bench.said(fold)) == oracle(moves)
+    assert cursor.counts == (2, 0, 1)
+    [letter] = bench.stores.parking.letters(fold.name)
+    assert (letter.offset, letter.code, bool(letter.reason)) == (1, "rows", True)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65_535])
+def test_a_key_that_cannot_be_kept_is_a_dead_letter(
+    bench: Bench, fold: Fold[Moved, Purse], name: str
+) -> None:
+    bench.say(fold, Moved(name, 1), Moved(POT, 1))
+    assert bench.carry(fold).counts == (1, 0, 1)
+    assert list(bench.known(fold)) == [POT]
+
+
+def test_two_that_believe_a_partition_is_theirs_say_everything_once(
+    bench: Bench, fold: Fold[Moved, Purse]
+) -> None:
+    """The state refuses the second, and the log what it says."""
+    moves = [Moved(POT, 9), *[Moved(POT, -1)] * 5]
+    bench.say(fold, *moves)
+    one, two = bench.cursor(fold), bench.cursor(fold)
+    with closing(bench.log.reader()) as reader:
+        one.resume(reader)
+        two.resume(reader)
+        one.step(reader, 3)
+        with pytest.raises(Exception, match="is at"):
+            two.step(reader, 6)
+        two.resume(reader)
+        two.step(reader, 6)
+    assert (bench.known(fold), bench.said(fold)) == oracle(moves)
+
+
+def test_a_log_that_takes_nothing_moves_no_state(
+    bench: Bench, fold: Fold[Moved, Purse], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves = [Moved(POT, 2), Moved(POT, -1)]
+    bench.say(fold, *moves)
+
+    def full(*_: object) -> None:
+        raise NotReady("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.log, "submit", full)
+        with pytest.raises(NotReady):
+            bench.carry(fold)
+    assert bench.known(fold) == {}
+    bench.carry(fold)
+    assert (bench.known(fold), bench.said(fold)) == oracle(moves)
+
+
+# -- retried and rebuilt ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", ["", "before", "after"])
+def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
+    bench: Bench, fold: Fold[Moved, Purse], at: str
+) -> None:
+    bench.say(fold, Moved(POT, 5), Moved(POT, -2, "raise"), Moved(POT, 5))
+    bench.carry(fold)
+    [letter] = bench.stores.parking.letters(fold.name)
+    mended = replace(
+        fold, step=lambda was, r: step(was, r._replace(event=Moved(POT, r.event.cents)))
+    )
+    identity = bench.log.identity(fold.topic.name)
+    bench.state.at = at
+    with suppress(Crash):
+        sink(mended, bench.stores).retry(identity, letter)
+    for again in bench.stores.parking.letters(fold.name):  # as an operator does who sees it there
+        sink(mended, bench.stores).retry(identity, again)
+    assert bench.known(fold)[POT].cents == 8
+    assert bench.said(fold) == [[Decided(POT, 1, 8, taken=True)], []]
+    assert bench.stores.parking.letters(fold.name) == []
+
+
+def test_a_rebuild_says_nothing_and_compares_equal(bench: Bench, fold: Fold[Moved, Purse]) -> None:
+    moves = [Moved("abc"[n % 3], 4 - n % 9) for n in range(60)]
+    bench.say(fold, *moves)
+    bench.carry(fold)
+    rebuilt = bench.rebuild(fold)
+    assert (rebuilt.differences, rebuilt.lost, rebuilt.swapped) == ([], [], True)
+    assert (bench.known(fold), bench.said(fold)) == oracle(moves)
+
+
+def test_a_rebuild_names_a_key_that_differs(bench: Bench, fold: Fold[Moved, Purse]) -> None:
+    bench.say(fold, Moved("a", 1), Moved("b", 1))
+    bench.carry(fold)
+    richer = replace(fold, step=lambda was, r: step(was, r._replace(event=Moved(r.event.purse, 2))))
+    [difference] = bench.rebuild(replace(richer, emits=fold.emits), swap=False).differences[:1]
+    assert "'a'" in difference
+
+
+def test_what_was_lost_with_the_state_is_said_by_who_makes_it_again(
+    bench: Bench, fold: Fold[Moved, Purse]
+) -> None:
+    """From scratch it says what the log lacks, and nothing that it has."""
+    moves = [Moved(POT, 9), *[Moved(POT, -1)] * 6]
+    bench.say(fold, *moves[:4])
+    bench.carry(fold)
+    bench.say(fold, *moves[4:])
+    bench.state.drop(fold.space)
+    assert bench.rebuild(fold, compare=False).swapped
+    assert (bench.known(fold), bench.said(fold)) == oracle(moves)
+
+
+def test_states_of_another_form_or_version_stop_it_and_name_the_rebuild(
+    bench: Bench, fold: Fold[Moved, Purse]
+) -> None:
+    class Other(msgspec.Struct, frozen=True):
+        cents: str = ""
+
+    bench.say(fold, Moved(POT, 1))
+    bench.carry(fold)
+    with pytest.raises(Disproved, match=f"penstock rebuild {fold.space} --from-scratch"):
+        bench.carry(replace(fold, version=2))
+    bench.say(fold, Moved(POT, 1))
+    form: Any = Other
+    changed = replace(fold, state=form)
+    with pytest.raises(Disproved, match=f"penstock rebuild {fold.space} --from-scratch"):
+        bench.carry(changed)
+
+
+# -- what cannot work ---------------------------------------------------------------------------
+
+
+class Thawed(msgspec.Struct):
+    cents: int = 0
+
+
+class Needy(msgspec.Struct, frozen=True):
+    cents: int
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"topic": Topic("tests.loose", (Moved,))}, "has none"),
+        ({"state": Thawed}, "frozen=True"),
+        ({"state": Needy}, "give cents a default"),
+        ({"emits": (purses.emits[0], replace(purses.emits[0], name="tests.b"))}, "more than one"),
+    ],
+)
+def test_a_fold_that_cannot_work_is_refused_when_it_is_made(
+    change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(purses, **change)

@@ -1,0 +1,51 @@
+"""An application that decides, from its manifest to its answers."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from penstock.core.errors import Misconfigured
+from penstock.core.platform.answering import ApplicationContext
+from penstock.main import build
+from support.logs import add, contents
+from support.purses import DECISIONS, MOVES, Decided, Moved, Purse, manifest, purses
+
+encode = MOVES.codec().encode
+
+
+def test_an_application_with_a_fold_runs_from_its_manifest(tmp_path: Path) -> None:
+    platform = build(
+        {"PENSTOCK_DISK_FREE_BYTES_MIN": "0"}, {"data": str(tmp_path)}, others=(manifest,)
+    )
+    try:
+        platform.start()
+        assert platform.log is not None
+        add(platform.log, *map(encode, (Moved("a", 5), Moved("a", -2))), topic=MOVES.name)
+        context = ApplicationContext(platform.sources, None, ())
+
+        async def asked() -> tuple[Purse, Purse]:
+            assert await platform.positions.caught_up(purses.name, 60.0)
+            return await context.get(purses, b"a"), await context.get(purses, b"nobody")
+
+        known, nobody = asyncio.run(asked())
+        assert (known.cents, nobody) == (3, Purse())
+        said = [DECISIONS.codec().decode(p) for p in contents(platform.log, DECISIONS.name)]
+        assert said == [Decided("a", 1, 3, taken=True)]
+    finally:
+        platform.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "roles", "said"),
+    [
+        ({}, ("work",), "role edge"),
+        ({"PENSTOCK_LOG": "kafka://localhost:1"}, ("edge", "work"), "PENSTOCK_LOG"),
+        ({"PENSTOCK_STATE": "redis://localhost:1/0"}, ("edge", "work"), "PENSTOCK_STATE"),
+    ],
+)
+def test_a_process_that_may_not_decide_is_refused_at_its_start(
+    tmp_path: Path, environment: dict[str, str], roles: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        build(environment, {"data": str(tmp_path)}, roles=roles, others=(manifest,))

@@ -1,0 +1,115 @@
+"""A fold over real stores, carried on by hand; and a program that does so until it is killed.
+
+Its arguments: the folder, the kind of kill, and at which write, or after how many milliseconds.
+"""
+
+import os
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from penstock.core.log import Log
+from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.projection import Fold, Topic
+from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.parking import Parking
+from penstock.core.projection.rebuild import Rebuild
+from penstock.core.projection.runner import Consumer
+from penstock.core.projection.sinks import Stores, sink
+from penstock.core.state.rocksdb import RocksState
+from support.clock import MovedClock
+from support.lines import Lines
+from support.logs import add, contents
+from support.notes import Crash
+from support.purses import Moved, Purse, purses
+
+_BLOCK = 10
+
+
+class Failing(RocksState):
+    """The real engine, and the process ends when it is told to: before a write, or behind it."""
+
+    at = ""
+
+    def apply(self, *given: Any, **named: Any) -> None:
+        at, self.at = self.at, ""
+        if at == "before":
+            raise Crash
+        super().apply(*given, **named)
+        if at == "after":
+            raise Crash
+
+
+class Bench:
+    """Real stores, and a fold that is carried on by hand."""
+
+    def __init__(self, folder: Path, engine: type[RocksState] = Failing) -> None:
+        self.clock, self.lines = MovedClock(), Lines()
+        self.log: Log = SqliteLog(folder / "log.db", self.clock, Limits())
+        self.state: Any = engine(folder / "state")
+        self.stores = Stores(None, self.state, Parking(self.state), self.clock, log=self.log)
+
+    def cursor(self, fold: Fold[Moved, Purse]) -> Cursor:
+        return Cursor(fold, sink(fold, self.stores), self.log, self.clock, self.lines.logger)
+
+    def carry(self, fold: Fold[Moved, Purse], block: int = 40, blocks: int = 1 << 30) -> Cursor:
+        """As after a restart: resume, then all there is."""
+        cursor = self.cursor(fold)
+        with closing(self.log.reader()) as reader:
+            cursor.resume(reader)
+            while blocks and cursor.step(reader, block):
+                blocks -= 1
+        return cursor
+
+    def say(self, fold: Fold[Moved, Purse], *moves: Moved) -> None:
+        encode = fold.topic.codec().encode
+        add(self.log, *map(encode, moves), topic=fold.topic.name)
+
+    def known(self, fold: Fold[Moved, Purse], space: str = "") -> dict[str, Purse]:
+        entries = self.state.scan(space or fold.space)
+        return {entry.group.decode(): fold.read(entry.value) for entry in entries}
+
+    def said(self, fold: Fold[Moved, Purse]) -> list[list[object]]:
+        return [self.events(topic) for topic in fold.emits]
+
+    def events(self, topic: Topic[Any]) -> list[object]:
+        return [topic.codec().decode(payload) for payload in contents(self.log, topic.name)]
+
+    def rebuild(self, fold: Fold[Moved, Purse], **how: bool) -> Any:
+        inner = sink(fold, self.stores)
+        live = Consumer(fold, inner, self.log, self.clock, self.lines.logger)
+        work = Rebuild(live, self.stores, self.log, self.clock, self.lines.logger)
+        return work.run("", lambda _done, _total: None, **how)
+
+    def close(self) -> None:
+        self.state.close()
+        self.log.close()
+
+
+class Dying(RocksState):
+    """The real engine in a process that is killed at one of its writes."""
+
+    kind, left = "", 0
+
+    def apply(self, *given: Any, **named: Any) -> None:
+        self.left -= 1
+        if self.left == 0 and self.kind == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().apply(*given, **named)
+        if self.left == 0 and self.kind == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(folder: str, kind: str, at: str) -> None:
+    bench = Bench(Path(folder), Dying)
+    assert isinstance(bench.state, Dying)
+    bench.state.kind, bench.state.left = kind, int(at)
+    if kind == "any":
+        signal.setitimer(signal.ITIMER_REAL, int(at) / 1000)
+    bench.carry(purses, _BLOCK)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
