@@ -147,11 +147,14 @@ def test_a_part_that_is_gone_with_what_was_counted_of_it_is_missed_by_the_state(
     served: Served, beside: Callable[[Served], list[Path]]
 ) -> None:
     """Reliability 46: one hand removes both, and what is left answers nothing."""
+    told = f"which had {TAGS + 1} and has "
+    if beside is counts_and_plans:  # for what was counted it could be an older copy
+        told = f"has rows of records up to {TAGS}, and is planned up to 0 only"
     lose_a_part(served, beside)
     served.platform = served._open()
-    assert_silent(served, f"which had {TAGS + 1} and has ", profiles=TAGS + 1)
+    assert_silent(served, told, profiles=TAGS + 1)
     served.reopen()
-    assert_silent(served, f"which had {TAGS + 1} and has ", profiles=TAGS + 1)
+    assert_silent(served, told, profiles=TAGS + 1)
     rebuild(served, TABLE)
     served.until("/readyz", 200)
     assert counted(served) == str(TAGS + 1)

@@ -2,7 +2,8 @@
 
 The warehouse misses rows by what it had counted of them, and keeps that on the disk that they are
 on: whoever removes a part can remove the counts as well, and all that is left would be taken for
-all there was. So the last counts stand in the state too. One of the two is enough.
+all there was. So the last counts stand in the state too. One of the two is enough. A warehouse whose
+plans end earlier than they did then is an older copy, which the log fills again: it may have less.
 """
 
 from contextlib import suppress
@@ -27,12 +28,19 @@ def missing(warehouse: Warehouse, state: State, table: str) -> str:
     if lost := warehouse.lacking(table):
         return lost
     now = warehouse.counted(table)
-    if was is not None and was.contents == now.contents and (lost := fewer(was.rows, now.rows)):
+    if was is not None and _goes_on(was, now) and (lost := fewer(was.rows, now.rows)):
         return lost
     if now != was and now.rows:
         with suppress(NotReady):
             state.put(SPACE, Entry(table.encode(), b"", _encode(now)))
     return ""
+
+
+def _goes_on(was: Counted, now: Counted) -> bool:
+    """Whether this is what was counted then, and what was added to it since."""
+    return was.contents == now.contents and all(
+        now.ends.get(partition, 0) >= end for partition, end in was.ends.items()
+    )
 
 
 def _last(state: State, table: str) -> Counted | None:

@@ -43,12 +43,14 @@ class Block(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """How many rows a table had."""
+    """How many rows a table had, and behind which plans."""
 
     contents: str
     """Identity of what it holds."""
     rows: dict[str, int]
     """By partition, the most that were counted; what is outdated is left out, and its bound in."""
+    ends: dict[int, int]
+    """By partition of the log, up to where it was planned by then."""
 
 
 class Warehouse(Protocol):

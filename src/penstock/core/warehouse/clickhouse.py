@@ -143,7 +143,8 @@ class ClickHouse:
 
     def counted(self, table: str) -> Counted:
         contents = self._contents(table)
-        return Counted(contents, {} if self._layout.replicated else self._counts.known(contents))
+        rows = {} if self._layout.replicated else self._counts.known(contents)
+        return Counted(contents, rows, self._plans.ends(contents))
 
     def rest(self, table: str) -> None:
         if self._engine.folder is not None:
