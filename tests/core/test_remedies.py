@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 import trustme
 from click.testing import CliRunner
 
 from penstock.cli import cli
 from penstock.cli.doctor import CHECKS, Finding, examined
-from penstock.core.doors import doors, listen
+from penstock.core.doors import doors
 from penstock.core.errors import Damaged, Misconfigured, NotReady
 from penstock.core.log.disk import failed_open, shortage
 from penstock.core.log.follower import SqliteFollower
@@ -101,16 +102,20 @@ def test_a_short_disk_is_told_with_what_is_wanted(tmp_path: Path) -> None:
     assert f"and {1 << 62:,} are wanted; free some, or lower PENSTOCK_DISK_FREE_BYTES_MIN" in said
 
 
-def test_a_port_that_is_taken_is_named_once() -> None:
-    with (
-        closing(socket.create_server(("127.0.0.1", 0))) as taken,
-        pytest.raises(Misconfigured) as refused,
-        doors(Settings(port=(port := taken.getsockname()[1]))),
-    ):
-        pass
+@pytest.mark.parametrize(
+    ("setting", "remedy"), [("port", "--host and --port"), ("admin_port", "PENSTOCK_ADMIN_PORT")]
+)
+def test_a_port_that_is_taken_is_named_once(setting: str, remedy: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(Misconfigured) as refused,
+            doors(msgspec.structs.replace(Settings(port=0), **{setting: port})),
+        ):
+            pass
     assert str(refused.value) == (
         f"listening on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}; choose another with "
-        "--host and --port"
+        f"{remedy}"
     )
     with pytest.raises(Misconfigured) as elsewhere, doors(Settings(host="192.0.2.1", port=0)):
         pass
@@ -122,7 +127,7 @@ def test_a_port_is_had_before_anybody_is_let_in_and_given_back() -> None:
         place = found.users.getsockname()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(place)
-        listen(found.users, 1)
+        found.listen(1)
         socket.create_connection(place).close()
     assert found.users.fileno() == -1
 

@@ -22,8 +22,7 @@ def check_may_begin(settings: Settings, projections: Iterable[Projection]) -> No
     """Raise `Misconfigured` when the log is embedded, gone or empty, and views hold records of it.
     Makes nothing.
     """
-    path = engines.own_file(settings)
-    if not engines.is_embedded(settings.log_url) or is_there(path):
+    if not engines.is_embedded(settings.log_url) or is_there(path := engines.own_file(settings)):
         return
     held = {name: records for name, records in _held(settings, projections) if records}
     if held:

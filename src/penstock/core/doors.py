@@ -14,6 +14,9 @@ from penstock.core.errors import Misconfigured
 from penstock.core.settings import Settings
 from penstock.core.tls import Address, Identity
 
+_USERS = "choose another with --host and --port"
+_ADMIN = "choose another with PENSTOCK_ADMIN_PORT"
+
 
 class Doors(NamedTuple):
     users: socket.socket
@@ -28,47 +31,45 @@ class Doors(NamedTuple):
             return Address(f"http://{place}")
         return Address(f"https://{place}", self.identity.certificate)
 
+    def listen(self, backlog: int) -> None:
+        """Who comes now waits. Raise `Misconfigured` when another process was faster."""
+        for door, remedy in ((self.users, _USERS), (self.admin, _ADMIN)):
+            if door is not None:
+                host, port = door.getsockname()[:2]
+                with _refused(host, port, remedy):
+                    door.listen(backlog)
+
 
 @contextmanager
 def doors(settings: Settings) -> Iterator[Doors]:
     """Closed in the end. Raise `Misconfigured`."""
     with ExitStack() as opened:
         identity = tls.identity(settings.tls_certificate, settings.tls_key)
-        users = opened.enter_context(_bound(settings.host, settings.port))
+        users = opened.enter_context(_bound(settings.host, settings.port, _USERS))
         admin = None
         if settings.admin_port:
-            admin = opened.enter_context(_bound("127.0.0.1", settings.admin_port))
+            admin = opened.enter_context(_bound("127.0.0.1", settings.admin_port, _ADMIN))
         yield Doors(users, admin, identity)
 
 
-def listen(door: socket.socket, backlog: int) -> socket.socket:
-    """Raise `Misconfigured` when another process was faster since it was bound."""
-    try:
-        door.listen(backlog)
-    except OSError as error:
-        host, port = door.getsockname()[:2]
-        raise _refusal(host, port, error) from error
-    return door
-
-
-def _bound(host: str, port: int) -> socket.socket:
+@contextmanager
+def _bound(host: str, port: int, remedy: str) -> Iterator[socket.socket]:
     """As `socket.create_server` does, which listens too."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    door = socket.socket(family)
+    with socket.socket(family) as door:
+        with _refused(host, port, remedy):
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                both = host == "::" and socket.has_dualstack_ipv6()
+                door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+            door.bind((host, port))
+        yield door
+
+
+@contextmanager
+def _refused(host: str, port: int, remedy: str) -> Iterator[None]:
     try:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            both = host == "::" and socket.has_dualstack_ipv6()
-            door.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        door.bind((host, port))
+        yield
     except OSError as error:
-        door.close()
-        raise _refusal(host, port, error) from error
-    return door
-
-
-def _refusal(host: str, port: int, error: OSError) -> Misconfigured:
-    return Misconfigured(
-        f"listening on {host}:{port}: {error.strerror or error}; choose another with --host and "
-        "--port"
-    )
+        reason = error.strerror or error
+        raise Misconfigured(f"listening on {host}:{port}: {reason}; {remedy}") from error

@@ -16,7 +16,7 @@ from penstock.core import heap
 from penstock.core.admin import admin_edge
 from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
-from penstock.core.doors import Doors, listen
+from penstock.core.doors import Doors
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.listener import BACKLOG, Listener
 from penstock.core.edge.watchdog import Watchdog
@@ -113,7 +113,7 @@ async def _serve(
 ) -> None:
     settings, edge = platform.settings, platform.edge
     loop = asyncio.get_running_loop()
-    listening = listen(doors.users, BACKLOG)
+    doors.listen(BACKLOG)
     edge.attach(loop)
     watchdog = Watchdog(loop)
     platform.registry.sources.append(watchdog)
@@ -127,12 +127,13 @@ async def _serve(
     loop.set_exception_handler(loop_exception_handler(platform.logger))
     signals = _Signals(loop)
     listeners = [Listener(edge, None if doors.identity is None else doors.identity.context)]
-    listeners[0].open(listening)
-    admin = admin_edge(platform) if doors.admin is not None else None
-    if admin is not None and doors.admin is not None:
+    listeners[0].open(doors.users)
+    admin: Edge | None = None
+    if doors.admin is not None:
+        admin = admin_edge(platform)
         admin.attach(loop)
         listeners.append(Listener(admin))
-        listeners[1].open(listen(doors.admin, BACKLOG))
+        listeners[1].open(doors.admin)
     watchdog.start()
     address = doors.address
     door = control.open(address) if control is not None else None

@@ -2,8 +2,10 @@
 
 The warehouse misses rows by what it had counted of them, and keeps that on the disk that they are
 on: whoever removes a part can remove the counts as well, and all that is left would be taken for
-all there was. So the last counts stand in the state too. One of the two is enough. A warehouse whose
-plans end earlier than they did then is an older copy, which the log fills again: it may have less.
+all there was. So the last counts stand in the state too. One of the two is enough.
+
+A warehouse whose plans end earlier than they did then was put back to an older copy: it may have
+less, and the log fills it again.
 """
 
 from contextlib import suppress
