@@ -52,7 +52,7 @@ def serve(
     demo: bool,
 ) -> None:
     """Serve HTTP and keep the read models up to date, until stopped."""
-    from penstock.cli import farewell  # noqa: PLC0415 - heavy
+    from penstock.cli import shutdown  # noqa: PLC0415 - heavy
     from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
     from penstock.core.doors import doors  # noqa: PLC0415 - heavy
     from penstock.core.platform import ROLES  # noqa: PLC0415 - heavy
@@ -69,9 +69,9 @@ def serve(
     with doors(read_settings(os.environ, overrides)) as found:
         platform = build(os.environ, overrides, roles=roles or ROLES)
         beside = [feed(platform)] if demo else []
-        stopping = partial(farewell.stopping, platform)
+        stopping = partial(shutdown.stopping, platform)
         ended = run(platform, found, announce, beside, stopping=stopping)
-    farewell.stopped(platform, ended)
+    shutdown.stopped(platform, ended)
     sys.exit(ended.status)
 
 
