@@ -165,9 +165,8 @@ def prepare_warehouse(settings: Settings, packages: Sequence[str]) -> list[str]:
         if is_embedded(settings.warehouse_url):
             opened.callback(FolderLock(settings.folder, "work").release)
         warehouse = opened.enter_context(closing(open_warehouse(settings)))
-        for package in packages:
-            warehouse.create(sql.schema(package))
-    return [f"warehouse {redacted(settings.warehouse_url)}: its tables are there"]
+        added = [told for package in packages for told in warehouse.create(sql.schema(package))]
+    return [f"warehouse {redacted(settings.warehouse_url)}: its tables are there", *added]
 
 
 def prepare_state(settings: Settings) -> list[str]:

@@ -70,6 +70,8 @@ class Platform:
             opening.callback(self._opened.close)
             self.follow, self.log = self._opened.follow, self._opened.log
             self.stores = self._opened.stores
+            for added in self._opened.added:
+                logger.info("warehouse.column_added", added=added)
             self.edge = Dispatcher(
                 settings,
                 log=self.log,

@@ -34,6 +34,8 @@ class Opened:
         self._settings = settings
         self._manifests = manifests
         self._clock = clock
+        self.added: list[str] = []
+        """Columns that tables gained by this opening, in words."""
         topics = [topic.name for manifest in manifests for topic in manifest.topics]
         with ExitStack() as opening:
             self.log = self._write_log(topics, opening) if "edge" in roles else None
@@ -84,6 +86,6 @@ class Opened:
             opening.callback(warehouse.close)
             if engines.is_embedded(settings.warehouse_url):
                 for manifest in self._manifests:
-                    warehouse.create(sql.schema(manifest.package))
+                    self.added += warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
         return Stores(warehouse, state, DeadLetters(state), self._clock, codec, self.log)

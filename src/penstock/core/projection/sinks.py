@@ -9,9 +9,18 @@ from uuid import uuid4
 import msgspec
 
 from penstock.core.errors import Damaged
-from penstock.core.events import Event
-from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Index, Projection, Row, Rows, Table, verdicts, witness
+from penstock.core.log import Batch, record_place
+from penstock.core.projection import (
+    Fold,
+    Index,
+    Projection,
+    Record,
+    Row,
+    Rows,
+    Table,
+    verdicts,
+    witness,
+)
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import DeadLetter
@@ -84,7 +93,7 @@ class TableSink(ViewSink):
         return witness.missing(self._warehouse, self._state, self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
+        decoded = self._decoding.records(partition, batch)
         carry = self._carries.get(partition, self._table.carry)
         rows, poison = self._rows(partition, decoded, batch, carry)
         block = self._plan(
@@ -110,14 +119,12 @@ class TableSink(ViewSink):
         """Nothing to do: the warehouse merges what is small by itself."""
 
     def retry(self, log: str, letter: DeadLetter) -> None:
-        event = self._decoding.event(letter.payload)
-        number = record_number(letter.partition, letter.offset)
-        rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
+        rows = self._table.rows([self._decoding.record(letter)], self._table.carry).rows
         if not self._warehouse.feeds(self._into):
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         if rows:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
 
     def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
@@ -133,13 +140,13 @@ class TableSink(ViewSink):
 
     def _rows(self, partition: int, decoded: Decoded, batch: Batch, carry: Any) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
-            return self._table.rows(*decoded[:3], carry), 0
+            return self._table.rows(decoded.records, carry), 0
         rows: list[Row] = []
         skipped = 0
 
-        def project(event: Event, number: int, at_ms: int) -> None:
+        def project(record: Record[Any]) -> None:
             nonlocal carry, skipped
-            one = self._table.rows([event], [number], [at_ms], carry)
+            one = self._table.rows([record], carry)
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
@@ -176,12 +183,16 @@ class TableSink(ViewSink):
         if not rows:
             return 0
         try:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
         except BadRows as error:
             return self._bisect(
                 partition, token, rows, span=(0, len(rows)), batch=batch, error=error
             )
         return 0
+
+    def _send(self, rows: Sequence[Row], token: str) -> None:
+        lines = _encode_lines(rows)
+        self._warehouse.insert(self._into, lines, len(rows), token, self._table.columns)
 
     def _bisect(
         self,
@@ -204,7 +215,7 @@ class TableSink(ViewSink):
             chunk = rows[part[0] : part[1]]
             name = f"{token}/{chunk[0].log_offset}-{chunk[-1].log_offset}"
             try:
-                self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+                self._send(chunk, name)
             except BadRows as again:
                 refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused
@@ -217,15 +228,15 @@ class IndexSink(SpaceSink):
         self._added: Counter[bytes] = Counter()
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
+        decoded = self._decoding.records(partition, batch)
         dead_lettered = decoded.dead_lettered
         try:
-            entries = self._index.entries(decoded.events, decoded.numbers)
+            entries = self._index.entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             dead_lettered += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda event, number, _: found.extend(self._index.entries([event], [number])),
+                lambda record: found.extend(self._index.entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
@@ -234,9 +245,7 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        event = self._decoding.event(letter.payload)
-        number = record_number(letter.partition, letter.offset)
-        for entry in self._index.entries([event], [number]):
+        for entry in self._index.entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
