@@ -70,7 +70,7 @@ fold: Fold[Any, Hold] = Fold(
 )
 
 
-class DiskSpace:
+class Opened:
     """One process's stores, and the fold in them."""
 
     def __init__(self, folder: Path, opened: ExitStack) -> None:
@@ -102,17 +102,17 @@ class DiskSpace:
             self.cursor.advance(self.reader)
 
 
-def load(room: Room, count: int, until_ms: int) -> dict[str, float]:
+def load(room: Opened, count: int, until_ms: int) -> dict[str, float]:
     room.hold(count, until_ms)
     return {"megabytes": megabytes()}
 
 
-def start(room: Room, count: int) -> dict[str, float]:
+def start(room: Opened, count: int) -> dict[str, float]:
     del count
     return {"seconds": room.opened_seconds, "megabytes": megabytes()}
 
 
-def fire(room: Room, count: int) -> dict[str, float]:
+def fire(room: Opened, count: int) -> dict[str, float]:
     """All are due at once: they were set in a moment that is past by now."""
     room.hold(count, 1)
     cpu, wall = time.process_time(), time.perf_counter()
@@ -122,7 +122,7 @@ def fire(room: Room, count: int) -> dict[str, float]:
     return {"per_cpu_second": count / cpu, "per_second": count / wall}
 
 
-def late(room: Room, count: int) -> dict[str, float]:
+def late(room: Opened, count: int) -> dict[str, float]:
     """Beside all that wait, some come each second to a fold that runs as it does in a server."""
     del count
     encode, number = TOPIC.codec().encode, A_SECOND * SPREAD_SECONDS
@@ -165,7 +165,7 @@ PARTS: dict[str, Any] = {
 
 def part(name: str, folder: str, count: int) -> None:
     with ExitStack() as opened:
-        print(json.dumps(PARTS[name](DiskSpace(Path(folder), opened), count)))
+        print(json.dumps(PARTS[name](Opened(Path(folder), opened), count)))
 
 
 def run(name: str, folder: str, count: int) -> dict[str, float]:

@@ -64,7 +64,7 @@ class FoldSink(SpaceSink):
         position = self.stored(letter.partition)
         if position is None or position.log != log or position.next <= letter.offset:
             raise NotReady(f"{self._into} has not come to this record yet; try again")
-        record = self._decoding.dead_lettered(letter)
+        record = self._decoding.record(letter)
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
         said = Saying(f"{self._fold.space}/{letter.partition}/{letter.offset}", letter.partition)
@@ -89,7 +89,7 @@ class FoldSink(SpaceSink):
         self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]
     ) -> tuple[int, int]:
         """Step by step; what is said is durable when this returns. How many were timers that
-        nobody waits for, and how many were dead_lettered.
+        nobody waits for, and how many became dead letters.
         """
         step, said, stale, poison = self._stepper.step, Saying(self._fold.space, partition), 0, 0
         for record in decoded.records:
