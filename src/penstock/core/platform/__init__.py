@@ -30,6 +30,8 @@ from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
 from penstock.core.platform.scheduling import schedules
 from penstock.core.projection.sinks import Stores
+from penstock.core.reach import Reach
+from penstock.core.reach.http import Client
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
 from penstock.core.worker import Worker
@@ -81,6 +83,10 @@ class Platform:
             self.consumers = self._consumers(owner)
             self.pools = Pools(settings.query_seconds_max)
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
+            self.reach: Reach | None = None
+            """What the role work has of the world outside."""
+            if "work" in self.roles:
+                self.reach = self._open_reach(opening)
             self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
             self._observing = self._observe()
             self.lookouts, self.watch = self._observing.lookouts, self._observing.watch
@@ -101,6 +107,12 @@ class Platform:
             clock=self.clock,
             logger=self.logger,
         )
+
+    def _open_reach(self, opening: ExitStack) -> Reach:
+        client = Client(self.settings, self.clock)
+        opening.callback(client.close)
+        self.registry.sources.append(client)
+        return Reach(client)
 
     def _observe(self) -> Observing:
         observing = Observing(
