@@ -235,14 +235,18 @@ def test_two_that_believe_a_partition_is_theirs_say_once_that_a_job_is_done(
 def test_jobs_that_wait_outlive_a_rebuild(bench: Errands) -> None:
     folding = fold()
     bench.ask(folding, Asked("a", trick="fail"), Asked("b", at_ms=bench.clock.ms + 5))
-    bench.settle(bench.owner(folding))
+    bench.ask(folding, Asked("c", trick="never"))
+    cursor = bench.settle(bench.owner(folding))
+    [letter] = dead(bench, folding)
+    cursor.sink.retry_job(bench.log.identity(folding.topic.name), letter, 0)
     assert bench.rebuild(folding).swapped
     bench.doer.mended = True
     bench.doer.go.set()
     bench.clock.ms += 60_000
     bench.settle(bench.owner(folding))
     assert bench.told(folding) == bench.told(folding, "b") == ["done", "it"]
-    assert len(bench.ended(folding)) == 2
+    assert bench.told(folding, "c")[1:] == ["done", "it"]
+    assert len(bench.ended(folding)) == 4
 
 
 class Thawed(msgspec.Struct):

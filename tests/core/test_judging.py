@@ -10,7 +10,8 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from penstock.core.edge import Received, codings, judging
+from penstock.core import codings
+from penstock.core.edge import Received, judging
 from penstock.core.edge.judging import Defect, Judged
 from penstock.core.errors import (
     MethodNotAllowed,

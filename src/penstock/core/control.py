@@ -67,6 +67,10 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accept_loss: bool = False
 
 
+class DeadJobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    number: str
+
+
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: int
 
@@ -90,6 +94,10 @@ class Control:
             "drop": (LetterName, partial(_named, operations.drop_dead_letter)),
             "give_up": (LetterName, partial(_named, operations.give_up)),
             "take_back": (LetterName, partial(_named, operations.take_back)),
+            "jobs": (LettersWanted, lambda w: operations.jobs(w.projection, w.limit)),
+            "show_job": (DeadJobName, lambda n: operations.show_job(n.number)),
+            "retry_job": (DeadJobName, lambda n: operations.retry_job(n.number)),
+            "drop_job": (DeadJobName, lambda n: operations.drop_job(n.number)),
             "rebuild": (RebuildWanted, self._rebuild),
             "job": (JobName, self._job),
         }

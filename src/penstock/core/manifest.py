@@ -130,6 +130,8 @@ class Manifest:
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
             emits = projection.emits if isinstance(projection, Fold) else ()
+            jobs = projection.jobs if isinstance(projection, Fold) else ()
+            self._own("job", (job.name for job in jobs), ".")
             if foreign := [topic.name for topic in emits if topic not in self.topics]:
                 raise ValueError(f"{projection.name} emits to {', '.join(foreign)}, undeclared")
         known = {*self.errors, *(kind.default_code for kind in catalogue())}

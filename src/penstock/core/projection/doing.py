@@ -45,10 +45,12 @@ class Doing:
         partition: int,
         codec: Codec[Any],
         write: Write,
+        stir: Callable[[], None],
     ) -> None:
-        """`write` puts entries and deletes beside the position. Raise `NotReady`."""
-        self.stir: Callable[[], None] = lambda: None
-        """Called when an attempt has ended; on another thread."""
+        """`write` puts entries and deletes beside the position; `stir` is called when an attempt
+        has ended, on another thread. Raise `NotReady`.
+        """
+        self._stir = stir
         self.endings: deque[Ending] = deque()
         """What is to be said."""
         self.queue = Queue(state, into, partition, fold.jobs)
@@ -65,10 +67,18 @@ class Doing:
         """Those that were under way when their process ended; each is tried again alone."""
 
     def resume(self) -> None:
-        """Look at what is on disk, and go on with what is under way."""
+        """Look at what is on disk: go on with what is under way, if nobody else ended it."""
         queue = Queue(self._state, self._into, self._partition, self._fold.jobs)
         queue.follow(self.queue)
         self.queue = queue
+        self._forget(lambda sort: not queue.has(sort))
+
+    def _forget(self, gone: Callable[[bytes], bool]) -> None:
+        """Somebody else ended these, and was first to say so."""
+        if self.endings:
+            self.endings = deque(one for one in self.endings if not gone(one.sort))
+        if self._alone:
+            self._alone = deque(one for one in self._alone if not gone(one.at.sort))
 
     def heard(
         self, entries: Sequence[Entry], deletes: Sequence[Place], ended: Sequence[bytes]
@@ -77,9 +87,7 @@ class Doing:
         self.queue.note(entries, deletes)
         for sort in ended:
             self.queue.release(sort)
-        if ended and self.endings:  # somebody else did it, and was first to say so
-            known = set(ended)
-            self.endings = deque(one for one in self.endings if one.sort not in known)
+        self._forget({place.sort for place in deletes}.__contains__)
 
     def due_ms(self) -> int | None:
         """When there is something to begin; None: nothing that there is room for."""
@@ -152,7 +160,7 @@ class Doing:
     def _end(self, outcome: Outcome) -> None:
         """On the workers' thread."""
         self._outcomes.append(outcome)
-        self.stir()
+        self._stir()
 
     def settle(self, clock: Clock) -> None:
         """Take note of how attempts ended. Raise `NotReady` and `Moved`, and then it is to be
@@ -166,6 +174,8 @@ class Doing:
 
     def _settle(self, outcome: Outcome, now_ms: int) -> None:
         one, retry = outcome.claimed, outcome.claimed.job.retry
+        if not self.queue.has(one.at.sort):
+            return  # somebody else did it, and it was heard
         if outcome.given_back:
             attempts = one.queued.attempts - 1
             self._again(one, one.queued._replace(attempts=attempts, begun=False), one.at.at_ms)

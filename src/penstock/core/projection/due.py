@@ -21,7 +21,7 @@ LATEST_MS = (1 << 63) - 1
 _FRAMED = b"\xc1"
 """Begins no MessagePack, so no state alone."""
 _HEAD = 5
-_TIMER, _JOB, _TURN = b"t", b"j", b"n"
+_TIMER, ANY_JOB, _TURN = b"t", b"j", b"n"
 
 
 class Due(NamedTuple):
@@ -109,7 +109,7 @@ def timers(partition: int) -> bytes:
 
 def jobs(partition: int) -> bytes:
     """How the places of a partition's jobs begin."""
-    return _JOB + partition.to_bytes(2)
+    return ANY_JOB + partition.to_bytes(2)
 
 
 def lane(partition: int, job: str, project: str) -> bytes:

@@ -5,7 +5,7 @@ the same steps from the same states, and the log knows it by its origin. So even
 exactly once, whenever the process ends, and none of them before what it was made from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -38,24 +38,30 @@ class FoldSink(SpaceSink):
         super().__init__(fold, stores, into=into)
         self.muted = False
         """Whether what it says is in the log already, or is somebody else's to say."""
-        self._fold = fold
+        self.fold = fold
         self._log = stores.log
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
         self._codec = stores.codec(fold.topic)
+        self.stir: Callable[[], None] = lambda: None
+        """Called when a job has ended; on another thread."""
         self._workers = stores.workers
         self._timers: dict[int, Timers] = {}
         self._doing: dict[int, Doing] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
-        self._timers[partition] = Timers(self._state, self._into, partition)
-        self.doing(partition).resume()
-        return super().resume(log, partition)
+        """As of one position: another one may be at it, too."""
+        while True:
+            found = super().resume(log, partition)
+            self._timers[partition] = Timers(self._state, self._into, partition)
+            self.doing(partition).resume()
+            if self.stored(partition) == self._positions[partition]:
+                return found
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
         block = self._block(partition, decoded.records)
         stale, poison = self._steps(partition, decoded, batch, block)
-        self._keep(partition, Position(log, batch.next, self._fold.version, batch.proof), block)
+        self._keep(partition, Position(log, batch.next, self.fold.version, batch.proof), block)
         stepped = len(decoded.records) - stale - poison
         return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
 
@@ -67,7 +73,7 @@ class FoldSink(SpaceSink):
         record = self._decoding.record(letter)
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
-        said = Saying(f"{self._fold.space}/{letter.partition}/{letter.offset}", letter.partition)
+        said = Saying(f"{self.fold.space}/{letter.partition}/{letter.offset}", letter.partition)
         said.add(record.number, self._stepper.step(block, record))
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
@@ -91,7 +97,7 @@ class FoldSink(SpaceSink):
         """Step by step; what is said is durable when this returns. How many were timers that
         nobody waits for, and how many became dead letters.
         """
-        step, said, stale, poison = self._stepper.step, Saying(self._fold.space, partition), 0, 0
+        step, said, stale, poison = self._stepper.step, Saying(self.fold.space, partition), 0, 0
         for record in decoded.records:
             event = record.event
             if isinstance(event, Heard) and not block.hear(record.project, event):
@@ -110,7 +116,7 @@ class FoldSink(SpaceSink):
                 said.add(record.number, found)
                 if said.records >= _PORTION_RECORDS or said.bytes >= _PORTION_BYTES:
                     self._say(said)
-                    said = Saying(self._fold.space, partition)
+                    said = Saying(self.fold.space, partition)
         self._say(said)
         return stale, poison
 
@@ -118,7 +124,7 @@ class FoldSink(SpaceSink):
         if self.muted or not said.records:
             return
         if self._log is None:
-            raise NotReady(f"{self._fold.space} decides, and this process may not append")
+            raise NotReady(f"{self.fold.space} decides, and this process may not append")
         stored(self._log, said.appends())
 
     def _keep(
@@ -150,24 +156,28 @@ class FoldSink(SpaceSink):
         found = self._doing.get(partition)
         if found is None:
             found = self._doing[partition] = Doing(
-                self._fold,
+                self.fold,
                 self._state,
                 self._workers,
                 into=self._into,
                 partition=partition,
                 codec=self._codec,
                 write=partial(self._beside, partition),
+                stir=self._stirred,
             )
         return found
+
+    def _stirred(self) -> None:
+        self.stir()
 
     def say_due(self, partition: int, now_ms: int) -> bool:
         """Say which of the timers have elapsed whose time has come, and which jobs have ended.
         False when the log had this turn already, and took nothing.
         """
         if self._log is None:
-            raise NotReady(f"{self._fold.space} decides, and this process may not append")
+            raise NotReady(f"{self.fold.space} decides, and this process may not append")
         timers, endings = self._timers[partition], self.doing(partition).endings
-        elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self._fold.times else []
+        elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self.fold.times else []
         turn, of = timers.turn + 1, self._codec.of
         payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
         for project, at in elapsed:
@@ -182,8 +192,8 @@ class FoldSink(SpaceSink):
                 break
         if not payloads:
             return True
-        origin = Origin(f"{self._fold.space}/due", partition, [turn] * len(payloads))
-        append = Append(self._fold.topic.name, payloads, keys, origin=origin)
+        origin = Origin(f"{self.fold.space}/due", partition, [turn] * len(payloads))
+        append = Append(self.fold.topic.name, payloads, keys, origin=origin)
         if not stored(self._log, [append])[0].stored:
             return False
         if elapsed:

@@ -3,13 +3,14 @@
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from penstock.core.errors import PenstockError
 from penstock.core.events import Event
 from penstock.core.projection.due import Heard
+from penstock.core.reach import Reach
 
 W = TypeVar("W", bound=msgspec.Struct)
 
@@ -46,9 +47,10 @@ class Job(Generic[W]):
     name: str
     work: type[W]
     """A frozen struct; what a step says is due of it is kept as MessagePack."""
-    run: Callable[[W, Any], Awaitable[Sequence[Event]]]
-    """The work and what it has of the world outside → events of the fold's topic, added with `Done`
-    all or none. It raises `Permanent`, or anything else to be tried again, and must not block.
+    run: Callable[[W, Reach], Awaitable[Sequence[Event]]]
+    """The work and what there is of the world outside → events of the fold's topic, which are added
+    with `Done`, all or none. It raises `Permanent` or `OutOfBounds`, or anything else to be tried
+    again, and must not block.
     """
     concurrency: int = 10
     """So many at once, in one process."""

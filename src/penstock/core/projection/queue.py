@@ -73,8 +73,11 @@ class Queue:
             start = self._lane(found[0][0]).begin + b"\xff" * 8
 
     def follow(self, before: "Queue") -> None:
-        """Take over what is under way."""
-        self._taken, self._busy = before._taken, before._busy  # noqa: SLF001 - of its own kind
+        """Take over what is under way and still there."""
+        for sort, place in before._taken.items():  # noqa: SLF001 - of its own kind
+            if [found for found, _ in self._first(sort, 1)] == [sort]:
+                self._taken[sort] = place
+                self._busy.add(place)
 
     def note(self, entries: Iterable[Entry], deletes: Iterable[Place] = ()) -> None:
         """These went in, and these went away."""
@@ -84,6 +87,10 @@ class Queue:
         for _, group, sort in deletes:
             if group == due.GROUP and (lane := self._lanes.get(due.lane_of(sort)[0])) is not None:
                 lane.gone(sort)
+
+    def has(self, sort: bytes) -> bool:
+        """Whether the one here is under way, or its end not heard."""
+        return sort in self._taken
 
     def release(self, sort: bytes) -> None:
         """Nobody is at it any longer."""
@@ -155,3 +162,15 @@ class Queue:
             lane = self._lanes[begin] = _Lane(begin, name, project)
             self._turns.setdefault(name, deque()).append(lane)
         return lane
+
+
+def keep_by_hand(state: State, space: str, shadow: str) -> None:
+    """What is tried again by hand no rebuild finds in the log: it is taken over from what was."""
+    start = due.ANY_JOB
+    while found := state.first(space, [due.GROUP], _READ_AT_ONCE, start)[0]:
+        for sort, value in found:
+            if not sort.startswith(due.ANY_JOB):
+                return
+            if due.queued(value).by_hand:
+                state.put(shadow, Entry(due.GROUP, sort, value))
+        start = found[-1][0] + b"\0"

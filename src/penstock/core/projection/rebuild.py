@@ -19,6 +19,7 @@ from penstock.core.projection import Projection, Table, comparing
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
+from penstock.core.projection.queue import keep_by_hand
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.lease import Leases
@@ -301,6 +302,8 @@ class Rebuild:
         if isinstance(projection, Table):
             self._stores.tables.exchange(self._shadow_name, projection.table)
         else:
+            if isinstance(self._sink, FoldSink):
+                keep_by_hand(self._stores.state, projection.space, self._shadow_name)
             self._stores.state.swap(self._shadow_name, projection.space)
         dead_letters.forget(projection.name)
         for letter in dead_letters.letters(self._shadow_name, limit=1 << 62):

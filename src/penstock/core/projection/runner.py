@@ -54,6 +54,8 @@ class Consumer:
         self._idle = True
         self._listens = False
         self._share: Share | None = None
+        if isinstance(sink, FoldSink):
+            sink.stir = self._wake.set
         self._dealt = False
         """Whether it was told which partitions are its own; they may be none."""
         self._thread: threading.Thread | None = None
@@ -285,5 +287,5 @@ class Consumer:
                 status = cursor.status()
                 samples.gauge("penstock_projection_lag_records", status.lag_records, **of)
                 samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)
-            if isinstance(cursor, FoldCursor) and cursor.projection.times:
-                samples.gauge("penstock_timers_late_seconds", cursor.late_seconds(), **of)
+            if isinstance(cursor, FoldCursor):
+                samples.gauge("penstock_due_late_seconds", cursor.late_seconds(), **of)

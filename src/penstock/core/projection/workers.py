@@ -12,6 +12,7 @@ from penstock.core.errors import PenstockError
 from penstock.core.events import Event
 from penstock.core.projection.job import Job, Permanent
 from penstock.core.projection.queue import Claimed
+from penstock.core.reach import OutOfBounds, Reach
 from penstock.core.telemetry import Logger, Samples
 
 _GRACE_SECONDS = 5.0
@@ -37,7 +38,7 @@ class Workers:
 
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
-        self._reach: Any = None
+        self._reach: Reach | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -49,7 +50,7 @@ class Workers:
         self._ended: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, reach: Any) -> None:
+    def start(self, reach: Reach) -> None:
         """`reach`: what jobs have of the world outside. Before this nobody has room."""
         self._reach = reach
         self._loop = asyncio.new_event_loop()
@@ -137,13 +138,14 @@ class Workers:
         ended(outcome)
 
     async def _outcome(self, claimed: Claimed) -> Outcome:
-        job = claimed.job
+        job, reach = claimed.job, self._reach
+        assert reach is not None
         try:
             work = msgspec.msgpack.decode(claimed.queued.work, type=job.work)
         except msgspec.MsgspecError as error:
             why = f"its work is of another form than {job.work.__name__}: {error}"
             return Outcome(claimed, failed=why, permanent=True)
-        running = asyncio.ensure_future(_run(job, work, self._reach))
+        running = asyncio.ensure_future(_run(job, work, reach))
         try:
             await asyncio.wait({running}, timeout=job.seconds_max)
             if not running.done():
@@ -155,7 +157,7 @@ class Workers:
             if running.cancelled():
                 return Outcome(claimed, failed="it was cancelled by itself")
             return Outcome(claimed, running.result())
-        except Permanent as error:
+        except (Permanent, OutOfBounds) as error:
             return Outcome(claimed, failed=_told(error), permanent=True)
         except asyncio.CancelledError:
             running.cancel()
@@ -170,7 +172,7 @@ class Workers:
             samples.counter("penstock_jobs_ended", count, job=job, how=how)
 
 
-async def _run(job: Job[Any], work: Any, reach: Any) -> Sequence[Event]:
+async def _run(job: Job[Any], work: Any, reach: Reach) -> Sequence[Event]:
     try:
         return list(await job.run(work, reach))
     except (SystemExit, KeyboardInterrupt) as error:  # it would end the loop, and all others
