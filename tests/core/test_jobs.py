@@ -175,7 +175,7 @@ def test_work_that_kills_its_process_is_quarantined_and_takes_nobody_with_it(
 
 def test_projects_have_turns(bench: Errands) -> None:
     folding = fold(concurrency=1)
-    bench.ask(folding, *(Asked(f"flood-{n}") for n in range(200)), project="one")
+    bench.ask(folding, *(Asked(f"flood-{n}") for n in range(60)), project="one")
     bench.ask(folding, Asked("single"), project="two")
     bench.settle(bench.owner(folding))
     assert bench.doer.ran.index("single") <= 41  # what was stepped with the first block, at most

@@ -112,13 +112,28 @@ def test_every_timer_comes_once_whoever_is_killed_and_whoever_owns_it(
     bench.settle(owners[0])
     bench.clock.ms = origin_ms + 1_000
     bench.clock.seconds += 60
-    bench.settle(bench.owner(folding))
+    last = bench.settle(bench.owner(folding))
+    assert (last.state, last.last_error) == ("running", "")
     states, _ = oracle(folding, bench.events(folding.topic))
     assert bench.known(folding) == states
     said = Counter((one.key, one.name, one.wanted_ms) for one in bench.elapsed(folding))
     assert set(said.values()) <= {1}
     assert [entry for entry in bench.state.scan(folding.space) if entry.sort[:1] == b"t"] == []
     assert bench.rebuild(folding, swap=False).differences == []
+
+
+def test_one_that_was_taken_back_and_set_again_at_once_is_another_one(bench: Timed) -> None:
+    """What was said of the former is on its way."""
+    folding, now = fold(), bench.clock.ms
+    bench.say(folding, Set("a", "x", 1))
+    cursor = bench.owner(folding)
+    with closing(bench.log.reader()) as reader:
+        while not bench.elapsed(folding):
+            cursor.advance(reader)
+    bench.say(folding, Set("a", "x", None), Set("a", "x", 2))
+    assert bench.clock.ms == now
+    bench.settle(cursor)
+    assert [at_ms for _, at_ms in bench.rung(folding)] in ([2], [1, 2])
 
 
 def test_a_timer_in_the_past_comes_at_once_and_the_year_9999_waits(bench: Timed) -> None:

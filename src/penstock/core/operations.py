@@ -1,5 +1,6 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+from collections import Counter
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 from penstock.core.errors import Damaged, Disproved, NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
-from penstock.core.projection import Table
+from penstock.core.projection import Fold, Table
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.dead_jobs import DeadJob, DeadJobs
 from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
@@ -227,6 +228,7 @@ class Operations:
                 platform.settings.disk_free_bytes_min,
             ),
             leaving=platform.leaving.is_set,
+            shared=self._shared(),
         )
         return work.run(
             self._statement(consumer),
@@ -235,6 +237,14 @@ class Operations:
             swap=not dry_run,
             accept_loss=accept_loss,
         )
+
+    def _shared(self) -> set[str]:
+        """Topics that not a single fold alone says something in."""
+        manifests = self._platform.manifests
+        folds = [p for m in manifests for p in m.projections if isinstance(p, Fold)]
+        said = Counter(topic.name for fold in folds for topic in fold.emits)
+        asked = {offer.topic.name for manifest in manifests for offer in manifest.ingest}
+        return asked | {topic for topic, count in said.items() if count > 1}
 
     def _statement(self, consumer: Consumer) -> str:
         if not isinstance(consumer.projection, Table):

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from penstock.core.projection import due
-from penstock.core.projection.due import Heard, Table, Waiting
+from penstock.core.projection.due import Elapsed, Heard, Table, Waiting
 from penstock.core.projection.job import Ended
 from penstock.core.state import Entry, Place
 
@@ -56,7 +56,11 @@ class Block(Generic[S]):
             self.ended.append((project, event))
         table = self.table(event.key)
         waiting = table.get(event.name)
-        if waiting is not None and waiting.wanted_ms == event.wanted_ms:
+        # What is taken back and said again within a millisecond may have the same `wanted_ms`.
+        same = waiting is not None and waiting.wanted_ms == event.wanted_ms
+        if same and isinstance(event, Elapsed):
+            same = waiting is not None and waiting.at_ms == event.at_ms
+        if same:
             self.waiting[event.key] = {k: one for k, one in table.items() if k != event.name}
             return True
         return isinstance(event, Ended)

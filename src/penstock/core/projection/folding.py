@@ -22,6 +22,7 @@ from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
+from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
 from penstock.core.projection.stores import Stores
@@ -38,10 +39,14 @@ class FoldSink(SpaceSink):
         super().__init__(fold, stores, into=into)
         self.muted = False
         """Whether what it says is in the log already, or is somebody else's to say."""
+        self.outputs: Outputs | None = None
+        """What it says then is held against the log by this."""
         self.fold = fold
         self._log = stores.log
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
         self._codec = stores.codec(fold.topic)
+        self.stepping: int | None = None
+        """Number of the record whose step is under way. For any thread."""
         self.stir: Callable[[], None] = lambda: None
         """Called when a job has ended; on another thread."""
         self._workers = stores.workers
@@ -60,7 +65,10 @@ class FoldSink(SpaceSink):
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
         block = self._block(partition, decoded.records)
-        stale, poison = self._steps(partition, decoded, batch, block)
+        try:
+            stale, poison = self._steps(partition, decoded, batch, block)
+        finally:
+            self.stepping = None
         self._keep(partition, Position(log, batch.next, self.fold.version, batch.proof), block)
         stepped = len(decoded.records) - stale - poison
         return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
@@ -103,6 +111,7 @@ class FoldSink(SpaceSink):
             if isinstance(event, Heard) and not block.hear(record.project, event):
                 stale += 1
                 continue
+            self.stepping = record.number
             try:
                 found = step(block, record)
             except Disproved:
@@ -115,12 +124,16 @@ class FoldSink(SpaceSink):
             if found:
                 said.add(record.number, found)
                 if said.records >= _PORTION_RECORDS or said.bytes >= _PORTION_BYTES:
+                    self.stepping = None
                     self._say(said)
                     said = Saying(self.fold.space, partition)
+        self.stepping = None
         self._say(said)
         return stale, poison
 
     def _say(self, said: "Saying") -> None:
+        if self.muted and self.outputs is not None:
+            said.show(self.outputs)
         if self.muted or not said.records:
             return
         if self._log is None:
@@ -242,6 +255,11 @@ class Saying:
             numbers.append(number)
             self.bytes += len(payload)
         self.records += len(said)
+
+    def show(self, outputs: Outputs) -> None:
+        for topic, (payloads, _, numbers) in self._topics.items():
+            for number, payload in zip(numbers, payloads, strict=True):
+                outputs.see(topic, number, payload)
 
     def appends(self) -> list[Append]:
         return [

@@ -85,8 +85,8 @@ class Queue:
             if group == due.GROUP and sort.startswith(self._begin):
                 self._lane(sort).back(sort)
         for _, group, sort in deletes:
-            if group == due.GROUP and (lane := self._lanes.get(due.lane_of(sort)[0])) is not None:
-                lane.gone(sort)
+            if group == due.GROUP and sort.startswith(self._begin):
+                self._lane(sort).gone(sort)
 
     def has(self, sort: bytes) -> bool:
         """Whether the one here is under way, or its end not heard."""

@@ -6,8 +6,8 @@ becomes of a rebuild, no shadow is left: what a process that was killed could no
 start drops.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, closing
 
 import msgspec
 
@@ -15,10 +15,11 @@ from penstock.core.clock import Clock
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import Follow, Reader
 from penstock.core.position import Position
-from penstock.core.projection import Projection, Table, comparing
+from penstock.core.projection import Fold, Projection, Table, comparing
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
+from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.queue import keep_by_hand
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
@@ -112,8 +113,12 @@ class Rebuild:
         turn: Turn | None = None,
         disk_space: DiskSpace | None = None,
         leaving: Callable[[], bool] = lambda: False,
+        shared: Collection[str] = (),
     ) -> None:
-        """`leaving`: the process is about to end. Without `turn` nobody else may have a hand in."""
+        """`leaving`: the process is about to end. `shared`: topics that more than one writes to.
+        Without `turn` nobody else may have a hand in.
+        """
+        self._shared = shared
         self._live = live
         self._stores = stores
         self._log = log
@@ -162,6 +167,7 @@ class Rebuild:
             if isinstance(self._sink, FoldSink):
                 # Beside a live fold that gets as far; from scratch, what the log lacks it gets now.
                 self._sink.muted = compare or not swap
+                self._sink.outputs = self._outputs(opened) if compare else None
             self._create(statement)
             return self._run(reader, progress, compare=compare, swap=swap, accept_loss=accept_loss)
 
@@ -188,6 +194,20 @@ class Rebuild:
                 self._live.begin()
         name = self._live.projection.name
         return Rebuilt(name, self._records(), compare, differences, lost, swap)
+
+    def _outputs(self, opened: ExitStack) -> Outputs:
+        fold, log = self._live.projection, self._log
+        assert isinstance(fold, Fold)
+        outputs = Outputs(
+            fold,
+            opened.enter_context(closing(log.reader())),
+            self._stores.codec,
+            starts=lambda topic: log.start(topic, 0),
+            shared=self._shared,
+        )
+        if outputs.not_compared:
+            self._logger.warning("rebuild.not_compared", topics=", ".join(outputs.not_compared))
+        return outputs
 
     def _watch(self) -> None:
         """Between two blocks. Raise `NoDiskSpace` and `NotReady`."""
@@ -271,7 +291,9 @@ class Rebuild:
         projection = self._live.projection
         if isinstance(projection, Table):
             return comparing.table_differences(projection, self._stores.tables, self._shadow_name)
-        return comparing.entry_differences(projection, self._stores.state, self._shadow_name)
+        states = comparing.entry_differences(projection, self._stores.state, self._shadow_name)
+        outputs = self._sink.outputs if isinstance(self._sink, FoldSink) else None
+        return states if outputs is None else [*states, *outputs.differences()]
 
     def _lost(self) -> list[str]:
         """What the live model has and the shadow has not."""
