@@ -2,11 +2,13 @@
 
 A projection keeps a thread and a position of its own, so that one which is held up holds up no
 other. What they share is the newest part of what was read: whoever comes first reads on, the others
-take it from here, and it goes when all have. One that is too far behind reads for itself, until it
-has caught up with the others.
+take it from here, and it goes when all have. In a backlog the first waits for those who are not far
+behind, for to decode twice would cost more. One that is far behind, or stands still, is waited for
+by nobody; it reads for itself, until it has caught up with the others.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
@@ -16,10 +18,12 @@ from penstock.core.events import Codec, Undecodable
 from penstock.core.log import Batch, Damage, Follow, Reader, record_numbers
 from penstock.core.projection import Projection, Record, Topic
 
-_PIECE_RECORDS = 2_000
+_PIECE_RECORDS = 10_000
 """At most, of what is read at once."""
-_WAIT_SECONDS = 0.25
-"""So long, once, whoever has a backlog and is first waits for who is last."""
+_STANDS_SECONDS = 1.0
+"""Who has taken nothing for so long is waited for by nobody."""
+_WAIT_SECONDS = 1.0
+"""At most, for all others together, before one piece."""
 
 
 class _Piece(NamedTuple):
@@ -36,7 +40,7 @@ class _Pieces:
         self.read: deque[_Piece] = deque()
         self.records = 0
         self.at: dict[Listener, int] = {}
-        """Where those are that take from here."""
+        """Where the listeners are, wherever they take from."""
         self.identity = ""
         """Of the topic that it was read from."""
 
@@ -60,15 +64,8 @@ class _Pieces:
         batch = self.read.popleft().batch
         self.records -= batch.next - batch.first
 
-    def forget(self) -> None:
-        """What all have passed, but for the last of it: it knows what the next follows on."""
-        passed = min(self.at.values(), default=0)
-        while len(self.read) > 1 and self.read[0].batch.next <= passed:
-            self.drop()
-
     def begin(self, identity: str) -> None:
         self.read.clear()
-        self.at.clear()
         self.records, self.identity = 0, identity
 
 
@@ -85,11 +82,16 @@ class Reading:
         self._piece = min(*block_records, _PIECE_RECORDS)
         self._held_max = max(block_records) + self._piece
         self._moved = threading.Condition()
+        self._seen: dict[Listener, float] = {}
+        """When each of them last took something, by the monotonic clock."""
         self._pieces: dict[int, _Pieces] = {}
         self._source: Reader | None = None
 
     def listener(self) -> "Listener":
-        return Listener(self)
+        made = Listener(self)
+        with self._moved:
+            self._seen[made] = time.monotonic()
+        return made
 
     # -- for listeners --------------------------------------------------------------------------
 
@@ -119,10 +121,10 @@ class Reading:
 
     def leave(self, listener: "Listener") -> None:
         with self._moved:
+            self._seen.pop(listener, None)
             for pieces in self._pieces.values():
                 pieces.at.pop(listener, None)
-                pieces.forget()
-            if not any(pieces.at for pieces in self._pieces.values()):
+            if not self._seen:
                 self._pieces.clear()
                 self._close()
             self._moved.notify_all()
@@ -130,18 +132,15 @@ class Reading:
     def _take(
         self, listener: "Listener", pieces: _Pieces, offset: int, limit: int, proof: str
     ) -> list[_Piece]:
-        if pieces.has(offset):
-            pieces.at[listener] = offset
-            pieces.forget()
-            self._moved.notify_all()
-            if offset == pieces.end:
-                self._make_way(pieces)
+        self._seen[listener], pieces.at[listener] = time.monotonic(), offset
+        self._forget(pieces)
+        self._moved.notify_all()
+        self._make_way(pieces, offset)
         identity = self.log.identity(self.topic)
         if pieces.identity != identity or (pieces.read and offset > pieces.end):
             pieces.begin(identity)
         if pieces.read and not pieces.has(offset):
             return []
-        pieces.at[listener] = offset
         self._read_on(pieces, offset, offset + limit, proof)
         return [
             piece
@@ -149,18 +148,33 @@ class Reading:
             if piece.batch.next > offset and piece.batch.next <= offset + limit
         ]
 
-    def _make_way(self, pieces: _Pieces) -> None:
-        """For one more piece. Those who are last get a moment, if what is read is not new anyway;
-        then they are on their own.
-        """
-        if pieces.records < self._held_max:
-            return
-        if self.log.end(self.topic, pieces.partition) - pieces.end >= self._piece:
-            self._moved.wait_for(lambda: pieces.records < self._held_max, _WAIT_SECONDS)
-        while len(pieces.read) > 1 and pieces.records >= self._held_max:
+    def _forget(self, pieces: _Pieces) -> None:
+        """What all have passed, but for the last of it: it knows what the next follows on."""
+        while len(pieces.read) > 1 and not self._waited_for(pieces, pieces.read[0].batch.next):
             pieces.drop()
-        if pieces.read:
-            pieces.at = {who: at for who, at in pieces.at.items() if at >= pieces.first}
+
+    def _waited_for(self, pieces: _Pieces, following: int) -> bool:
+        """Whether somebody may yet take from here what is before `following`."""
+        near, since = pieces.first - self._held_max, time.monotonic() - _STANDS_SECONDS
+        return any(
+            near <= pieces.at.get(listener, pieces.first) < following and seen >= since
+            for listener, seen in self._seen.items()
+        )
+
+    def _make_way(self, pieces: _Pieces, offset: int) -> None:
+        """For one more piece, if that is what is asked for. Who has a backlog waits for those that
+        it is to go along with; what is new waits for nobody.
+        """
+        until = time.monotonic() + _WAIT_SECONDS
+        while pieces.records >= self._held_max and pieces.has(offset) and offset == pieces.end:
+            behind = self.log.end(self.topic, pieces.partition) - offset
+            left = until - time.monotonic()
+            waited_for = self._waited_for(pieces, pieces.read[0].batch.next)
+            if behind < self._piece or left <= 0 or not waited_for:
+                pieces.drop()
+            else:
+                self._moved.wait(left)
+                self._forget(pieces)
 
     def _read_on(self, pieces: _Pieces, offset: int, stop: int, proof: str) -> None:
         at, before = (pieces.end, pieces.read[-1].batch.proof) if pieces.read else (offset, proof)
