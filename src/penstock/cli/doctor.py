@@ -20,6 +20,7 @@ from penstock.cli.operator import data_option
 if TYPE_CHECKING:
     from penstock.core.log.pace import Pace
     from penstock.core.log.sqlite_reader import SqliteReader
+    from penstock.core.projection import Projection
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
@@ -205,15 +206,17 @@ def _tls(settings: "Settings") -> Iterator[Finding]:
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
+    from penstock.core.beginning import check_may_begin  # noqa: PLC0415 - heavy
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
-    from penstock.core.log.disk import failed_open, forsaken  # noqa: PLC0415 - heavy
+    from penstock.core.log.disk import failed_open, forsaken, is_there  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_reader import connect  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if why := forsaken(path):
         yield Finding(path.stem, "fail", why)
         return
-    if not path.exists():
+    if not is_there(path):
+        check_may_begin(settings, _projections(settings))
         yield Finding(path.stem, "ok", "there is none yet")
         return
     try:
@@ -258,10 +261,14 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
 def _tables(settings: "Settings") -> dict[str, str]:
     """Tables, and the topics whose events they hold."""
     from penstock.core.projection import Table  # noqa: PLC0415 - heavy
+
+    return {p.table: p.topic.name for p in _projections(settings) if isinstance(p, Table)}
+
+
+def _projections(settings: "Settings") -> "list[Projection]":
     from penstock.main import manifests  # noqa: PLC0415 - heavy
 
-    projections = [p for manifest in manifests(settings.applications) for p in manifest.projections]
-    return {p.table: p.topic.name for p in projections if isinstance(p, Table)}
+    return [p for manifest in manifests(settings.applications) for p in manifest.projections]
 
 
 def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str]:

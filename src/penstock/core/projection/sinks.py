@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,14 +10,25 @@ import msgspec
 
 from penstock.core.errors import Damaged
 from penstock.core.log import Batch, record_place
-from penstock.core.projection import Fold, Index, Projection, Record, Row, Rows, Table, verdicts
+from penstock.core.projection import (
+    Fold,
+    Index,
+    Projection,
+    Record,
+    Row,
+    Rows,
+    Table,
+    verdicts,
+    witness,
+)
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import DeadLetter
-from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.projection.views import ViewSink
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
 
@@ -37,15 +47,11 @@ def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
     return IndexSink(projection, stores, into=into)
 
 
-class TableSink:
+class TableSink(ViewSink):
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
+        super().__init__(table, stores, into=into)
         self._table = table
-        self._into = into or table.table
         self._warehouse = stores.tables
-        self._state = stores.state
-        self._decoding: Decoding[Any] = Decoding(
-            replace(table, table=self._into), stores, of=table.name
-        )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
         self._proved: set[int] = set()
@@ -77,16 +83,6 @@ class TableSink:
         if planned is not None:
             self._plan(partition, planned._replace(proof=proof))
 
-    def judge(self, partition: int, disproved: str) -> None:
-        verdicts.note(self._state, self._into, partition, disproved)
-
-    def judged(self) -> dict[int, str]:
-        return verdicts.told(self._state, self._into)
-
-    def position(self, partition: int) -> int:
-        stored = self.stored(partition)
-        return 0 if stored is None else stored.next
-
     def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
         return None if planned is None else planned.position
@@ -94,7 +90,7 @@ class TableSink:
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage
-        return self._warehouse.lacking(self._into)
+        return witness.missing(self._warehouse, self._state, self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
@@ -135,6 +131,9 @@ class TableSink:
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
+        # Before anything is added: new rows of a partition would stand for those that it lost.
+        if lost := witness.missing(self._warehouse, self._state, self._into):
+            raise Damaged(self._into, lost)
         if ahead := ahead_of(self._warehouse, self._into, partition):
             raise Damaged(self._into, ahead)
         self._proved.add(partition)

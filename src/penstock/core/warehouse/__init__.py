@@ -42,6 +42,17 @@ class Block(NamedTuple):
         return Position(self.log, self.next, proof=self.proof)
 
 
+class Counted(NamedTuple):
+    """How many rows a table had, and behind which plans."""
+
+    contents: str
+    """Identity of what it holds."""
+    rows: dict[str, int]
+    """By partition, the most that were counted; what is outdated is left out, and its bound in."""
+    ends: dict[int, int]
+    """By partition of the log, up to where it was planned by then."""
+
+
 class Differences(NamedTuple):
     """Between a table and its declaration."""
 
@@ -135,6 +146,10 @@ class Warehouse(Protocol):
 
         Those that `expire` dropped may. Remembers what it counts.
         """
+        ...
+
+    def counted(self, table: str) -> Counted:
+        """What `lacking` has remembered, of whatever process; of replicas nothing."""
         ...
 
     def rest(self, table: str) -> None:

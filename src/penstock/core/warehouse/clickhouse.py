@@ -14,6 +14,7 @@ from penstock.core.settings import Settings
 from penstock.core.warehouse import (
     BadRows,
     Block,
+    Counted,
     Differences,
     Row,
     Unavailable,
@@ -160,6 +161,11 @@ class ClickHouse:
         contents = self._contents(table)
         lost = self._counts.lacking(table, contents)
         return lost if contents == self._contents(table) else ""  # it may have been replaced
+
+    def counted(self, table: str) -> Counted:
+        contents = self._contents(table)
+        rows = {} if self._layout.replicated else self._counts.known(contents)
+        return Counted(contents, rows, self._plans.ends(contents))
 
     def rest(self, table: str) -> None:
         if self._engine.folder is not None:
