@@ -33,7 +33,7 @@ _SECONDS_MAX = 300.0
 """For one command."""
 _WARM_UP_SECONDS = 10.0
 _BEGIN_SECONDS_MAX = 480.0
-"""After so long no pair of rounds begins but the first, so that all of it ends in twelve minutes."""
+"""After so long none but the first pair of rounds begins: all of it ends in twelve minutes."""
 _LOOK_SECONDS = 0.05
 _TOPIC = re.compile(r"^(\S+): (\d+) records, checksum (\w+)$", re.MULTILINE)
 
@@ -149,7 +149,7 @@ def _pairs(
         _tell(f"{'beside backups' if backing else 'alone'}: p99 {p99:.2f} ms, {len(made)} are made")
         return _Round(p99, found["per_second"], max(sizes))
 
-    pairs = []
+    pairs: list[tuple[_Round, _Round]] = []
     with framed("single") as requests:
         open_loop(port, requests, _WARM_UP_SECONDS, RATE)
         for turn in range(ROUNDS):
