@@ -148,6 +148,7 @@ def test_a_check_that_raises_is_a_problem_of_its_name_and_the_others_are_made(
         raise OSError(f"no such disk {len(given)}")
 
     with monkeypatch.context() as patched:
+        patched.setattr(health, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
         patched.setattr(served.platform.require_stores().state, "ping", broken)
         patched.setattr("penstock.core.health.shortage", broken)
         clock.ahead_seconds += 1
@@ -181,6 +182,7 @@ def test_a_figure_that_cannot_be_had_is_missing_and_no_other(
     before = served.metric("penstock_samples_failed_total") or 0
     served.lines.clear()
     with monkeypatch.context() as patched:
+        patched.setattr(health, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
         patched.setattr(served.platform.follow, "totals", broken)
         text = served.get("/metrics")
     assert text.status == 200
