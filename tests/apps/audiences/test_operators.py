@@ -130,7 +130,7 @@ def test_what_was_seen_last_answers_for_a_moment_and_then_who_hangs_is_named(
             assert problem.endswith(" seconds")
         threads = [thread.name for thread in threading.enumerate()]
         assert threads.count("penstock-ready") == 1
-        assert served.get("/metrics").status == 200
+        until(served, "/metrics", 200)
     until(served, "/readyz", 200)
 
 
