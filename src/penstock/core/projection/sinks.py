@@ -11,6 +11,7 @@ import msgspec
 
 from penstock.core.errors import Damaged
 from penstock.core.log import Batch, record_place
+from penstock.core.position import is_of
 from penstock.core.projection import Fold, Index, Projection, Record, Row, Rows, Table, verdicts
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
@@ -67,7 +68,7 @@ class TableSink:
         if planned is None:
             self._carries[partition] = self._table.carry
             return Resume(None)
-        if planned.log != log:
+        if not is_of(planned.log, log):
             raise verdicts.other_log(self._into, "table")
         self._carries[partition] = _unpack(planned.carry)
         return Resume(planned.position, planned.first)
@@ -109,11 +110,13 @@ class TableSink:
         return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, parked)
 
     def _plan(self, partition: int, block: Block) -> Block:
-        """The block as it is planned: one that is made again, while retention deletes what proved
-        it, keeps its proof.
+        """The block as it is planned: one that is made again keeps the name of its log, and its
+        proof while retention deletes what proved it.
         """
         was = self._planned.get(partition)
-        if was is not None and not block.proof and was == block._replace(proof=was.proof):
+        if was is not None and (was.first, was.next) == (block.first, block.next):
+            block = block._replace(log=was.log, proof=block.proof or was.proof)
+        if was == block:
             return was
         self._warehouse.plan(self._into, partition, was, block)
         self._planned[partition] = block

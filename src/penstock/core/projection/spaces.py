@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from penstock.core.errors import Disproved
+from penstock.core.position import is_of
 from penstock.core.projection import Fold, Index, verdicts
 from penstock.core.projection.contract import Resume
 from penstock.core.projection.decoding import Decoding
@@ -32,7 +33,7 @@ class SpaceSink:
         self._positions[partition] = position
         if position is None:
             return Resume(None)
-        if position.log != log:
+        if not is_of(position.log, log):
             raise verdicts.other_log(self._into, "space")
         if position.version != self._version:
             raise Disproved(
