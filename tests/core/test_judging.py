@@ -20,8 +20,9 @@ from penstock.core.errors import (
     Rejected,
     UnsupportedType,
 )
-from penstock.core.events import DEFAULT_PROJECT, Event, prefixed
+from penstock.core.events import Event
 from penstock.core.projection import Topic
+from penstock.core.projects import DEFAULT_PROJECT, name_of
 from penstock.core.worker import Worker
 from support.asking import Hosted, ask
 from support.hosts import BODY_BYTES_MAX, SECRET, Request, Rig, note_endpoint
@@ -126,7 +127,7 @@ def test_a_key_of_one_project_is_not_that_of_another() -> None:
     keys = [judged(Noted(1), project=of).idempotency_key for of in (DEFAULT_PROJECT, "a", "b")]
     assert keys[0] == "k"
     assert len({*keys}) == 3
-    sly = [prefixed(DEFAULT_PROJECT, prefixed("a", "k")), prefixed("a", "k")]
+    sly = [name_of(DEFAULT_PROJECT, name_of("a", "k")), name_of("a", "k")]
     assert sly[0] != sly[1]
 
 

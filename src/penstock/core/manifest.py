@@ -26,7 +26,9 @@ _IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Context(Protocol):
-    """All that a route may reach: the stores' reading half, and its application's settings."""
+    """All that a route may reach: the stores' reading half, as far as it is of the project that the
+    request is of, and its application's settings.
+    """
 
     @property
     def settings(self) -> Any:
@@ -34,10 +36,15 @@ class Context(Protocol):
         ...
 
     @property
+    def project(self) -> str: ...
+
+    @property
     def clock(self) -> Clock: ...
 
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
-        """Run a named query in the warehouse, within its limits of time and memory."""
+        """Run a named query in the warehouse, within its limits of time and memory; it asks for the
+        rows of `{project:String}`, which is bound to the project.
+        """
         ...
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
@@ -166,6 +173,10 @@ def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
             if not found:
                 raise Misconfigured(
                     f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
+                )
+            if [name for name in declared if name != "project"] == found:
+                raise Misconfigured(
+                    f"the table {projection.table} is older than projects; run `penstock migrate`"
                 )
             if declared != found:
                 raise Misconfigured(

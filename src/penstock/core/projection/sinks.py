@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,7 @@ from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.projects import DEFAULT_PROJECT, NOT_OF_TEXT, key_of
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
 
@@ -27,6 +29,8 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
+_group_of = itemgetter(0)
+_DEFAULT_ALONE = frozenset((DEFAULT_PROJECT,))
 
 
 def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
@@ -231,12 +235,12 @@ class IndexSink(SpaceSink):
         decoded = self._decoding.records(partition, batch)
         parked = decoded.parked
         try:
-            entries = self._index.entries(decoded.records)
+            entries = self._entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda record: found.extend(self._index.entries([record])),
+                lambda record: found.extend(self._entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
@@ -245,8 +249,20 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        for entry in self._index.entries([self._decoding.record(letter)]):
+        for entry in self._entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
+
+    def _entries(self, records: Sequence[Record[Any]]) -> Sequence[Entry]:
+        """With each project's groups apart."""
+        entries = self._index.entries(records)
+        projects = {record.project for record in records}
+        highest = max(map(_group_of, entries), default=b"")
+        if projects <= _DEFAULT_ALONE and highest < NOT_OF_TEXT:
+            return entries
+        return [
+            entry._replace(group=key_of(record.project, entry.group))
+            for record, entry in zip(records, entries, strict=True)
+        ]
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
         """Groups that have grown by `keep` since their last trim: a hot group never holds more than
