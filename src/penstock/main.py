@@ -63,7 +63,7 @@ def prepare(environment: Mapping[str, str], overrides: Mapping[str, object]) -> 
     topics = [topic.name for application in offered for topic in application.topics]
     return [
         *engines.prepare_log(settings, topics),
-        *engines.prepare_warehouse(settings, {a.package: a.projections for a in offered}),
+        *engines.prepare_warehouse(settings, [a.package for a in offered]),
         *engines.prepare_state(settings),
     ]
 

@@ -1,6 +1,6 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar, cast
@@ -13,8 +13,7 @@ from penstock.core.folder import FolderLock
 from penstock.core.log import Follow, Log
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.projection import Projection, Topic
-from penstock.core.projection.columns import add_projects
+from penstock.core.projection import Topic
 from penstock.core.settings import Settings, redacted
 from penstock.core.state import State
 from penstock.core.state.lease import AloneLeases, Leases
@@ -145,28 +144,15 @@ def open_warehouse(settings: Settings) -> Warehouse:
     return ClickHouse(settings)
 
 
-def prepare_warehouse(
-    settings: Settings, packages: Mapping[str, Iterable[Projection]]
-) -> list[str]:
-    """Create the tables that are missing, of packages and their projections; what was done, in
-    words. Raise `Misconfigured`.
-    """
-    where, done = f"warehouse {redacted(settings.warehouse_url)}", []
+def prepare_warehouse(settings: Settings, packages: Sequence[str]) -> list[str]:
+    """Create the tables that are missing; what was done, in words. Raise `Misconfigured`."""
     with ExitStack() as opened:
         if is_embedded(settings.warehouse_url):
             opened.callback(FolderLock(settings.folder, "work").release)
         warehouse = opened.enter_context(closing(open_warehouse(settings)))
-        for package, projections in packages.items():
-            done += prepare_tables(warehouse, package, projections)
-    return [*(f"{where}: {one}" for one in done), f"{where}: its tables are there"]
-
-
-def prepare_tables(
-    warehouse: Warehouse, package: str, projections: Iterable[Projection]
-) -> list[str]:
-    """Create those that are missing; what was done with the others, in words."""
-    warehouse.create(sql.schema(package))
-    return add_projects(warehouse, projections)
+        for package in packages:
+            warehouse.create(sql.schema(package))
+    return [f"warehouse {redacted(settings.warehouse_url)}: its tables are there"]
 
 
 def prepare_state(settings: Settings) -> list[str]:

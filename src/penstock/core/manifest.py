@@ -174,10 +174,6 @@ def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
                 raise Misconfigured(
                     f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
                 )
-            if [name for name in declared if name != "project"] == found:
-                raise Misconfigured(
-                    f"the table {projection.table} is older than projects; run `penstock migrate`"
-                )
             if declared != found:
                 raise Misconfigured(
                     f"the table {projection.table} has the columns {', '.join(found)}; this "

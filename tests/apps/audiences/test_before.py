@@ -71,15 +71,15 @@ def test_what_was_there_is_answered_and_goes_on(served: Served) -> None:
     assert sums(served) == [("1", "4999"), ("1", "1"), ("1", "2")]
     ann = served.profile("ann", RANGE).json
     assert [tag["product_info"]["price"] for tag in ann["buys"]] == [2, 4999]
-    [line] = [line for line in served.lines if line["event"] == "warehouse.migrated"]
-    assert "audiences_tags has got its column project" in line["done"]
+    [line] = [line for line in served.lines if line["event"] == "warehouse.column_added"]
+    assert line["added"].startswith("audiences_tags.project was added: 'default'")
 
     served.tag(a_tag(time="2022-03-01T00:02:30Z", action="BUY", cookie="new", origin="new"))
     served.settle()
     assert len(sums(served, "&origin=new")) == 3
     served.reopen()
     assert sum(int(count) for count, _ in sums(served)) == 4
-    assert len([line for line in served.lines if line["event"] == "warehouse.migrated"]) == 1
+    assert len([line for line in served.lines if line["event"] == "warehouse.column_added"]) == 1
     for view in (profiles, aggregates):
         stored = served.platform.consumers[view.name].sink.stored(0)
         assert stored is not None

@@ -145,8 +145,6 @@ class Platform:
 
     def start(self) -> None:
         """Raise `Misconfigured` when a table is not what this version writes."""
-        for done in self._opened.migrated:
-            self.logger.info("warehouse.migrated", done=done)
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
                 check_columns(self.stores.warehouse, manifest)

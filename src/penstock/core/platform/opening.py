@@ -16,6 +16,7 @@ from penstock.core.projection.parking import Parking
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
+from penstock.core.warehouse import sql
 
 
 class Opened:
@@ -32,8 +33,6 @@ class Opened:
         self._settings = settings
         self._manifests = manifests
         self._clock = clock
-        self.migrated: list[str] = []
-        """What was done to tables that an older version had made, in words."""
         topics = [topic.name for manifest in manifests for topic in manifest.topics]
         if "work" in roles:
             folds = [p.name for p in chosen(settings, manifests) if isinstance(p, Fold)]
@@ -86,8 +85,6 @@ class Opened:
             opening.callback(warehouse.close)
             if engines.is_embedded(settings.warehouse_url):
                 for manifest in self._manifests:
-                    self.migrated += engines.prepare_tables(
-                        warehouse, manifest.package, manifest.projections
-                    )
+                    warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
         return Stores(warehouse, state, Parking(state), self._clock, codec, self.log)

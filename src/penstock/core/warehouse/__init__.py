@@ -72,10 +72,6 @@ class Warehouse(Protocol):
         """Names in order; empty when there is no such table."""
         ...
 
-    def add_column(self, table: str, column: str) -> None:
-        """With its type, default and place. Nothing where there is one of that name."""
-        ...
-
     def create(self, statements: Sequence[str]) -> None:
         """Run the `CREATE … IF NOT EXISTS` statements of an application."""
         ...

@@ -85,10 +85,6 @@ class ClickHouse:
         )
         return [str(name) for (name,) in rows]
 
-    def add_column(self, table: str, column: str) -> None:
-        for name in dict.fromkeys((self._layout.local(table), table)):
-            self.command(self._layout.add_column(name, column))
-
     def create(self, statements: Sequence[str]) -> None:
         for statement in statements:
             self._create(self._layout.create(statement))
