@@ -22,7 +22,7 @@ from penstock.core.errors import (
 )
 from penstock.core.events import Event
 from penstock.core.projection import Topic
-from penstock.core.projects import DEFAULT_PROJECT, name_of
+from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Worker
 from support.asking import Hosted, ask
 from support.hosts import BODY_BYTES_MAX, SECRET, Request, Rig, note_endpoint
@@ -111,7 +111,11 @@ def test_an_event_names_its_topic_by_its_type() -> None:
         note, shout = codec.of(project), shouts.of(project)
         assert judged(*events, project=project).parts == [
             Part(NOTES.name, [note(Noted(1)), note(Noted(3))], [b"", b""]),
-            Part(SHOUTS.name, [shout(Shouted(2, "b")), shout(Shouted(4, "a"))], [b"b", b"a"]),
+            Part(
+                SHOUTS.name,
+                [shout(Shouted(2, "b")), shout(Shouted(4, "a"))],
+                [order_of(project, b"b"), order_of(project, b"a")],
+            ),
         ]
         [alone] = judged(Shouted(2, "b"), project=project).parts
         assert (alone.topic, list(alone.payloads)) == (SHOUTS.name, [shout(Shouted(2, "b"))])

@@ -101,13 +101,15 @@ class Unreliable(ClickHouse):
     """`refuse`: nothing goes in. `lose the reply`: it goes in, nobody learns. `crash before` and
     `crash after`: the same, and the caller is gone. Anything else: all goes well."""
 
-    def insert(self, table: str, rows: bytes, count: int, token: str) -> None:
+    def insert(
+        self, table: str, rows: bytes, count: int, token: str, columns: Sequence[str] = ()
+    ) -> None:
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "crash before":
             raise Crash
         if fault == "refuse":
             raise Unavailable("the engine is away")
-        super().insert(table, rows, count, token)
+        super().insert(table, rows, count, token, columns)
         if fault == "crash after":
             raise Crash
         if fault == "lose the reply":

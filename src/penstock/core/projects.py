@@ -22,3 +22,8 @@ def key_of(project: str, key: bytes) -> bytes:
     if project == DEFAULT_PROJECT and not key.startswith(NOT_OF_TEXT):
         return key
     return b"%b%b%b%b" % (NOT_OF_TEXT, project.encode(), NOT_OF_TEXT, key)
+
+
+def order_of(project: str, key: bytes) -> bytes:
+    """The same of a key that orders records; those that have none, and no order, stay without."""
+    return key and key_of(project, key)

@@ -10,7 +10,7 @@ from penstock.core.edge import NO_CONTENT, Received, Response, codings, repeats
 from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.errors import PenstockError, UnsupportedType
 from penstock.core.events import Event
-from penstock.core.projects import DEFAULT_PROJECT, key_of, name_of
+from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Handle
 
 
@@ -81,7 +81,7 @@ def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judge
     events = reply.events
     if len(events) == 1 and received.project == DEFAULT_PROJECT:  # a call of `_parts` takes longer
         topic, encode, _, key = endpoint.ways[type(events[0])]
-        keys = (key_of(DEFAULT_PROJECT, key(events[0])),) if keyed else ()
+        keys = (order_of(DEFAULT_PROJECT, key(events[0])),) if keyed else ()
         parts: Sequence[Part] = (Part(topic, (encode(events[0]),), keys),)
     else:
         parts = _parts(endpoint.ways, events, received.project, keyed=keyed)
@@ -115,7 +115,7 @@ def _parts(
 
 def _part(way: Way, events: Sequence[Event], project: str, *, keyed: bool) -> Part:
     encode = way.encode if project == DEFAULT_PROJECT else way.of(project)
-    keys = [key_of(project, way.key(event)) for event in events] if keyed else ()
+    keys = [order_of(project, way.key(event)) for event in events] if keyed else ()
     return Part(way.topic, list(map(encode, events)), keys)
 
 

@@ -100,6 +100,10 @@ class Table(Generic[E]):
     flush: Flush
     retained: str = "1"
     """SQL condition of the rows that retention has not given up; only they are compared."""
+    compared: str = ""
+    """SQL of what two tables of the same events have in common, from `{table}`, where that is not
+    their rows: of one whose rows are sums of a block, the sums by key. It takes `retained` itself.
+    """
     expired: Callable[[Any], int | None] = field(default=lambda _: None)
     """From the carry: partitions with a lower number may be dropped; None: keep everything."""
     gauges: Callable[[Any], dict[str, float]] = field(default=lambda _: {})
@@ -110,6 +114,10 @@ class Table(Generic[E]):
     @property
     def name(self) -> str:
         return self.table
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(field.name for field in msgspec.structs.fields(self.row))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 from uuid import uuid4
@@ -13,14 +12,25 @@ import msgspec
 from penstock.core.errors import Damaged
 from penstock.core.log import Batch, record_place
 from penstock.core.position import is_of
-from penstock.core.projection import Fold, Index, Projection, Record, Row, Rows, Table, verdicts
+from penstock.core.projection import (
+    Fold,
+    Index,
+    Projection,
+    Record,
+    Row,
+    Rows,
+    Table,
+    verdicts,
+    witness,
+)
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import DeadLetter
-from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.projection.views import ViewSink
 from penstock.core.projects import DEFAULT_PROJECT, NOT_OF_TEXT, key_of
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
@@ -42,15 +52,11 @@ def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
     return IndexSink(projection, stores, into=into)
 
 
-class TableSink:
+class TableSink(ViewSink):
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
+        super().__init__(table, stores, into=into)
         self._table = table
-        self._into = into or table.table
         self._warehouse = stores.tables
-        self._state = stores.state
-        self._decoding: Decoding[Any] = Decoding(
-            replace(table, table=self._into), stores, of=table.name
-        )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
         self._proved: set[int] = set()
@@ -82,16 +88,6 @@ class TableSink:
         if planned is not None:
             self._plan(partition, planned._replace(proof=proof))
 
-    def judge(self, partition: int, disproved: str) -> None:
-        verdicts.note(self._state, self._into, partition, disproved)
-
-    def judged(self) -> dict[int, str]:
-        return verdicts.told(self._state, self._into)
-
-    def position(self, partition: int) -> int:
-        stored = self.stored(partition)
-        return 0 if stored is None else stored.next
-
     def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
         return None if planned is None else planned.position
@@ -99,7 +95,7 @@ class TableSink:
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage
-        return self._warehouse.lacking(self._into)
+        return witness.missing(self._warehouse, self._state, self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
@@ -135,13 +131,16 @@ class TableSink:
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         if rows:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
 
     def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
+        # Before anything is added: new rows of a partition would stand for those that it lost.
+        if lost := witness.missing(self._warehouse, self._state, self._into):
+            raise Damaged(self._into, lost)
         if ahead := ahead_of(self._warehouse, self._into, partition):
             raise Damaged(self._into, ahead)
         self._proved.add(partition)
@@ -191,12 +190,16 @@ class TableSink:
         if not rows:
             return 0
         try:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
         except BadRows as error:
             return self._bisect(
                 partition, token, rows, span=(0, len(rows)), batch=batch, error=error
             )
         return 0
+
+    def _send(self, rows: Sequence[Row], token: str) -> None:
+        lines = _encode_lines(rows)
+        self._warehouse.insert(self._into, lines, len(rows), token, self._table.columns)
 
     def _bisect(
         self,
@@ -219,7 +222,7 @@ class TableSink:
             chunk = rows[part[0] : part[1]]
             name = f"{token}/{chunk[0].log_offset}-{chunk[-1].log_offset}"
             try:
-                self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+                self._send(chunk, name)
             except BadRows as again:
                 refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused

@@ -12,7 +12,7 @@ import msgspec
 from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
-from penstock.core.projects import key_of
+from penstock.core.projects import order_of
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -72,7 +72,7 @@ class Stepper(Generic[E, S]):
         return list(found)
 
     def key(self, record: Record[E]) -> bytes:
-        key = key_of(record.project, self._key(record.event))
+        key = order_of(record.project, self._key(record.event))
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
@@ -134,7 +134,7 @@ class Stepper(Generic[E, S]):
                 raise ValueError(f"{type(event).__name__} is of no topic that the fold emits to")
             payload = way.of(project)(event)
             size += len(payload)
-            said.append(Said(way.topic, payload, key_of(project, way.key(event))))
+            said.append(Said(way.topic, payload, order_of(project, way.key(event))))
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said
