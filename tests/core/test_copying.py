@@ -8,12 +8,13 @@ import pytest
 from penstock.core import copying
 from penstock.core.copying import Copy
 from penstock.core.errors import Misconfigured, NotReady
-from penstock.core.log import Log
+from penstock.core.log import DUPLICATE, Append, Log, Origin
+from penstock.core.log.carrying import carry_origins
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projects import DEFAULT_PROJECT
 from support.clock import MovedClock
-from support.logs import add, contents
+from support.logs import add, contents, submit
 from support.notes import NOTES, Noted, codec, note
 
 
@@ -69,6 +70,22 @@ def test_records_keep_their_times_and_their_projects(
     } | {clock.now_ms() // 60_000}
     source.close()
     target.close()
+
+
+def test_what_was_made_of_a_record_is_known_in_a_copy(source: SqliteLog, tmp_path: Path) -> None:
+    """A fold that is made again from the copy says nothing twice."""
+    said = Append(NOTES.name, [codec.encode(Noted(1))], origin=Origin("tests.fold", 0, [7]))
+    submit(source, said)
+    target = SqliteLog(tmp_path / "target.db", MovedClock(), Limits())
+    (copied,) = Copy(source, target, [NOTES]).run(silent)
+    assert not copied.renumbered
+    for log in (source, target):
+        log.close()
+    files = tmp_path / "log.db", tmp_path / "target.db"
+    assert (carry_origins(*files), carry_origins(*files)) == (1, 1)
+    again = SqliteLog(files[1], MovedClock(), Limits())
+    assert submit(again, said) == [DUPLICATE]
+    again.close()
 
 
 def test_what_is_no_event_goes_over_as_it_is(source: SqliteLog) -> None:

@@ -48,6 +48,9 @@ class Copied(NamedTuple):
     topic: str
     source: Sum
     target: Sum
+    renumbered: bool
+    """Whether records have other numbers in the target, so that what was made of them is not known
+    by these any more."""
 
     @property
     def equal(self) -> bool:
@@ -100,7 +103,7 @@ class Copy:
             source = self._carry(topic, move)
             self._await(topic.name, source.records)
             target = _summed(self._target, topic, self._write(topic), move)
-            found.append(Copied(topic.name, source, target))
+            found.append(Copied(topic.name, source, target, self._renumbered(topic, source)))
         return found
 
     def _carry(self, topic: Topic[Any], move: Callable[[int], None]) -> Sum:
@@ -118,6 +121,11 @@ class Copy:
                     move(batch.next - position)
                     position = batch.next
         return total
+
+    def _renumbered(self, topic: Topic[Any], carried: Sum) -> bool:
+        """Where nothing is missing, the records of one partition begin and follow as they did."""
+        one = self._source.partitions(topic.name) == self._target.partitions(topic.name) == 1
+        return not one or carried.damaged > 0 or self._source.start(topic.name, 0) > 0
 
     def _await(self, topic: str, records: int) -> None:
         """Before it is read: brokers that were slow get the last records later than they were
