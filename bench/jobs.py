@@ -16,7 +16,7 @@ import msgspec
 
 from bench.timers import told
 from penstock.core.clock import SystemClock, careful
-from penstock.core.events import DEFAULT_PROJECT, Event
+from penstock.core.events import Event
 from penstock.core.log import Append
 from penstock.core.log.awaiting import stored
 from penstock.core.log.sqlite import Limits, SqliteLog
@@ -27,6 +27,7 @@ from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.stores import Stores
 from penstock.core.projection.workers import Workers
+from penstock.core.projects import DEFAULT_PROJECT
 from penstock.core.reach import Reach
 from penstock.core.reach.http import Client
 from penstock.core.settings import Settings

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from penstock.core.clock import careful
 from penstock.core.errors import NotReady
-from penstock.core.events import DEFAULT_PROJECT
 from penstock.core.log import Append, Origin
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Elapsed, Fold, Record
 from penstock.core.projection.sinks import sink
 from penstock.core.projection.stepping import Stepper
+from penstock.core.projects import DEFAULT_PROJECT, key_of, own_key
 from support.alarms import Heard, Set, Timed, fold, step
 from support.folded import Failing
 from support.logs import contents
@@ -266,7 +266,11 @@ def test_what_waits_outlives_its_key_and_a_restart(tmp_path: Any) -> None:
         assert [name for name, _ in bench.rung(folding)] == ["x"]
 
 
-def test_keys_of_elapsed_are_their_own() -> None:
-    folding = fold()
-    stepper: Stepper[Any, Any] = Stepper(folding, lambda topic: topic.codec())
-    assert stepper.key(Elapsed(b"\xff", "x", 1, 1, 1)) == b"\xff"
+def test_what_is_heard_is_of_the_key_and_the_project_that_wanted_it() -> None:
+    stepper: Stepper[Any, Any] = Stepper(fold(), lambda topic: topic.codec())
+    elapsed = Elapsed(b"\xff", "x", 1, 1, 1)
+    assert stepper.key(Record(0, "one", 0, elapsed)) == key_of("one", b"\xff")
+    assert own_key("one", key_of("one", b"\xff")) == b"\xff"
+    for project in (DEFAULT_PROJECT, "one"):
+        for key in (b"a", b"\xff", b"\xffone\xffa", key_of(project, b"a")):
+            assert own_key(project, key_of(project, key)) == key

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.events import DEFAULT_PROJECT, Event
+from penstock.core.events import Event
 from penstock.core.log import Append
 from penstock.core.projection import Done, Due, Failed, Fold, Job, Record, Step, Topic
 from penstock.core.projection.deciding import FoldCursor
@@ -19,6 +19,7 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.job import Permanent, Retry
 from penstock.core.projection.workers import Workers
+from penstock.core.projects import DEFAULT_PROJECT
 from support.folded import Bench
 from support.logs import ANSWER_SECONDS, submit
 

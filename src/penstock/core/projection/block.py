@@ -8,6 +8,7 @@ import msgspec
 from penstock.core.projection import due
 from penstock.core.projection.due import Elapsed, Heard, Table, Waiting
 from penstock.core.projection.job import Ended
+from penstock.core.projects import order_of
 from penstock.core.state import Entry, Place
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -52,16 +53,17 @@ class Block(Generic[S]):
     def hear(self, project: str, event: Heard) -> bool:
         """It waits no longer; whether it did, and that is so of every job that ended."""
         self.turn = max(self.turn or 0, event.turn)
+        key = order_of(project, event.key)
         if isinstance(event, Ended):
             self.ended.append((project, event))
-        table = self.table(event.key)
+        table = self.table(key)
         waiting = table.get(event.name)
         # What is taken back and said again within a millisecond may have the same `wanted_ms`.
         same = waiting is not None and waiting.wanted_ms == event.wanted_ms
         if same and isinstance(event, Elapsed):
             same = waiting is not None and waiting.at_ms == event.at_ms
         if same:
-            self.waiting[event.key] = {k: one for k, one in table.items() if k != event.name}
+            self.waiting[key] = {k: one for k, one in table.items() if k != event.name}
             return True
         return isinstance(event, Ended)
 
@@ -113,7 +115,7 @@ class Block(Generic[S]):
         return [
             due.place(
                 partition,
-                event.key,
+                order_of(project, event.key),
                 event.name,
                 Waiting(event.at_ms, event.wanted_ms, project, event.job),
             )

@@ -18,6 +18,7 @@ from penstock.core.projection.due import GROUP, Placed, Queued, Waiting
 from penstock.core.projection.job import Done, Ended, Failed
 from penstock.core.projection.queue import Claimed, Queue
 from penstock.core.projection.workers import Outcome, Workers
+from penstock.core.projects import order_of, own_key
 from penstock.core.state import Entry, Place, State
 
 Write = Callable[[Sequence[Entry], Sequence[Place]], None]
@@ -32,6 +33,7 @@ class Ending(NamedTuple):
     payloads: Sequence[bytes]
     """What it returned, as the log is to have it."""
     keys: Sequence[bytes]
+    """Of the event and of these."""
 
 
 class Doing:
@@ -221,7 +223,7 @@ class Doing:
     def _say(
         self, one: Claimed, event: Ended, payloads: Sequence[bytes], keys: Sequence[bytes]
     ) -> None:
-        self.endings.append(Ending(one.at.sort, one.project, event, payloads, keys))
+        self.endings.append(Ending(one.at.sort, one.project, event, payloads, [one.at.key, *keys]))
 
     def _said(self, project: str, outcome: Outcome) -> tuple[list[bytes], list[bytes]]:
         """What it returned, as the log is to have it. Raise `ValueError`."""
@@ -236,7 +238,7 @@ class Doing:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max}")
         for payload in payloads:
             self._codec.decode(payload)
-        return payloads, [topic.key(event) for event in outcome.events]
+        return payloads, [order_of(project, topic.key(event)) for event in outcome.events]
 
     # -- by hand --------------------------------------------------------------------------------
 
@@ -250,7 +252,8 @@ class Doing:
 def _about(one: Claimed) -> tuple[bytes, str, int, int, str, int, int]:
     """Fields of what is said of it; the turn is put in when it comes."""
     at = one.at
-    return at.key, at.name, at.wanted_ms, 0, one.job.name, at.at_ms, one.queued.attempts
+    key = own_key(one.project, at.key)
+    return key, at.name, at.wanted_ms, 0, one.job.name, at.at_ms, one.queued.attempts
 
 
 def _entry(sort: bytes, queued: Queued) -> Entry:

@@ -14,6 +14,7 @@ import msgspec
 from penstock.core.errors import Disproved, Moved, NotReady
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
+from penstock.core.position import is_of
 from penstock.core.projection import Fold, Record
 from penstock.core.projection.block import Block
 from penstock.core.projection.contract import Outcome, Resume
@@ -27,6 +28,7 @@ from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
 from penstock.core.projection.stores import Stores
 from penstock.core.projection.timers import Timers
+from penstock.core.projects import own_key
 from penstock.core.state import Entry, Place, Position
 
 _PORTION_RECORDS = 10_000
@@ -76,7 +78,7 @@ class FoldSink(SpaceSink):
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
         position = self.stored(letter.partition)
-        if position is None or position.log != log or position.next <= letter.offset:
+        if position is None or not is_of(position.log, log) or position.next <= letter.offset:
             raise NotReady(f"{self._into} has not come to this record yet; try again")
         record = self._decoding.record(letter)
         self._positions[letter.partition] = position
@@ -194,12 +196,13 @@ class FoldSink(SpaceSink):
         turn, of = timers.turn + 1, self._codec.of
         payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
         for project, at in elapsed:
-            payloads.append(of(project)(Elapsed(at.key, at.name, at.wanted_ms, turn, at.at_ms)))
+            key = own_key(project, at.key)
+            payloads.append(of(project)(Elapsed(key, at.name, at.wanted_ms, turn, at.at_ms)))
             keys.append(at.key)
         for one in endings:
             event = msgspec.structs.replace(one.event, turn=turn)
             payloads += [of(one.project)(event), *one.payloads]
-            keys += [event.key, *one.keys]
+            keys += one.keys
             size, said = size + sum(map(len, one.payloads)), said + 1
             if size > _PORTION_BYTES or len(payloads) > 2 * _PORTION_RECORDS:
                 break

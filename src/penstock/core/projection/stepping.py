@@ -14,6 +14,7 @@ from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.block import Block
 from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Heard, Table, Waiting
+from penstock.core.projects import order_of
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -54,13 +55,15 @@ class Stepper(Generic[E, S]):
         found: dict[bytes, None] = {}
         for record in records:
             try:
-                found[self.key(record.event)] = None
+                found[self.key(record)] = None
             except Exception:  # noqa: BLE001, S112 - whatever it is, it is the record's
                 continue
         return list(found)
 
-    def key(self, event: E) -> bytes:
-        key = event.key if isinstance(event, Heard) else self._key(event)
+    def key(self, record: Record[E]) -> bytes:
+        event = record.event
+        own = event.key if isinstance(event, Heard) else self._key(event)
+        key = order_of(record.project, own)
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
@@ -70,7 +73,7 @@ class Stepper(Generic[E, S]):
 
         Raise, with nothing changed, whatever the step does; and `ValueError` for what it may not.
         """
-        key = self.key(record.event)
+        key = self.key(record)
         state = self._state(block, key)
         try:
             after, events, due = self._step(state, record)
@@ -126,7 +129,7 @@ class Stepper(Generic[E, S]):
                 raise ValueError(f"{type(event).__name__} is of no topic that the fold emits to")
             payload = way.of(project)(event)
             size += len(payload)
-            said.append(Said(way.topic, payload, way.key(event)))
+            said.append(Said(way.topic, payload, order_of(project, way.key(event))))
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said
