@@ -7,6 +7,7 @@ from penstock.core import engines
 from penstock.core.edge import Ingesting
 from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.manifest import Ingest, Manifest
+from penstock.core.projection.due import Heard
 from penstock.core.settings import Settings
 
 
@@ -29,6 +30,7 @@ def ingest_endpoints(
                 for topic in offer.emits
                 for codec in (engines.codec_of(settings, topic),)
                 for kind in topic.events
+                if not issubclass(kind, Heard)  # they are the platform's to say
             },
             ingest=_ingesting(offer, applications[manifest.name]),
             respond_first=offer.respond_first,

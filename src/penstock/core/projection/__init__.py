@@ -21,7 +21,7 @@ import msgspec
 from penstock.core.events import Codec, Event
 from penstock.core.projection.due import Due as Due
 from penstock.core.projection.due import Elapsed as Elapsed
-from penstock.core.projection.due import is_framed, state_of
+from penstock.core.projection.due import Heard, is_framed, state_of
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.job import Done as Done
 from penstock.core.projection.job import Failed as Failed
@@ -197,10 +197,10 @@ class Fold(Generic[E, S]):
                 f"{self.space} begins with {self.state.__name__}(): give {', '.join(required)} a "
                 "default"
             )
-        kinds = [kind.__name__ for topic in self.emits for kind in topic.events]
+        own = [k for topic in self.emits for k in topic.events if not issubclass(k, Heard)]
+        kinds = [kind.__name__ for kind in own]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
-
         self._check_jobs()
 
     def _check_jobs(self) -> None:

@@ -48,6 +48,7 @@ class Stepper(Generic[E, S]):
             kind: _Way(topic.name, codec(topic).of, topic.key)
             for topic in fold.emits
             for kind in topic.events
+            if not issubclass(kind, Heard)  # they are the platform's to say
         }
 
     def keys(self, records: Iterable[Record[E]]) -> list[bytes]:
