@@ -351,7 +351,8 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
         return
     with closing(SqliteReader(path)) as reader:
         for topic in reader.topics():
-            reached = Reached()
+            start = reader.start(topic)
+            reached = Reached(start)
             try:
                 _read(reader, topic, reached)
             except (apsw.Error, MemoryError, TypeError, UnicodeError) as error:  # as rows may claim
@@ -359,7 +360,7 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
                 yield Finding("blocks", "fail", f"{where}; `penstock salvage` copies the rest")
                 continue
             verdict = "fail" if reached.lost else "ok"
-            detail = f"{topic}: {reached.next} records, {reached.lost} unreadable"
+            detail = f"{topic}: {reached.next - start} records, {reached.lost} unreadable"
             yield Finding("blocks", verdict, detail)
 
 

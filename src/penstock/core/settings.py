@@ -181,6 +181,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="How long an `Idempotency-Key` is remembered; on Kafka by its edge alone."
         ),
     ] = 24.0
+    kept_hours: Annotated[
+        str,
+        Meta(
+            description="Hours that the records of topics are kept, comma-separated, as in "
+            "`audiences.tags=720`; 0: for ever. A topic that is not named: as its application says."
+        ),
+    ] = ""
+    kept_bytes: Annotated[
+        str,
+        Meta(
+            description="Bytes that topics may take, as in `audiences.tags=50e9`, before their "
+            "oldest records go; 0: as many as there are. A topic that is not named: as its "
+            "application says."
+        ),
+    ] = ""
     kafka_partitions: Annotated[
         int,
         Meta(ge=1, le=32_768, description="Partitions that a topic has on Kafka, at the least."),

@@ -19,6 +19,7 @@ from penstock.core.clock import Clock, careful
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.ids import Ids
 from penstock.core.log.disk import FATAL
+from penstock.core.log.forgetting import Forgetting
 from penstock.core.manifest import Manifest, check_columns
 from penstock.core.platform.answering import ApplicationContext, Sources
 from penstock.core.platform.choosing import chosen
@@ -28,7 +29,8 @@ from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.platform.scheduling import schedules
+from penstock.core.platform.scheduling import alone, schedules
+from penstock.core.platform.trimming import forgetting, telling
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
@@ -82,6 +84,7 @@ class Platform:
             self.pools = Pools(settings.query_seconds_max)
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
             self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
+            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
             self._offer(applications)
@@ -101,6 +104,25 @@ class Platform:
             clock=self.clock,
             logger=self.logger,
         )
+
+    def _forget(self) -> Forgetting | None:
+        """Have the log trimmed, or tell whoever trims it what is needed yet."""
+        found = forgetting(
+            self.settings,
+            self.manifests,
+            self._opened,
+            self.consumers,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        tell = telling(self.settings, self._opened, self.consumers)
+        works = {"trimming": None if found is None else found.turn, "needs": tell}
+        self._schedules += [
+            alone(name, work, clock=self.clock, logger=self.logger)
+            for name, work in works.items()
+            if work is not None
+        ]
+        return found
 
     def _observe(self) -> Observing:
         observing = Observing(

@@ -9,6 +9,7 @@ from penstock.core.clock import CarefulClock
 from penstock.core.errors import NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.log import Follow, Log
+from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
 from penstock.core.projection import Fold, Table
@@ -33,7 +34,10 @@ class Opened:
         self._settings = settings
         self._manifests = manifests
         self._clock = clock
-        topics = [topic.name for manifest in manifests for topic in manifest.topics]
+        said = {topic.name: topic.kept for manifest in manifests for topic in manifest.topics}
+        topics = list(said)
+        self.kept = overruled(said, settings)
+        """How long the records of each topic are to be kept."""
         if "work" in roles:
             folds = [p.name for p in chosen(settings, manifests) if isinstance(p, Fold)]
             engines.check_folds(settings, folds, appends="edge" in roles)

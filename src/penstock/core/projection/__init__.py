@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import msgspec
 
 from penstock.core.events import Codec, Event
+from penstock.core.log.kept import FOREVER, Kept
 from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
@@ -50,6 +51,8 @@ class Topic(Generic[E]):
     events: tuple[type[E], ...]
     key: Callable[[E], bytes] = no_key
     """Events of one key are projected in the order of their acceptance, on every engine. Pure."""
+    kept: Kept = FOREVER
+    """How long, unless the settings say otherwise. A read model may know more than its log."""
 
     def codec(self) -> Codec[E]:
         return Codec(self.events)

@@ -153,6 +153,8 @@ class Rebuild:
                 if not self._turn.take():
                     raise NotReady(f"another process rebuilds {name}")
                 opened.callback(self._turn.end)
+            self._live.shadows = self._shadows
+            opened.callback(setattr, self._live, "shadows", ())
             clean(self._live.projection, self._stores)
             self._disk_space.check(name, self._needed())
             opened.callback(self._drop)
