@@ -10,6 +10,7 @@ from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.edge import judging
 from penstock.core.ingesting import ingest_endpoints
+from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import logger
@@ -60,9 +61,9 @@ def prepare(environment: Mapping[str, str], overrides: Mapping[str, object]) -> 
     """
     settings = read_settings(environment, overrides)
     offered = manifests(settings.applications)
-    topics = [topic.name for application in offered for topic in application.topics]
+    said = {topic.name: topic.kept for application in offered for topic in application.topics}
     return [
-        *engines.prepare_log(settings, topics),
+        *engines.prepare_log(settings, overruled(said, settings)),
         *engines.prepare_warehouse(settings, [a.package for a in offered]),
         *engines.prepare_state(settings),
     ]

@@ -28,7 +28,6 @@ def kafka_settings(kafka: Kafka, folder: Path, **others: Any) -> Settings:
         "data": str(folder),
         "log_level": "error",
         "kafka_partitions": 1,
-        "kafka_retention_hours": 0.0,
         "disk_free_bytes_min": 0,
         "kafka_spool_after_seconds": 60.0,  # brokers of a slow machine are no brokers that are away
     }

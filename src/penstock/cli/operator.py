@@ -1,6 +1,7 @@
 """`penstock rebuild` and `penstock topics`."""
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -8,6 +9,7 @@ import click
 from penstock.cli.listing import echo_rows
 
 if TYPE_CHECKING:
+    from penstock.core.operations import TopicLine
     from penstock.core.projection.rebuild import Rebuilt
 
 data_option = click.option(
@@ -35,6 +37,7 @@ def rebuild(
     """Rebuild a read model from the log.
 
     It goes into a shadow, is compared with what there is, and takes its place, unless it has less.
+    Where the log was trimmed, only those partitions of a table are made anew that it covers whole.
     The exit status is 1 when they differ, or when what there is was kept for that.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
@@ -55,6 +58,10 @@ def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
     """Exit with 1 when both differ, or when what there is was kept."""
     fate = "swapped in" if rebuilt.swapped else "kept as it was"
     click.echo(f"{rebuilt.projection}: {rebuilt.records} records, {fate}")
+    if rebuilt.kept:
+        click.echo("what the log does not cover any more stays:")
+        for one in rebuilt.kept:
+            click.echo(f"  {one}")
     if rebuilt.lost:
         click.echo("what was built has less than what there is:")
         for loss in rebuilt.lost:
@@ -76,15 +83,35 @@ def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
 @click.command()
 @data_option
 def topics(data: str | None) -> None:
-    """List the log's topics, their offsets, and how far each projection is."""
+    """List the log's topics, how long they are kept and what they take, their offsets, and how far
+    each projection is.
+
+    `since` is when the log took the oldest record that it keeps. What a topic is kept for may be
+    held up by projections that lack it: they are named.
+    """
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     with operations(data) as operating:
         lines = operating.topics()
     rows = [
-        (line.topic, str(line.partition), str(line.start), str(line.end), name, str(position),
-         str(line.end - position))
+        (line.topic, str(line.partition), _kept(line), _since(line), _bytes(line), str(line.start),
+         str(line.end), name, str(position), str(line.end - max(position, line.start)))
         for line in lines
         for name, position in line.projections.items() or [("", line.end)]
     ]  # fmt: skip
-    echo_rows(("topic", "partition", "first", "next", "projection", "position", "behind"), rows)
+    head = ("topic", "partition", "kept", "since", "bytes", "first", "next")
+    echo_rows((*head, "projection", "position", "behind"), rows)
+
+
+def _kept(line: "TopicLine") -> str:
+    return f"{line.kept}, waits for {' and '.join(line.waits)}" if line.waits else line.kept
+
+
+def _since(line: "TopicLine") -> str:
+    if not line.since_ms:
+        return "-"
+    return datetime.fromtimestamp(line.since_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bytes(line: "TopicLine") -> str:
+    return "-" if line.bytes is None else str(line.bytes)

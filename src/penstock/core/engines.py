@@ -1,6 +1,6 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar, cast
@@ -12,6 +12,7 @@ from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
 from penstock.core.log import Follow, Log
 from penstock.core.log.follower import SqliteFollower
+from penstock.core.log.kept import Kept
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Topic
 from penstock.core.settings import Settings, redacted
@@ -71,13 +72,28 @@ def codec_of(settings: Settings, topic: Topic[E]) -> Codec[E]:
     return topic.codec()
 
 
-def prepare_log(settings: Settings, topics: Sequence[str]) -> list[str]:
-    """Create the topics that are missing; what was done, in words. Raise `Misconfigured`."""
+def prepare_log(settings: Settings, kept: Mapping[str, Kept]) -> list[str]:
+    """Create the topics that are missing, and have them kept so; what was done, in words.
+
+    Raise `Misconfigured`.
+    """
     if _is_kafka(settings.log_url):
         from penstock.core.log.kafka.topics import create_topics  # noqa: PLC0415 - an extra
 
-        return create_topics(settings, topics)
+        return create_topics(settings, list(kept), kept)
     return [f"log {redacted(settings.log_url)}: topics are made by their first record"]
+
+
+def kept_otherwise(settings: Settings, kept: Mapping[str, Kept]) -> dict[str, str]:
+    """Topics that are not kept as they are to be, and how they are: by brokers, that is.
+
+    Raise `NotReady`.
+    """
+    if not _is_kafka(settings.log_url):
+        return {}
+    from penstock.core.log.kafka import topics  # noqa: PLC0415 - an extra
+
+    return topics.kept_otherwise(settings, kept)
 
 
 def open_log(settings: Settings, clock: CarefulClock, topics: Sequence[str]) -> Log:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from penstock.core.errors import Misconfigured
 from penstock.core.settings import PREFIX, Settings
@@ -38,15 +38,20 @@ class Kept:
 
 
 FOREVER = Kept()
+ALL = "*"
+"""In settings: every topic that they do not name."""
 
 
 def overruled(said: Mapping[str, Kept], settings: Settings) -> dict[str, Kept]:
     """What is said of each topic, with what the settings say instead. Raise `Misconfigured`."""
-    kept = dict(said)
-    for name, hours in _numbers("kept_hours", settings.kept_hours, said):
-        kept[name] = replace(kept[name], hours=hours)
-    for name, size in _numbers("kept_bytes", settings.kept_bytes, said):
-        kept[name] = replace(kept[name], bytes=int(size))
+    kept = {}
+    hours = dict(_numbers("kept_hours", settings.kept_hours, said))
+    sizes = dict(_numbers("kept_bytes", settings.kept_bytes, said))
+    for name, own in said.items():
+        kept[name] = Kept(
+            hours.get(name, hours.get(ALL, own.hours)),
+            int(sizes.get(name, sizes.get(ALL, own.bytes))),
+        )
     return kept
 
 
@@ -54,7 +59,7 @@ def _numbers(setting: str, text: str, known: Mapping[str, Kept]) -> Iterator[tup
     variable = f"{PREFIX}{setting.upper()}"
     for word in filter(None, map(str.strip, text.split(","))):
         name, _, number = (part.strip() for part in word.partition("="))
-        if name not in known:
+        if name not in known and name != ALL:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise Misconfigured(f"{variable}: there is no topic {name}{hint}")

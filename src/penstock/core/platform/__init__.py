@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from penstock.core import engines
 from penstock.core.clock import Clock, careful
 from penstock.core.edge.dispatcher import Dispatcher
+from penstock.core.errors import NotReady
 from penstock.core.ids import Ids
 from penstock.core.log.disk import FATAL
 from penstock.core.log.forgetting import Forgetting
@@ -174,7 +175,18 @@ class Platform:
         self.consumers.start()
         for schedule in self._schedules:
             schedule.start()
+        if not engines.is_embedded(self.settings.log_url):  # who may be away for long
+            threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
         self._observing.start()
+
+    def _tell_kept(self) -> None:
+        """A line for each topic that the brokers do not keep as they are to."""
+        with suppress(NotReady):  # told by those who need them
+            for topic, found in engines.kept_otherwise(self.settings, self.kept).items():
+                wanted, remedy = str(self.kept[topic]), "run `penstock migrate`"
+                self.logger.warning(
+                    "log.kept_otherwise", topic=topic, wanted=wanted, kept=found, remedy=remedy
+                )
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""

@@ -80,7 +80,10 @@ class Table(Generic[E]):
     Each partition of the log has a carry of its own.
     """
     carry: Any = None
-    """What the first call gets: a value MessagePack can hold. It is saved with every block."""
+    """What the first call gets: a value MessagePack can hold. It is saved with every block.
+
+    So does a rebuild, wherever the log begins by then: what was trimmed is to matter no more.
+    """
     flush: Flush
     retained: str = "1"
     """SQL condition of the rows that retention has not given up; only they are compared."""

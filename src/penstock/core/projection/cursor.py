@@ -146,7 +146,7 @@ class Cursor:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
         self._held = known if known == was else 0  # whoever was there knows that it went in
-        self.position = first or self._log.start(self._topic, self.partition)
+        self.position = first if known else self._log.start(self._topic, self.partition)
         fell_back = was if max(known, self.position) < was else 0
         self.again = min(max(self.again, fell_back), self._log.end(self._topic, self.partition))
         self._waiters.release(self.position)
