@@ -10,9 +10,10 @@ import pytest
 
 from core.test_backup import Quiet
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import DUPLICATE, FORGOTTEN, Append, Damage, trimming
+from penstock.core.log import DUPLICATE, FORGOTTEN, Append, Damage, moment, trimming
 from penstock.core.log.backup import create, restore, verify
 from penstock.core.log.follower import SqliteFollower
+from penstock.core.log.pace import Pace
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
@@ -247,9 +248,9 @@ def test_a_backup_and_what_is_salvaged_begin_where_the_log_did(tmp_path: Path) -
     trimmed_away = log.end(OTHER, 0)
     log.trim(OTHER, trimmed_away)
     wait_until(lambda: log.start(OTHER, 0) == trimmed_away)
-    create(tmp_path / "log" / "log.db", tmp_path / "kept", Quiet)
+    create(tmp_path / "log" / "log.db", tmp_path / "kept", Quiet, Pace(0))
     log.close()
-    sums = {one.topic: one for one in verify(tmp_path / "kept", Quiet).topics}
+    sums = {one.topic: one for one in verify(tmp_path / "kept", Quiet, Pace(0)).topics}
     assert (sums[TOPIC].start, sums[TOPIC].next, sums[TOPIC].records) == (20, 48, 28)
     assert (sums[OTHER].start, sums[OTHER].next, sums[OTHER].records) == (1, 1, 0)
     restore(tmp_path / "kept", tmp_path / "restored", Quiet)
@@ -259,6 +260,30 @@ def test_a_backup_and_what_is_salvaged_begin_where_the_log_did(tmp_path: Path) -
         with closing(opened(tmp_path / folder)) as again:
             assert contents(again) == [record(number) for number in range(20, 48)]
             assert add(again, b"next", topic=OTHER).first == 1
+
+
+@pytest.mark.parametrize(("starts", "left"), [((10, 40), 8), ((10, 40, 48), 0)])
+def test_what_is_trimmed_while_a_backup_is_made_is_no_hole_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: tuple[int, ...], left: int
+) -> None:
+    monkeypatch.setattr(moment, "_PIECE_BYTES", 1_000)  # a block
+    (tmp_path / "log").mkdir()
+    log, next_start = filled(tmp_path / "log"), iter(starts)
+
+    class Meanwhile(Quiet):
+        def move(self, done: int, total: int) -> None:
+            super().move(done, total)
+            if self.title == "copying" and (start := next(next_start, 0)):
+                add(log, b"meanwhile")
+                trimmed(log, start)
+
+    create(tmp_path / "log" / "log.db", tmp_path / "kept", Meanwhile, Pace(0))
+    log.close()
+    restore(tmp_path / "kept", tmp_path / "restored", Quiet)
+    with closing(opened(tmp_path / "restored")) as again:
+        assert again.start(TOPIC, 0) == starts[-1]
+        assert contents(again) == [record(number) for number in range(48 - left, 48)]
+        assert add(again, b"next").first == 48
 
 
 def test_a_log_that_was_cleared_begins_at_its_beginning(tmp_path: Path, log: SqliteLog) -> None:

@@ -9,6 +9,7 @@ from penstock.core import engines
 from penstock.core.errors import Damaged, Disproved, NotFound, PenstockError, Rejected
 from penstock.core.events import Undecodable
 from penstock.core.log import Reader
+from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
 from penstock.core.projection.cursor import Cursor
@@ -34,7 +35,7 @@ class TopicLine(msgspec.Struct, frozen=True):
     since_ms: int
     """When the log took the oldest record that it keeps; 0 where it has none."""
     bytes: int | None
-    """What the topic takes, as far as it is counted; None where others keep it."""
+    """What the topic takes; None where others keep it."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -95,7 +96,7 @@ class Operations:
             f"{platform.kept[topic]}" + f", by the brokers {otherwise}" * bool(otherwise),
             waits.get(topic, []),
             0 if oldest is None else oldest.appended_at_ms,
-            extent.bytes if engines.is_embedded(platform.settings.log_url) else None,
+            reader.bytes_of(topic) if isinstance(reader, SqliteReader) else None,
         )
 
     def views(self) -> list[View]:

@@ -109,6 +109,7 @@ def _salvage(damaged: Path, made: Path, bars: Bars) -> Salvaged:
         closing(connect(made, writable=True)) as target,
     ):
         source.execute("PRAGMA cell_size_check = ON")
+        target.execute("PRAGMA auto_vacuum = INCREMENTAL")
         target.execute("PRAGMA synchronous = OFF")
         target.execute("PRAGMA journal_mode = OFF").get  # noqa: B018 - runs the statement
         names, lacking = _names(source)

@@ -25,6 +25,7 @@ from penstock.core.log.extents import Front
 _BUSY_MS = 5_000
 _MISSING = "missing from the log"
 _BATCH_RECORDS = 1_000
+_COUNTED_AT_ONCE = 20_000
 
 
 class SqliteReader:
@@ -145,11 +146,16 @@ class SqliteReader:
     def counted(self, topic: str, extent: Extent, blocks: int) -> Extent | None:
         """The extent with so many more blocks counted; None where there are no more."""
         topic_id = self._topic(topic)
-        return (
-            None
-            if topic_id is None
-            else extents.counted(self._connection, topic_id, extent, blocks)
-        )
+        if topic_id is None:
+            return None
+        return extents.counted(self._connection, topic_id, extent, blocks)
+
+    def bytes_of(self, topic: str) -> int:
+        """Of its blocks, as they are kept. Looks at those that nobody counted, but reads none."""
+        extent = self.extent(topic)
+        while (more := self.counted(topic, extent, _COUNTED_AT_ONCE)) is not None:
+            extent = more
+        return extent.bytes
 
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
         topic_id = self._topic(topic)

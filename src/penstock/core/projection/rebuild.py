@@ -279,10 +279,10 @@ class Rebuild:
     def _not_covered(self) -> list[Uncovered]:
         """Of a table of the same form: it may have partitions of both."""
         projection = self._live.projection
-        if not isinstance(projection, Table):
+        if not isinstance(projection, Table) or projection.compared:
             return []
         tables = self._stores.tables
-        if tables.columns(projection.table) != tables.columns(self._shadow_name):
+        if {*tables.columns(projection.table)} != {*tables.columns(self._shadow_name)}:
             return []
         return uncovered(projection, tables, self._starts)
 
@@ -307,6 +307,8 @@ class Rebuild:
         if isinstance(projection, Table):
             kept = {one.partition for one in self._uncovered}
             fewer = comparing.fewer_rows(projection, stores.tables, shadow, kept, given_up=given_up)
+            if projection.compared and not equal:  # no row tells of which records it is
+                fewer += begins(self._starts)
         else:
             fewer = comparing.fewer_entries(projection, stores.state, shadow, given_up=given_up)
             fewer += [] if equal else begins(self._starts)
