@@ -7,13 +7,17 @@ from pathlib import Path
 import apsw
 import pytest
 
+from core.test_backup import Interrupted, Quiet
+from penstock.core import engines
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import Misconfigured
-from penstock.core.log import FORGOTTEN, Extent
+from penstock.core.folder import FolderLock
+from penstock.core.log import DUPLICATE, FORGOTTEN, Extent
 from penstock.core.log.extents import ROW_BYTES, Front
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.forgetting import Forgetting, Present, Verdict, verdict
 from penstock.core.log.kept import FOREVER, Kept, overruled
+from penstock.core.log.renewing import renew
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.projection import needs
@@ -205,21 +209,57 @@ def test_who_follows_tells_what_is_needed_and_who_writes_believes_it_of_this_log
     assert needs.told(file, TOPIC, names, identity) is None
 
 
-def test_a_log_of_a_version_that_trimmed_nothing_is_read_and_then_trimmed(tmp_path: Path) -> None:
-    clock = MovedClock()
-    with closing(SqliteLog(tmp_path / "log.db", clock, Limits())) as log:
-        add(log, b"a")
+def older(folder: Path) -> None:
+    """A log as it was made before anything was trimmed."""
+    with closing(SqliteLog(folder / "new.db", MovedClock(), Limits())) as log:
+        add(log, b"a", key="k")
         add(log, b"b")
-    with closing(apsw.Connection(str(tmp_path / "log.db"))) as raw:
+    with closing(apsw.Connection(str(folder / "new.db"))) as raw:
         raw.execute("DROP TABLE extents")
+        raw.execute("PRAGMA auto_vacuum = NONE")
+        raw.execute("VACUUM INTO ?", (str(folder / "log.db"),))
+
+
+def test_a_log_of_a_version_that_trimmed_nothing_is_read_and_then_trimmed(tmp_path: Path) -> None:
+    older(tmp_path)
     with closing(SqliteReader(tmp_path / "log.db")) as reader:
         assert reader.start(TOPIC) == 0
         assert reader.end(TOPIC) == 2
         assert reader.read(TOPIC, 0, 2, 10).next == 2
-    with closing(SqliteLog(tmp_path / "log.db", clock, Limits())) as log:
+    with closing(SqliteLog(tmp_path / "log.db", MovedClock(), Limits())) as log:
+        assert not log.gives_back
         log.trim(TOPIC, 1)
         wait_until(lambda: log.start(TOPIC, 0) == 1)
         assert contents(log) == [b"b"]
+
+
+def test_migrate_writes_such_a_file_anew_once_and_it_is_the_same_log(tmp_path: Path) -> None:
+    older(tmp_path)
+    settings, kept = Settings(data=str(tmp_path)), {TOPIC: DAY}
+    with closing(SqliteReader(tmp_path / "log.db")) as reader:
+        identity = reader.identity()
+    assert "made by" in engines.prepare_log(settings, {TOPIC: FOREVER}, Quiet)[0]
+    assert "written anew" in engines.prepare_log(settings, kept, Quiet)[0]
+    assert "made by" in engines.prepare_log(settings, kept, Quiet)[0]
+    assert not list(tmp_path.glob("*.partial"))
+    with closing(SqliteLog(tmp_path / "log.db", MovedClock(), Limits())) as log:
+        assert log.gives_back
+        assert log.identity(TOPIC) == identity
+        assert contents(log) == [b"a", b"b"]
+        assert add(log, b"a", key="k") == DUPLICATE
+
+
+def test_where_that_fails_or_somebody_serves_the_file_is_as_it_was(tmp_path: Path) -> None:
+    older(tmp_path)
+    was = (tmp_path / "log.db").read_bytes()
+    lock = FolderLock(tmp_path, "edge")
+    with pytest.raises(Misconfigured, match="in use by process"):
+        renew(tmp_path / "log.db", Quiet)
+    lock.release()
+    with pytest.raises(KeyboardInterrupt):
+        renew(tmp_path / "log.db", Interrupted)
+    assert (tmp_path / "log.db").read_bytes() == was
+    assert not list(tmp_path.glob("*.partial"))
 
 
 # -- settings ------------------------------------------------------------------------------------

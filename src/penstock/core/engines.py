@@ -10,7 +10,8 @@ from penstock.core.clock import CarefulClock, Clock
 from penstock.core.errors import Misconfigured
 from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
-from penstock.core.log import Follow, Log
+from penstock.core.log import Follow, Log, renewing
+from penstock.core.log.backup import Bars
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.kept import Kept
 from penstock.core.log.sqlite import Limits, SqliteLog
@@ -89,8 +90,9 @@ def codec_of(settings: Settings, topic: Topic[E]) -> Codec[E]:
     return topic.codec()
 
 
-def prepare_log(settings: Settings, kept: Mapping[str, Kept]) -> list[str]:
-    """Create the topics that are missing, and have them kept so; what was done, in words.
+def prepare_log(settings: Settings, kept: Mapping[str, Kept], bars: Bars) -> list[str]:
+    """Create the topics that are missing, and have them kept so; what was done, in words. A file
+    that could not give space back is written anew, if topics are not kept for ever.
 
     Raise `Misconfigured`.
     """
@@ -98,7 +100,12 @@ def prepare_log(settings: Settings, kept: Mapping[str, Kept]) -> list[str]:
         from penstock.core.log.kafka.topics import create_topics  # noqa: PLC0415 - an extra
 
         return create_topics(settings, list(kept), kept)
-    return [f"log {redacted(settings.log_url)}: topics are made by their first record"]
+    done, file = "topics are made by their first record", own_file(settings)
+    bounded = any(of.is_bounded for of in kept.values())
+    if bounded and file.is_file() and not renewing.gives_back(file):
+        renewing.renew(file, bars)
+        done = "written anew, so that what is trimmed leaves the disk"
+    return [f"log {redacted(settings.log_url)}: {done}"]
 
 
 def kept_otherwise(settings: Settings, kept: Mapping[str, Kept]) -> dict[str, str]:

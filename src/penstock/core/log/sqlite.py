@@ -326,5 +326,10 @@ class SqliteLog:
     def remembers(self) -> str:
         return ""
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether what is trimmed can leave the disk."""
+        return self._file.trimming.gives_back
+
     def bytes_on_disk(self) -> int:
         return bytes_of_log(self._path)

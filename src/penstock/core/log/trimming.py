@@ -51,7 +51,8 @@ class Trimming:
         self._slack = False
         """Whether more is to be given back."""
         self._added_blocks = self._added_bytes = 0
-        self._gives_back = connection.execute("PRAGMA auto_vacuum").get == 2
+        self.gives_back = bool(connection.execute("PRAGMA auto_vacuum").get == 2)
+        """Whether what is trimmed can leave the file."""
 
     def load(self, topic_ids: list[int]) -> None:
         self.extents = {topic_id: extents.of(self._connection, topic_id) for topic_id in topic_ids}
@@ -141,7 +142,7 @@ class Trimming:
         return size + blocks * _PAGE_BYTES
 
     def _give_back(self) -> int:
-        self._slack = self._gives_back and self._free() > _FREE_PAGES_MAX // 2
+        self._slack = self.gives_back and self._free() > _FREE_PAGES_MAX // 2
         if not self._slack:
             return 0
         list(self._connection.execute(f"PRAGMA incremental_vacuum({_GIVEN_BACK_PAGES})"))

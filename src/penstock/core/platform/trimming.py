@@ -30,6 +30,9 @@ def forgetting(
     log = opened.log
     if not isinstance(log, SqliteLog):
         return None
+    if any(kept.is_bounded for kept in opened.kept.values()) and not log.gives_back:
+        remedy = "what is trimmed is used again; to make the file smaller run `penstock migrate`"
+        logger.warning("log.gives_nothing_back", remedy=remedy)
     file = own_file(settings).with_name(needs.FILE)
 
     def needed(topic: str) -> Mapping[str, int]:
