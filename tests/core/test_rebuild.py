@@ -1,7 +1,6 @@
 """A rebuild replaces what there is by no less, keeps off the reserve, and leaves nothing behind."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
-from penstock.core.errors import Damaged, NotReady
+from penstock.core.errors import NotReady
 from penstock.core.projection import Projection, Rows, Table
 from penstock.core.projection.comparing import newly_damaged
 from penstock.core.projection.dead_letters import DeadLetter
@@ -19,7 +18,7 @@ from penstock.core.state import Entry
 from penstock.core.state.lease import AloneLeases
 from support import notes
 from support.carried import BOTH, Carried
-from support.logs import TOPIC, add, wait_until
+from support.logs import add
 from support.notes import Crash, note, rows_of
 
 EITHER = pytest.mark.parametrize("projection", BOTH, ids=["table", "index"])
@@ -166,92 +165,6 @@ def test_a_dry_run_says_what_would_be_lost_and_keeps_what_there_is(
     told = rebuild(carried, projection, swap=False, accept_loss=True)
     assert (told.swapped, bool(told.lost)) == (False, True)
     assert carried.numbers() == ([0, 1], [b"0", b"1"])
-
-
-# -- what a log that was trimmed does not cover ----------------------------------------------------
-
-
-def trim(carried: Carried, start: int) -> None:
-    """Long after the last block went into the table."""
-    cursor, reader = carried.cursor(notes.table), carried.log.reader()
-    with closing(reader):
-        cursor.resume(reader)
-        cursor.sink.settle(0)
-    carried.log.trim(TOPIC, start)
-    wait_until(lambda: carried.log.start(TOPIC, 0) == start)
-
-
-def test_only_partitions_that_the_log_covers_whole_are_made_anew(carried: Carried) -> None:
-    """The oldest record is of the part 0, as every third one is. The carry counts what was seen
-    before, of which a log that was trimmed knows less.
-    """
-    for number in range(9):
-        note(carried.log, number)
-    carried.carry()
-    trim(carried, 1)
-    carried.warehouse.command("ALTER TABLE tests_notes UPDATE seen = 77 WHERE log_offset IN (3, 4)")
-    told = rebuild(carried, notes.table, swap=False)
-    assert told.kept == [
-        "partition 0 as it is: 1 of its 3 rows are of records that the log keeps no longer"
-    ]
-    assert told.lost == []
-    rebuilt = rebuild(carried, notes.table)
-    assert (rebuilt.swapped, rebuilt.records, rebuilt.lost) == (True, 8, [])
-    seen = [0, 0, 1, 77, 3, 4, 6, 6, 7]
-    assert rows_of(carried.warehouse) == [(n, n, seen[n]) for n in range(9)]
-    note(carried.log, 9)
-    carried.carry(notes.table)
-    assert [row[1] for row in rows_of(carried.warehouse)] == list(range(10))
-    assert carried.warehouse.lacking("tests_notes") == ""
-    assert nothing_is_left(carried, notes.table)
-
-
-def test_what_is_not_covered_of_a_damaged_table_is_kept_unless_told_otherwise(
-    carried: Carried,
-) -> None:
-    note(carried.log, 0)
-    note(carried.log, 1)
-    carried.carry(notes.table)
-    trim(carried, 1)
-    live = carried.consumer(notes.table)
-    live.damaged = Damaged("tests_notes", "a part is gone")
-    work = Rebuild(live, carried.stores, carried.log, carried.clock, carried.lines.logger)
-    rebuilt = work.run(notes.SCHEMA[0], lambda _done, _total: None)
-    assert not rebuilt.swapped
-    assert rebuilt.lost[0].endswith("and it is damaged: a part is gone")
-
-
-def test_a_table_of_another_form_or_log_is_not_replaced_by_what_is_left(carried: Carried) -> None:
-    note(carried.log, 0)
-    note(carried.log, 1)
-    carried.carry(notes.table)
-    trim(carried, 1)
-    rebuilt = rebuild(carried, notes.table, compare=False)
-    assert (rebuilt.swapped, rebuilt.kept) == (False, [])
-    assert rebuilt.lost == ["partition 0: 1 rows live, 0 rebuilt"]
-
-
-def test_a_space_is_replaced_only_by_its_equal_once_the_log_was_trimmed(carried: Carried) -> None:
-    for number in range(9):
-        note(carried.log, number)
-    carried.carry(notes.index)
-    trim(carried, 4)  # it keeps five of a word
-    assert rebuild(carried, notes.index, swap=False).lost != []
-    carried.state.put("tests.notes", Entry(b"word", b"%08d" % 0, b"0"))
-    rebuilt = rebuild(carried, notes.index)
-    assert not rebuilt.swapped
-    assert rebuilt.lost[-1] == (
-        "partition 0 of the log begins at 4, and what there is may be made of the records before"
-    )
-
-
-def test_dead_letters_of_what_the_log_keeps_no_longer_survive_a_rebuild(carried: Carried) -> None:
-    note(carried.log, 0, word=notes.POISON)
-    note(carried.log, 1)
-    carried.carry(notes.table)
-    trim(carried, 1)
-    assert rebuild(carried, notes.table).swapped
-    assert [one.offset for one in carried.stores.dead_letters.letters("tests_notes")] == [0]
 
 
 def test_rows_that_retention_gives_up_are_no_loss(carried: Carried) -> None:
