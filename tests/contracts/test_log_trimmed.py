@@ -9,13 +9,15 @@ import apsw
 import pytest
 
 from core.test_backup import Quiet
+from penstock.core.clock import CarefulClock
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import DUPLICATE, FORGOTTEN, Append, Damage, moment, trimming
+from penstock.core.log import DUPLICATE, FORGOTTEN, Append, Damage, Extent, moment, trimming
 from penstock.core.log.backup import create, restore, verify
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.pace import Pace
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log.sqlite_file import SqliteFile, Transaction
 from support.clock import MovedClock
 from support.disks import FaultyDisk
 from support.logs import TOPIC, account, add, balanced, contents, submit, wait_until
@@ -42,8 +44,12 @@ def filled(folder: Path, blocks: int = BLOCKS, vfs: str = "") -> SqliteLog:
     return log
 
 
+def trim(log: SqliteLog, start: int, topic: str = TOPIC) -> None:
+    log.trim(log.identity(topic), topic, start, 0)
+
+
 def trimmed(log: SqliteLog, start: int) -> None:
-    log.trim(TOPIC, start)
+    trim(log, start)
     wait_until(lambda: log.start(TOPIC, 0) == start)
 
 
@@ -139,7 +145,7 @@ def test_a_power_cut_between_two_portions_loses_nothing_that_is_kept(
     disk, chance = CutDisk(), random.Random(5)
     log = filled(tmp_path, vfs=disk.name)
     starts, told = set(), account(log)
-    log.trim(TOPIC, 30)
+    trim(log, 30)
     for number in range(12):
         starts.add(log.start(TOPIC, 0))
         cut = tmp_path / f"{number}"
@@ -167,7 +173,7 @@ def test_while_the_disk_is_full_nothing_is_half_trimmed_and_then_it_goes_on(
     disk.where = "-wal"
     log = filled(tmp_path, vfs=disk.name)
     disk.write_fault = apsw.FullError("no space")
-    log.trim(TOPIC, 30)
+    trim(log, 30)
     wait_until(lambda: bool(log.failure()))
     assert log.start(TOPIC, 0) == 0
     assert contents(log) == [record(number) for number in range(2 * BLOCKS)]
@@ -208,6 +214,31 @@ def test_space_is_given_back_and_nothing_of_what_was_in_it_is_left(
         assert contents(again) == [record(number) for number in range(196, 200)]
 
 
+def test_a_portion_is_bounded_and_twice_what_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What came before trimming began does not count."""
+    filled(tmp_path).close()
+    file = SqliteFile(tmp_path / "log.db", vfs="", writable=True)
+    starts, clock = [], CarefulClock(MovedClock())
+
+    def commit(*topics: str) -> None:
+        group = [[Append(topic, [b"more"])] for topic in topics]
+        file.write(Transaction(clock, 24.0), group, {})
+        starts.append(file.extent(TOPIC).start)
+
+    monkeypatch.setattr(trimming, "_REST_SECONDS", 60.0)
+    commit(TOPIC)
+    file.want(file.identity, TOPIC, 2 * BLOCKS, 0)
+    commit(TOPIC)  # three blocks of two
+    for topic in ("tests.a", "tests.b", "tests.c"):
+        commit(topic)  # it rests
+    file.trimming._rest_until = 0.0
+    commit("tests.d")  # twice the four blocks that came since
+    assert starts == [0, 6, 6, 6, 6, 6 + 2 * 2 * 4]
+    file.close()
+
+
 def test_a_front_that_the_disk_damaged_stops_its_trimming_and_nothing_else(
     tmp_path: Path,
 ) -> None:
@@ -218,8 +249,8 @@ def test_a_front_that_the_disk_damaged_stops_its_trimming_and_nothing_else(
     content[page : page + 2] = b"\xff\xff"  # no page of a tree any more
     file.write_bytes(content)
     with closing(opened(tmp_path)) as log:
-        log.trim(TOPIC, 30)
-        log.trim(OTHER, 1)
+        trim(log, 30)
+        trim(log, 1, OTHER)
         wait_until(lambda: log.start(OTHER, 0) == 1)
         assert log.start(TOPIC, 0) == 0
         assert add(log, b"more").first == 2 * BLOCKS
@@ -246,7 +277,7 @@ def test_a_backup_and_what_is_salvaged_begin_where_the_log_did(tmp_path: Path) -
     log = filled(tmp_path / "log")
     trimmed(log, 20)
     trimmed_away = log.end(OTHER, 0)
-    log.trim(OTHER, trimmed_away)
+    trim(log, trimmed_away, OTHER)
     wait_until(lambda: log.start(OTHER, 0) == trimmed_away)
     create(tmp_path / "log" / "log.db", tmp_path / "kept", Quiet, Pace(0))
     log.close()
@@ -288,7 +319,13 @@ def test_what_is_trimmed_while_a_backup_is_made_is_no_hole_in_it(
 
 def test_a_log_that_was_cleared_begins_at_its_beginning(tmp_path: Path, log: SqliteLog) -> None:
     trimmed(log, 20)
+    was = log.identity(TOPIC)
     log.clear()
+    log.trim(was, TOPIC, 0, 0)
+    log.count(was, TOPIC, Extent(), Extent(counted=9, bytes=9))
     assert log.start(TOPIC, 0) == 0
     assert submit(log, Append(TOPIC, [b"new"]))[0].first == 0
-    assert contents(log) == [b"new"]
+    log.trim(was, TOPIC, 1, 0)  # somebody had looked before
+    assert submit(log, Append(TOPIC, [b"newer"]))[0].first == 1
+    assert contents(log) == [b"new", b"newer"]
+    assert log.extent(TOPIC, 0) == Extent()

@@ -29,7 +29,7 @@ def trim(carried: Carried, start: int) -> None:
     with closing(reader):
         cursor.resume(reader)
         cursor.sink.settle(0)
-    carried.log.trim(TOPIC, start)
+    carried.log.trim(carried.log.identity(TOPIC), TOPIC, start, 0)
     wait_until(lambda: carried.log.start(TOPIC, 0) == start)
 
 

@@ -228,7 +228,7 @@ def test_a_log_of_a_version_that_trimmed_nothing_is_read_and_then_trimmed(tmp_pa
         assert reader.read(TOPIC, 0, 2, 10).next == 2
     with closing(SqliteLog(tmp_path / "log.db", MovedClock(), Limits())) as log:
         assert not log.gives_back
-        log.trim(TOPIC, 1)
+        log.trim(log.identity(TOPIC), TOPIC, 1, 0)
         wait_until(lambda: log.start(TOPIC, 0) == 1)
         assert contents(log) == [b"b"]
 

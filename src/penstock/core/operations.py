@@ -136,7 +136,7 @@ class Operations:
         consumer = self._consumer(projection)
         letter = self._stores.dead_letters.letter(projection, partition, offset)
         if not letter.payload:
-            raise Rejected("the log's block is damaged; there is nothing left to retry")
+            raise Rejected(f"{letter.reason}; there is nothing left to retry")
         if letter.code == GIVEN_UP:
             raise Rejected(letter.reason)
         with consumer.paused():

@@ -26,7 +26,8 @@ PATIENCE = 2
 """Times what is to be kept: as long, or as much, is waited for projections."""
 _BLOCKS_MAX = 20_000
 """That go by one decision."""
-_COUNTED_AT_ONCE, _COUNTED_MAX = 5_000, 200_000
+_COUNTED_AT_ONCE, _COUNTED_MAX = 5_000, 50_000
+"""Blocks that one turn looks at: those of an old log are counted by and by."""
 
 Needs = Callable[[str], Mapping[str, int]]
 """Topic → projections that read it, and the oldest number that each may yet ask for."""
@@ -106,10 +107,14 @@ class Forgetting:
     def turn(self) -> None:
         """Count what was added, and have trimmed what is to go."""
         waits = {}
+        # Before anything is read: should the log be cleared meanwhile, this is another one.
+        logs = {topic: self._log.identity(topic) for topic in self._kept}
         with closing(self._log.reader()) as reader:
             for topic, kept in self._kept.items():
-                extent = self._counted(reader, topic)
-                if kept.is_bounded and (missing := self._decide(reader, topic, kept, extent)):
+                extent = self._counted(reader, logs[topic], topic)
+                if kept.is_bounded and (
+                    missing := self._decide(reader, logs[topic], topic, extent)
+                ):
                     waits[topic] = missing
         for topic, missing in waits.items():
             if topic not in self.waits:
@@ -117,7 +122,7 @@ class Forgetting:
                 self._logger.warning("log.trimming_waits", topic=topic, projections=waited)
         self.waits = waits
 
-    def _counted(self, reader: SqliteReader, topic: str) -> Extent:
+    def _counted(self, reader: SqliteReader, log: str, topic: str) -> Extent:
         was = extent = self._log.extent(topic, 0)
         for _ in range(0, _COUNTED_MAX, _COUNTED_AT_ONCE):
             more = reader.counted(topic, extent, _COUNTED_AT_ONCE)
@@ -125,18 +130,19 @@ class Forgetting:
                 break
             extent = more
         if extent != was:
-            self._log.count(topic, was, extent)
+            self._log.count(log, topic, was, extent)
         return extent
 
-    def _decide(self, reader: SqliteReader, topic: str, kept: Kept, extent: Extent) -> list[str]:
+    def _decide(self, reader: SqliteReader, log: str, topic: str, extent: Extent) -> list[str]:
         """Projections that are waited for."""
+        kept = self._kept[topic]
         needs, end = self._needs(topic), reader.end(topic)
         needed = min(needs.values(), default=end)
         present = Present(self._clock.now_ms(), self._clock.latest_ms())
         with closing(reader.fronts(topic, extent.start)) as blocks:
             found = verdict(_followed(blocks, end), extent, kept, present, needed)
         if found.start > extent.start:
-            self._log.trim(topic, found.start, found.until_ms)
+            self._log.trim(log, topic, found.start, found.until_ms)
             for name, first in needs.items():
                 if (lost := max(first, extent.start)) < found.start:
                     self._logger.error(

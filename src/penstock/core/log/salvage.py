@@ -125,6 +125,7 @@ def _salvage(damaged: Path, made: Path, bars: Bars) -> Salvaged:
                     topics.append(_topic(source, target, topic_id, name, bar))
             carried = ("ledger", "idempotency", "origins", "extents")
             fates = {table: _carry(source, target, table) for table in carried}
+            target.execute("UPDATE extents SET counted = start, bytes = 0")
     return Salvaged(topics, lacking + [f"{table}: {why}" for table, why in fates.items() if why])
 
 

@@ -8,12 +8,10 @@ offset of a block's first record: adding is always at the right-hand edge of the
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-import apsw
 
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady, Overloaded, PenstockError
@@ -56,13 +54,16 @@ class _Submission(NamedTuple):
 class _Trim(NamedTuple):
     """Where a topic is to begin."""
 
+    log: str
     topic: str
-    extent: Extent
+    start: int
+    until_ms: int
 
 
 class _Count(NamedTuple):
     """How large somebody found a topic to be."""
 
+    log: str
     topic: str
     was: Extent
     now: Extent
@@ -123,17 +124,17 @@ class SqliteLog:
             self._queued_bytes += size
         self._queue.put(_Submission(appends, done, records, size))
 
-    def trim(self, topic: str, start: int, until_ms: int = 0) -> None:
-        """Let the topic begin at `start`, by and by, in portions that hold nobody up.
+    def trim(self, log: str, topic: str, start: int, until_ms: int) -> None:
+        """Let the topic of this log begin at `start`, by and by, in portions that hold nobody up.
 
         `start` is where a block begins, or where the topic ends; what goes had been taken until
         then. What is not done when the process ends has to be asked for again.
         """
-        self._queue.put(_Trim(topic, Extent(start, until_ms)))
+        self._queue.put(_Trim(log, topic, start, until_ms))
 
-    def count(self, topic: str, was: Extent, now: Extent) -> None:
-        """Note that somebody who knew it as it was counted a topic on."""
-        self._queue.put(_Count(topic, was, now))
+    def count(self, log: str, topic: str, was: Extent, now: Extent) -> None:
+        """Note that somebody who knew it as it was counted a topic of this log on."""
+        self._queue.put(_Count(log, topic, was, now))
 
     def tally(self, topic: str, *, rejected: int) -> None:
         with self._lock:
@@ -185,8 +186,7 @@ class SqliteLog:
             elif isinstance(item, _Trim):
                 self._file.want(*item)
             elif isinstance(item, _Count):
-                with suppress(apsw.Error):  # whoever counts looks again; who writes finds out why
-                    self._file.count(*item)
+                self._file.count(*item)
         group = [item for item in taken if isinstance(item, _Submission)]
         if group:
             self._settle(group)

@@ -15,7 +15,6 @@ from penstock.core.log import (
     Minute,
     Receipt,
     blocks,
-    extents,
     keys,
     tables,
 )
@@ -147,6 +146,7 @@ class SqliteFile:
                 self._sweep(transaction, claims)
                 if self.trimming.due:
                     transaction.size += self.trimming.portion()
+                self.trimming.note()
                 self._connection.execute("COMMIT")
         except BaseException:
             self._topics, self._opened = known, opened
@@ -302,18 +302,15 @@ class SqliteFile:
         topic_id = self._topics.get(topic)
         return Extent() if topic_id is None else self.trimming.of(topic_id)
 
-    def want(self, topic: str, extent: Extent) -> None:
-        """Trim the topic to where this begins, by and by; the writer's to call."""
-        topic_id = self._topics.get(topic)
-        if topic_id is not None:
-            self.trimming.want(topic_id, extent.start, extent.until_ms)
+    def want(self, log: str, topic: str, start: int, until_ms: int) -> None:
+        """Let a topic of this log begin there, by and by; the writer's to call."""
+        if log == self.identity and start <= self.ends.get(topic, 0):
+            self.trimming.want(self._topics[topic], start, until_ms)
 
-    def count(self, topic: str, was: Extent, now: Extent) -> None:
-        """Somebody counted the topic on; the writer's to call."""
-        topic_id = self._topics.get(topic)
-        if topic_id is not None and self.trimming.count(topic_id, was, now):
-            with self._connection:
-                extents.note(self._connection, topic_id, self.trimming.of(topic_id))
+    def count(self, log: str, topic: str, was: Extent, now: Extent) -> None:
+        """Somebody counted a topic of this log on; the writer's to call."""
+        if log == self.identity and topic in self._topics:
+            self.trimming.count(self._topics[topic], was, now)
 
     def idle(self) -> None:
         """Nothing is to be written just now: a good moment to fold the write-ahead log."""

@@ -48,6 +48,10 @@ class Trimming:
         self._wanted: dict[int, tuple[int, int]] = {}
         """Where topics are to begin, and when the last of what goes had been taken."""
         self._in_hand: tuple[int, Extent] | None = None
+        self._unnoted: set[int] = set()
+        """Topics that were counted since."""
+        self._noted: set[int] = set()
+        """Those of them that the transaction in hand notes."""
         self._slack = False
         """Whether more is to be given back."""
         self._added_blocks = self._added_bytes = 0
@@ -71,23 +75,26 @@ class Trimming:
         if topic_id not in self._damaged and start > self.of(topic_id).start:
             self._wanted[topic_id] = start, until_ms
 
-    def count(self, topic_id: int, was: Extent, now: Extent) -> bool:
-        """Somebody counted on; of no use where what was counted has gone meanwhile."""
+    def count(self, topic_id: int, was: Extent, now: Extent) -> None:
+        """Somebody counted on; of no use where what was counted has gone meanwhile. It is noted
+        with what is written next.
+        """
         known = self.of(topic_id)
         if (known.counted, known.start) != (was.counted, was.start):
-            return False
+            return
+        self._unnoted.add(topic_id)
         self.extents = {
             **self.extents, topic_id: known._replace(counted=now.counted, bytes=now.bytes)
         }  # fmt: skip
-        return True
 
     def of(self, topic_id: int) -> Extent:
         return self.extents.get(topic_id, Extent())
 
     def added(self, size: int) -> None:
-        """A block of a body of so many bytes."""
-        self._added_blocks += 1
-        self._added_bytes += size
+        """A block of a body of so many bytes. It counts while portions are made."""
+        if self._wanted:
+            self._added_blocks += 1
+            self._added_bytes += size
 
     def portion(self) -> int:
         """Within a transaction: trim or give back a little. About how many bytes have changed.
@@ -106,6 +113,13 @@ class Trimming:
             self.troubles.append((topic_id, reason(error)))
             raise Spoilt from error
 
+    def note(self) -> None:
+        """Within a transaction, behind a portion: write down what was counted."""
+        trimmed = set() if self._in_hand is None else {self._in_hand[0]}
+        self._noted = set(self._unnoted)
+        for topic_id in self._unnoted - trimmed:
+            extents.note(self._connection, topic_id, self.of(topic_id))
+
     def settled(self, *, committed: bool) -> None:
         if committed and self._in_hand is not None:
             topic_id, extent = self._in_hand
@@ -113,13 +127,16 @@ class Trimming:
             self._added_blocks = self._added_bytes = 0
             if topic_id in self._wanted and self._wanted[topic_id][0] <= extent.start:
                 del self._wanted[topic_id]
-        if not committed:
+        if committed:
+            self._unnoted -= self._noted
+        else:
             self._rest_until = self._now() + _FAILED_SECONDS
-        self._in_hand = None
+        self._in_hand, self._noted = None, set()
 
     def forget(self) -> None:
         """All of the log is gone; it begins anew."""
         self.extents, self._wanted, self._in_hand, self._slack = {}, {}, None, False
+        self._unnoted, self._noted = set(), set()
 
     def _trim(self, topic_id: int, start: int, until_ms: int) -> int:
         blocks_max = max(_BLOCKS, 2 * self._added_blocks)

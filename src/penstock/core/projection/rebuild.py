@@ -228,10 +228,7 @@ class Rebuild:
         return [self._log.end(self._topic, shadow.partition) for shadow in self._shadows]
 
     def _records(self) -> int:
-        return sum(
-            shadow.position - self._log.start(self._topic, shadow.partition)
-            for shadow in self._shadows
-        )
+        return sum(shadow.position - self._starts[shadow.partition] for shadow in self._shadows)
 
     def _create(self, statement: str) -> None:
         if isinstance(self._live.projection, Table):
