@@ -229,7 +229,7 @@ def test_a_portion_is_bounded_and_twice_what_came_meanwhile(
 
     monkeypatch.setattr(trimming, "_REST_SECONDS", 60.0)
     commit(TOPIC)
-    file.want(file.identity, TOPIC, 2 * BLOCKS, 0)
+    file.want(TOPIC, 2 * BLOCKS, 0)
     commit(TOPIC)  # three blocks of two
     for topic in ("tests.a", "tests.b", "tests.c"):
         commit(topic)  # it rests

@@ -1,5 +1,6 @@
 """What the log forgets: by age, by size, by no clock that was wrong, and for nobody too early."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,9 +21,11 @@ from penstock.core.log.kept import FOREVER, Kept, overruled
 from penstock.core.log.renewing import renew
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
+from penstock.core.platform.pools import Pools
+from penstock.core.platform.positions import Positions
 from penstock.core.projection import needs
 from penstock.core.settings import Settings
-from support.carried import BOTH, Carried
+from support.carried import BOTH, Carried, watching
 from support.clock import MovedClock
 from support.logs import TOPIC, add, contents, wait_until
 from support.notes import index, note, table
@@ -186,6 +189,23 @@ def test_a_view_that_begins_when_the_log_was_trimmed_begins_with_what_there_is(
     carried.carry()
     assert carried.numbers() == ([10], [b"10"])
     assert carried.stores.dead_letters.letters() == []
+
+
+def test_nobody_waits_for_what_the_log_keeps_no_longer(carried: Carried) -> None:
+    """Where others carry a view that never had any of it."""
+    note(carried.log, 0, 1, 2)
+    carried.log.trim(carried.log.identity(TOPIC), TOPIC, 3, 0)
+    begins_at(carried, 3)
+    consumer = carried.consumer(index)
+    watch, pools = watching(carried, [consumer]), Pools(0)
+    positions = Positions({index.name: consumer}, carried.log, pools, carried.clock)
+    watch.begin()
+    watch._look()
+    watch.vouch(index.name)
+    assert asyncio.run(positions.caught_up(index.name, 0.0))
+    note(carried.log, 3)
+    assert not asyncio.run(positions.caught_up(index.name, 0.0))
+    pools.close()
 
 
 def test_who_follows_tells_what_is_needed_and_who_writes_believes_it_of_this_log_only(

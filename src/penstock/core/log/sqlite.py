@@ -183,10 +183,8 @@ class SqliteLog:
         for item in taken:
             if isinstance(item, threading.Event):
                 self._forget(item)
-            elif isinstance(item, _Trim):
-                self._file.want(*item)
-            elif isinstance(item, _Count):
-                self._file.count(*item)
+            elif item is not None and not isinstance(item, _Submission):
+                self._heed(item)
         group = [item for item in taken if isinstance(item, _Submission)]
         if group:
             self._settle(group)
@@ -194,6 +192,15 @@ class SqliteLog:
             self._commit_tallies()
         if not taken:
             self._file.idle()
+
+    def _heed(self, item: _Trim | _Count) -> None:
+        """What was decided of a log that was cleared meanwhile is of no use."""
+        if item.log != self.identity(item.topic):
+            return
+        if isinstance(item, _Trim):
+            self._file.want(item.topic, item.start, item.until_ms)
+        else:
+            self._file.count(item.topic, item.was, item.now)
 
     def _forget(self, cleared: threading.Event) -> None:
         with self._lock:

@@ -302,14 +302,14 @@ class SqliteFile:
         topic_id = self._topics.get(topic)
         return Extent() if topic_id is None else self.trimming.of(topic_id)
 
-    def want(self, log: str, topic: str, start: int, until_ms: int) -> None:
-        """Let a topic of this log begin there, by and by; the writer's to call."""
-        if log == self.identity and start <= self.ends.get(topic, 0):
+    def want(self, topic: str, start: int, until_ms: int) -> None:
+        """Let a topic begin there, by and by; the writer's to call."""
+        if topic in self._topics and start <= self.ends.get(topic, 0):
             self.trimming.want(self._topics[topic], start, until_ms)
 
-    def count(self, log: str, topic: str, was: Extent, now: Extent) -> None:
-        """Somebody counted a topic of this log on; the writer's to call."""
-        if log == self.identity and topic in self._topics:
+    def count(self, topic: str, was: Extent, now: Extent) -> None:
+        """Somebody counted a topic on; the writer's to call."""
+        if topic in self._topics:
             self.trimming.count(self._topics[topic], was, now)
 
     def idle(self) -> None:
