@@ -48,7 +48,7 @@ _LENGTHS: dict[str, tuple[Any, Any, Any]] = {
     "warm_up_seconds": (30.0, 60.0, 90.0),
     "attack_seconds": (3.0, 5.0, 10.0),
     "backup_tags": (500_000, 5_000_000, 5_000_000),
-    "backup_seconds": (15.0, 40.0, 70.0),
+    "backup_seconds": (15.0, 40.0, 60.0),
     "trimming_seconds": (180.0, 600.0, 3_600.0),
     "trimming_kept_seconds": (30.0, 120.0, 600.0),
 }

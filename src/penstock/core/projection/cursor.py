@@ -11,6 +11,7 @@ from penstock.core.projection import Projection
 from penstock.core.projection.contract import Outcome, Sink
 from penstock.core.projection.dead_letters import Stopped
 from penstock.core.projection.flush import Backlog
+from penstock.core.projection.reading import exact
 from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
@@ -152,7 +153,7 @@ class Cursor:
         self._waiters.release(self.position)
         if first < known:
             self._proof = ""  # whoever knows the end of a block knows what is before it
-            self.step(reader, known - first)
+            self.step(exact(reader), known - first)
             if was >= known:
                 self.counts = counted
         self._resumed = True
@@ -202,10 +203,9 @@ class Cursor:
         batch = self._read(reader, self.position, limit, self._proof)
         if batch.next == batch.first:
             return 0
-        began = self._clock.monotonic()
+        began = self._stepped_at = self._clock.monotonic()
         outcome = self.sink.apply(identity, self.partition, batch)
-        self._stepped_at = self._clock.monotonic()
-        self.cost_seconds = self._stepped_at - began
+        self.cost_seconds = self._clock.monotonic() - began
         self._account(batch, outcome)
         self.position, self._proof = batch.next, batch.proof
         self._oldest_ms = batch.appended_at_ms
