@@ -20,7 +20,10 @@ DRAIN_BYTES_MAX = 8_388_608
 _DEAR_BYTES = 32_768
 """Bodies from here on are judged off the loop, and so are all that are coded."""
 _FIND_SECONDS = 0.0001
-"""What it costs the loop to find an answer: a task, whose time comes after those that began it."""
+_FIND_BYTE_SECONDS = 0.0000001
+"""What it costs the loop to find an answer: a task, whose time comes after those that began it, and
+which looks through what was asked.
+"""
 
 At = Literal["request", "body", "drain", "answer", "end"]
 """Where a connection stands: before a request or in its head; in its body; in the body of one that
@@ -122,7 +125,8 @@ class Exchange(ABC):
     def _act(self, judged: Outcome) -> None:
         if not isinstance(judged, tuple):  # the other way round takes 0.1 µs more
             self._edge.start(self._find(judged))
-            self._turn.charge(_FIND_SECONDS)
+            asked = len(judged.query) + len(judged.body)
+            self._turn.charge(_FIND_SECONDS + asked * _FIND_BYTE_SECONDS)
             return
         # From here on the log accounts for the events.
         endpoint, events = judged
