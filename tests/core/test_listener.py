@@ -71,7 +71,7 @@ async def ask(door: Door, address: str) -> bytes:
 
 def test_of_more_newcomers_than_places_each_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, from many addresses, and none of them goes by itself (reliability 43)."""
-    for bound in ("floor._NEW_SECONDS", "door._SHUT_SECONDS_MAX"):
+    for bound in ("connections._NEW_SECONDS", "door._SHUT_SECONDS_MAX"):
         monkeypatch.setattr(f"penstock.core.edge.{bound}", PATIENCE_SECONDS)
 
     async def work(door: Door) -> None:
@@ -150,7 +150,7 @@ async def enter(rig: Rig, door: Door, count: int, request: bytes = b"") -> list[
     for _ in range(count):
         streams.append(await asyncio.open_connection(host, port, local_addr=(CROWD, 0)))
         streams[-1][1].write(request)
-    guests = rig.edge.floor.present
+    guests = rig.edge.connections.present
     while len(guests) < count or not all(  # noqa: ASYNC110 - it comes by the wire
         isinstance(guest, Connection) and guest.works == bool(request) for guest in guests
     ):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
 
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.wire import render
 from penstock.core.errors import Overloaded
 
@@ -40,7 +40,7 @@ _TCP_INFO_UNACKED = struct.Struct("24xI")
 class Door:
     def __init__(
         self,
-        edge: Edge,
+        edge: Dispatcher,
         listening: socket.socket,
         let_in: Callable[[socket.socket, str], None],
         seconds: float,
@@ -110,7 +110,7 @@ class Door:
 
     def _has_place(self) -> bool:
         """Whether there is one for whoever is next, or there has been none for too long."""
-        if self._edge.floor.make_room():
+        if self._edge.connections.make_room():
             self._shut_since = 0.0
             return True
         now = perf_counter()
@@ -130,7 +130,7 @@ class Door:
     def _thin_out(self) -> None:
         """The queue, as far as there is time, and room for those who stay."""
         edge, newcomers = self._edge, self._newcomers
-        room = min(_ROOM, edge.floor.few)
+        room = min(_ROOM, edge.connections.few)
         sated: set[str] = set()
         for _ in edge.turn.pieces():
             if len(newcomers) >= room:
@@ -141,7 +141,7 @@ class Door:
                 return
             if not newcomers.of(peer) or edge.is_proxy(peer):
                 newcomers.put(accepted, peer)
-            elif peer in sated or edge.floor.has_enough(peer):
+            elif peer in sated or edge.connections.has_enough(peer):
                 sated.add(peer)
                 self._turn_away(accepted)
             else:
@@ -156,16 +156,16 @@ class Door:
             if self._tells:
                 # One packet with the goodbye, which is a reset to who has sent what was not read.
                 accepted.send(self._word(), socket.MSG_DONTWAIT | socket.MSG_MORE)
-                accepted.recv_into(edge.floor.buffer, 0, socket.MSG_DONTWAIT)
+                accepted.recv_into(edge.connections.buffer, 0, socket.MSG_DONTWAIT)
 
     def _word(self) -> bytes:
         """Of refusal: written, and noted in the log, once a second for all."""
         edge = self._edge
-        if self._told_at is not edge.floor.date:
-            self._told_at = edge.floor.date
+        if self._told_at is not edge.connections.date:
+            self._told_at = edge.connections.date
             error = Overloaded("many wait, and other connections of this address do not")
             response = edge.refusal(("", "", {}), error)
-            self._told = render(response, edge.floor.date, keep_alive=False)
+            self._told = render(response, edge.connections.date, keep_alive=False)
         return self._told
 
 

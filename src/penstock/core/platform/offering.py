@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from penstock.core.edge import Received, Response
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.ingesting import ingest_endpoints
 from penstock.core.manifest import Context, Manifest, Route
@@ -12,7 +12,10 @@ from penstock.core.settings import Settings
 
 
 def offer_ingest(
-    edge: Edge, settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
+    edge: Dispatcher,
+    settings: Settings,
+    applications: Mapping[str, Any],
+    manifests: Iterable[Manifest],
 ) -> None:
     """What events come in by; `applications` have settings of their own."""
     manifests = list(manifests)
@@ -22,7 +25,7 @@ def offer_ingest(
         edge.add(offer.method, offer.path, endpoint)
 
 
-def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
+def offer_routes(edge: Dispatcher, manifest: Manifest, context: Context) -> None:
     """What one application answers from the stores, by what its routes may reach."""
     for route in manifest.routes:
         endpoint = AnswerEndpoint(
