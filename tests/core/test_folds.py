@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 from penstock.core.errors import Disproved, NotReady
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.sinks import sink
+from penstock.core.projects import DEFAULT_PROJECT, key_of
 from support.folded import Bench
+from support.logs import add, contents
 from support.notes import Crash
 from support.purses import TRICKS, Decided, Emptied, Moved, Purse, purses, renamed, step
+from support.records import records
 
 POT = "pot"
 _names = count()
@@ -53,8 +56,7 @@ def oracle(moves: Sequence[Moved]) -> tuple[dict[str, Purse], list[list[object]]
             return rest
         return {**rest, event.purse: msgspec.convert(msgspec.to_builtins(made.state), Purse)}
 
-    records = [Record(number, 0, move) for number, move in enumerate(moves)]
-    states = reduce(after, records, dict[str, Purse]())
+    states = reduce(after, records(moves, range(len(moves))), dict[str, Purse]())
     kinds = (Decided, Emptied)
     return states, [[event for event in decided if isinstance(event, kind)] for kind in kinds]
 
@@ -154,6 +156,10 @@ def test_a_log_that_takes_nothing_moves_no_state(
 # -- retried and rebuilt ------------------------------------------------------------------------
 
 
+def heard(record: Record[Moved], event: Moved) -> Record[Moved]:
+    return msgspec.structs.replace(record, event=event)
+
+
 @pytest.mark.parametrize("at", ["", "before", "after"])
 def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
     bench: Bench, fold: Fold[Moved, Purse], at: str
@@ -161,9 +167,7 @@ def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
     bench.say(fold, Moved(POT, 5), Moved(POT, -2, "raise"), Moved(POT, 5))
     bench.carry(fold)
     [letter] = bench.stores.dead_letters.letters(fold.name)
-    mended = replace(
-        fold, step=lambda was, r: step(was, r._replace(event=Moved(POT, r.event.cents)))
-    )
+    mended = replace(fold, step=lambda was, r: step(was, heard(r, Moved(POT, r.event.cents))))
     identity = bench.log.identity(fold.topic.name)
     bench.state.at = at
     with suppress(Crash):
@@ -175,6 +179,31 @@ def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
     assert bench.known(fold)[POT].cents == 8
     assert bench.said(fold) == [[Decided(POT, 1, 8, taken=True)], []]
     assert bench.stores.dead_letters.letters(fold.name) == []
+
+
+def test_projects_have_states_of_their_own_and_what_is_said_is_of_them(
+    bench: Bench, fold: Fold[Moved, Purse]
+) -> None:
+    codec, decisions = fold.topic.codec(), fold.emits[0].codec()
+    projects = ["acme", DEFAULT_PROJECT, "acme", DEFAULT_PROJECT, "other"]
+    moves = [codec.of(of)(Moved(POT, -3 if n > 1 else 5)) for n, of in enumerate(projects)]
+    add(bench.log, *moves, topic=fold.topic.name)
+    bench.carry(fold, block=2)
+    assert [
+        [decisions.read(payload) for payload in contents(bench.log, topic.name)]
+        for topic in fold.emits
+    ] == [
+        [
+            ("acme", Decided(POT, 2, 2, taken=True)),
+            (DEFAULT_PROJECT, Decided(POT, 3, 2, taken=True)),
+            ("other", Decided(POT, 4, 0, taken=False)),
+        ],
+        [],
+    ]
+    values = bench.state.get_many(fold.space, [key_of(of, POT.encode()) for of in projects])
+    assert [fold.read(value).records for value in values] == [2, 2, 2, 2, 1]
+    rebuilt = bench.rebuild(fold)
+    assert (rebuilt.differences, rebuilt.swapped) == ([], True)
 
 
 def test_a_rebuild_says_nothing_and_compares_equal(bench: Bench, fold: Fold[Moved, Purse]) -> None:
@@ -189,7 +218,7 @@ def test_a_rebuild_says_nothing_and_compares_equal(bench: Bench, fold: Fold[Move
 def test_a_rebuild_names_a_key_that_differs(bench: Bench, fold: Fold[Moved, Purse]) -> None:
     bench.say(fold, Moved("a", 1), Moved("b", 1))
     bench.carry(fold)
-    richer = replace(fold, step=lambda was, r: step(was, r._replace(event=Moved(r.event.purse, 2))))
+    richer = replace(fold, step=lambda was, r: step(was, heard(r, Moved(r.event.purse, 2))))
     [difference] = bench.rebuild(replace(richer, emits=fold.emits), swap=False).differences[:1]
     assert "'a'" in difference
 

@@ -5,6 +5,7 @@ refused when it is made.
 """
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -17,7 +18,9 @@ from penstock.core.errors import Misconfigured, catalogue
 from penstock.core.interface import Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.state import History
-from penstock.core.warehouse import Row, Value, Warehouse
+from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.warehouse.cluster import Layout
+from penstock.core.warehouse.columns import columns_of
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -25,7 +28,9 @@ _IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Context(Protocol):
-    """All that a route may reach: the stores' reading half, and its application's settings."""
+    """All that a route may reach: the stores' reading half, as far as it is of the project that the
+    request is of, and its application's settings.
+    """
 
     @property
     def settings(self) -> Any:
@@ -33,10 +38,15 @@ class Context(Protocol):
         ...
 
     @property
+    def project(self) -> str: ...
+
+    @property
     def clock(self) -> Clock: ...
 
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
-        """Run a named query in the warehouse, within its limits of time and memory."""
+        """Run a named query in the warehouse, within its limits of time and memory; it asks for the
+        rows of `{project:String}`, which is bound to the project.
+        """
         ...
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
@@ -71,7 +81,10 @@ class Ingest:
     operation: str
     method: str = "POST"
     path: str
-    topic: Topic[Any]
+    emits: tuple[Topic[Any], ...]
+    """Topics of the events that it makes; an event's type tells which. The first one accounts for
+    requests that are refused, and has the idempotency keys.
+    """
     handle: Callable[[Received, Any], Reply]
     body_bytes_max: int
     summary: str
@@ -127,9 +140,15 @@ class Manifest:
             self._own("projection", (projection.name,), separator)
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
-            emits = projection.emits if isinstance(projection, Fold) else ()
+        emitting = [(of.name, of.emits) for of in self.projections if isinstance(of, Fold)]
+        for name, emits in [*emitting, *((of.operation, of.emits) for of in self.ingest)]:
             if foreign := [topic.name for topic in emits if topic not in self.topics]:
-                raise ValueError(f"{projection.name} emits to {', '.join(foreign)}, undeclared")
+                raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
+        if silent := [of.operation for of in self.ingest if not of.emits]:
+            raise ValueError(f"{', '.join(silent)} emits to no topic")
+        kinds = Counter(kind.__name__ for topic in self.topics for kind in topic.events)
+        if twice := sorted(kind for kind, topics in kinds.items() if topics > 1):
+            raise ValueError(f"{', '.join(twice)} is of more than one topic: its type tells which")
         known = {*self.errors, *(kind.default_code for kind in catalogue())}
         offers: list[Offer] = [*self.ingest, *self.routes]
         for offer in offers:
@@ -145,21 +164,29 @@ class Manifest:
 
 
 def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
-    """A column is written down twice, in `tables.sql` and in the row; here the two are tied.
-
-    Raise `Misconfigured`.
+    """That each table has the columns that its declaration says, and its rows fill. Raise
+    `Misconfigured`.
     """
+    declared = {Layout.name(text): text for text in sql.schema(manifest.package)}
     for projection in manifest.projections:
-        if isinstance(projection, Table):
-            declared = [field.name for field in msgspec.structs.fields(projection.row)]
-            found = warehouse.columns(projection.table)
-            if not found:
-                raise Misconfigured(
-                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
-                )
-            if declared != found:
-                raise Misconfigured(
-                    f"the table {projection.table} has the columns {', '.join(found)}; this "
-                    f"version writes {', '.join(declared)}. Run "
-                    f"`penstock rebuild {projection.table} --from-scratch`"
-                )
+        if not isinstance(projection, Table):
+            continue
+        table = projection.table
+        named = [column.split()[0] for column in columns_of(declared[table])]
+        if {*named} != {*projection.columns}:
+            raise Misconfigured(
+                f"tables.sql gives {table} the columns {', '.join(named)}, and its rows have "
+                f"{', '.join(projection.columns)}"
+            )
+        found = warehouse.differences(declared[table])
+        if found is None:
+            raise Misconfigured(f"PENSTOCK_WAREHOUSE has no table {table}; run `penstock migrate`")
+        if found.others:
+            raise Misconfigured(
+                f"the table {table} is of another version: {', '.join(found.others)}. Run "
+                f"`penstock rebuild {table} --from-scratch`"
+            )
+        if found.addable:
+            raise Misconfigured(
+                f"the table {table} lacks {', '.join(found.addable)}; run `penstock migrate`"
+            )

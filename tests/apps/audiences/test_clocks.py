@@ -17,6 +17,7 @@ from penstock.core.operations import Operations
 from penstock.core.projection.retention import expire
 from support.asking import PATIENT
 from support.clock import MovedClock, WrongClock
+from support.records import records
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -145,8 +146,9 @@ def test_what_a_wrong_start_let_in_can_be_given_up_by_its_number(
     assert count(served, old) == -1  # never silently in part
     operations = Operations(served.platform)
     with pytest.raises(NotFound):
-        operations.give_up(AGGREGATES, 0, 9)
-    letter = operations.give_up(AGGREGATES, 0, 1)
+        operations.give_up(AGGREGATES, 0, [1, 9])
+    assert operations.dead_letters(AGGREGATES) == []
+    (letter,) = operations.give_up(AGGREGATES, 0, [1])
     assert (letter.code, letter.offset) == ("given_up", 1)
     operations.rebuild(AGGREGATES, lambda _done, _total: None, from_scratch=True, dry_run=False)
     assert (count(served, old), count(served, now_ms() + 2 * DAY_MS)) == (2, 0)
@@ -163,7 +165,9 @@ def test_what_a_wrong_start_let_in_can_be_given_up_by_its_number(
     for refused in (operations.retry_dead_letter, operations.drop_dead_letter):
         with pytest.raises(Rejected, match="take-back"):
             refused(AGGREGATES, 0, 1)
-    operations.take_back(AGGREGATES, 0, 1)
+    with pytest.raises(NotFound):
+        operations.take_back(AGGREGATES, 0, [1, 9])
+    operations.take_back(AGGREGATES, 0, [1])
     operations.rebuild(AGGREGATES, lambda _done, _total: None, from_scratch=True, dry_run=False)
     assert operations.dead_letters(AGGREGATES) == []
     assert count(served, old) == -1
@@ -204,7 +208,7 @@ def test_every_tag_of_the_last_day_is_counted_whatever_clocks_say(
         clock.step_hours(-wrong)
         clock.pass_hours(hours)
         right_ms += int(hours * HOUR_MS)
-    made = tag_rows(events, range(len(events)), times, None)
+    made = tag_rows(records(events, range(len(events)), times), None)
     assert made.carry is None or made.carry.logical_minute <= right_ms // MINUTE_MS
     kept = {row.log_offset for row in made.rows}
     for number, event in enumerate(events):
