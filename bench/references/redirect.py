@@ -47,8 +47,8 @@ MANIFEST = Manifest(
     ingest=(
         Ingest(
             operation="bench.redirect",
-            method="GET",
-            path="/r/{campaign}",
+            methods=("GET",),
+            paths=("/r/{campaign}",),
             topic=CLICKS,
             handle=redirect,
             body_bytes_max=0,

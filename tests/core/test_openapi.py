@@ -46,8 +46,8 @@ def a_route(**changes: Any) -> Route:
     } | changes  # fmt: skip
     return Route(
         operation="tests.notes",
-        method="GET",
-        path="/notes/{name}",
+        methods=("GET",),
+        paths=("/notes/{name}",),
         handle=cast("Callable[..., Awaitable[Any]]", None),
         body_bytes_max=10,
         summary="Notes.",
@@ -59,7 +59,7 @@ def an_ingest() -> Ingest:
     takes = Body(shape=Note, lines=True, media=("text/lines",), meaning="Notes.", example=b"it's\n")
     return Ingest(
         operation="tests.note",
-        path="/notes/{name}",
+        paths=("/notes/{name}",),
         topic=NOTES,
         handle=_nothing,
         body_bytes_max=10,

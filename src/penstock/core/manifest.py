@@ -4,7 +4,6 @@ An application writes only names that start with its own; a manifest that offers
 refused when it is made.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -12,16 +11,15 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.edge import FailurePolicy, Received, Reply, Response
+from penstock.core.edge import FailurePolicy, Received, Reply, Response, routing
 from penstock.core.errors import Misconfigured, catalogue
-from penstock.core.interface import Interface, Offer
+from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
-_IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Context(Protocol):
@@ -69,8 +67,12 @@ class Ingest:
     """An operation that turns requests into events; `handle` is pure."""
 
     operation: str
-    method: str = "POST"
-    path: str
+    methods: tuple[str, ...] = ("POST",)
+    paths: tuple[str, ...]
+    """`/a/{name}/{rest...}`: the first names all parameters, others may leave out the last ones."""
+    slash: bool = False
+    """Answer them with a slash at the end too, and alike: a redirect would lose the body."""
+    hosts: HostClass = ""
     topic: Topic[Any]
     handle: Callable[[Received, Any], Reply]
     body_bytes_max: int
@@ -87,8 +89,10 @@ class Route:
     """An operation that answers from the stores."""
 
     operation: str
-    method: str
-    path: str
+    methods: tuple[str, ...] = ("GET",)
+    paths: tuple[str, ...]
+    slash: bool = False
+    hosts: HostClass = ""
     handle: Callable[[Received, Context], Awaitable[Response]]
     body_bytes_max: int
     reads_body: Callable[[Any], bool] = lambda _: True
@@ -135,13 +139,31 @@ class Manifest:
         for offer in offers:
             if unknown := sorted({*offer.interface.errors} - known):
                 raise ValueError(f"{offer.operation} answers {', '.join(unknown)}, undeclared")
-            named = {p.name for p in offer.interface.parameters if p.place == "path"}
-            if named != set(_IN_PATH.findall(offer.path)):
-                raise ValueError(f"{offer.operation} tells other parameters than {offer.path} has")
+            _check_paths(offer)
 
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:
             raise ValueError(f"{self.name} may not offer the {kind} {', '.join(foreign)}")
+
+
+def _check_paths(offer: Offer) -> None:
+    """Raise `ValueError`."""
+    operation, told = offer.operation, offer.interface.parameters
+    named = {parameter.name for parameter in told if parameter.place == "path"}
+    whole = routing.parameters(offer.paths[0]) if offer.paths else ()
+    if not offer.paths or not offer.methods:
+        raise ValueError(f"{operation} has no path or no method")
+    if named != {*whole}:
+        raise ValueError(f"{operation} tells other parameters than {offer.paths[0]} has")
+    for path in offer.paths:
+        names = routing.parameters(path)
+        if names != whole[: len(names)]:
+            raise ValueError(f"{path} has other parameters than {offer.paths[0]} of {operation}")
+        if not offer.hosts and routing.claims_all(path):
+            raise ValueError(
+                f"{operation} would answer {path} on every host, and so whatever nobody has named; "
+                'begin with a segment of its own, or claim a class of hosts: hosts="links"'
+            )
 
 
 def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:

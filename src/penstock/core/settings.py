@@ -88,6 +88,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "`Forwarded` are believed; `*`: everyone's."
         ),
     ] = ""
+    hosts: Annotated[
+        str,
+        Meta(
+            description="Hosts that are claimed for a class of operations, comma-separated, as in "
+            "`console=app.example, links=go.example, links=*.go.example`; `*`: every host that is "
+            "claimed for nothing else. Classes are `console` and `links`; what is of neither is "
+            "answered on every host."
+        ),
+    ] = "console=*"
     origins: Annotated[
         str,
         Meta(

@@ -33,7 +33,7 @@ manifest = Manifest(
     ingest=(
         Ingest(
             operation="probe.take",
-            path="/probes",
+            paths=("/probes",),
             topic=PROBES,
             handle=probe,
             body_bytes_max=0,

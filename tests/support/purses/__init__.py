@@ -139,7 +139,7 @@ manifest = Manifest(
     ingest=(
         Ingest(
             operation="tests.move",
-            path="/moves",
+            paths=("/moves",),
             topic=MOVES,
             handle=move,
             body_bytes_max=100,
@@ -151,8 +151,8 @@ manifest = Manifest(
     routes=(
         Route(
             operation="tests.purse",
-            method="GET",
-            path="/purses/{name}",
+            methods=("GET",),
+            paths=("/purses/{name}",),
             handle=show,
             body_bytes_max=0,
             summary="What is in a purse.",

@@ -14,6 +14,7 @@ from penstock.core.edge.fair import Client
 from penstock.core.edge.floor import Floor
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
+from penstock.core.edge.hosts import Hosts, plain
 from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
 from penstock.core.edge.origins import Origins
@@ -30,7 +31,7 @@ from penstock.core.errors import (
     UnsupportedType,
 )
 from penstock.core.ids import Ids
-from penstock.core.interface import Refusal
+from penstock.core.interface import HostClass, Refusal
 from penstock.core.log import Log
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry, Samples, Throttle
@@ -67,7 +68,7 @@ class Edge:
         self.floor = Floor(settings)
         self.turn = Turn()
         self.heads = Heads(remembers=settings.remember_heads)
-        self.routes: Routes[Target] = Routes()
+        self.routes: Routes[Target] = Routes(Hosts(settings.hosts))
         self.unmatched = registry.operation("unmatched")
         self.tasks: set[asyncio.Task[None]] = set()
         """Answers that are being found; a graceful stop waits for them."""
@@ -81,7 +82,7 @@ class Edge:
         """None where nobody's word is taken, so that asking costs a request nothing."""
         self.origins = Origins(settings.origins) or None
         """None where no page may send anything, so that asking costs a request nothing."""
-        self._preflights: dict[str, list[str]] = {}
+        self._preflights: dict[tuple[str, str], list[str]] = {}
         """Methods of the paths where events go in, if pages of other origins may send any."""
         self._lost: dict[str, int] = {}
         self._log = log
@@ -96,15 +97,17 @@ class Edge:
         about = AnswerEndpoint(operation="server", body_bytes_max=0, answer=self._about)
         self.add("OPTIONS", "*", about)
 
-    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
-        timings = self._registry.operation(endpoint.operation)
-        self.routes.add(method, path, (endpoint, timings))
+    def add(self, method: str, path: str, endpoint: Endpoint, hosts: HostClass = "") -> None:
+        """Raise `Misconfigured` for what another operation claims."""
+        operation = endpoint.operation
+        timings = self._registry.operation(operation)
+        self.routes.add(method, path, (endpoint, timings), operation=operation, hosts=hosts)
         if self.origins is not None and isinstance(endpoint, IngestEndpoint):
-            self._let_pages_ask(self.origins, method, path)
+            self._let_pages_ask(self.origins, method, path, hosts)
 
-    def _let_pages_ask(self, origins: Origins, method: str, path: str) -> None:
+    def _let_pages_ask(self, origins: Origins, method: str, path: str, hosts: HostClass) -> None:
         """Offer to browsers what they ask before they let a page send something."""
-        methods = self._preflights.setdefault(path, [])
+        methods = self._preflights.setdefault((path, hosts), [])
         methods.append(method)
 
         async def preflight(received: Received) -> Response:
@@ -115,6 +118,7 @@ class Edge:
                 "OPTIONS",
                 path,
                 AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight),
+                hosts,
             )
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -164,7 +168,7 @@ class Edge:
                 raise Unimplemented(f"no path knows the method {parsed.method[:_SHOWN_MAX]}")
             if parsed.method == "CONNECT":
                 raise MethodNotAllowed(self.routes.methods)
-            target, parameters = self.routes.find(parsed.method, parsed.path)
+            target, parameters = self.routes.find(parsed.method, parsed.path, plain(parsed.host))
         except PenstockError as error:
             refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal)

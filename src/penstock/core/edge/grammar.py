@@ -56,6 +56,8 @@ class Parsed(NamedTuple):
     path: bytes
     """As it came, not decoded; `*` where the request is about the server."""
     query: bytes
+    host: str
+    """Of the target or, where that names none, of the field Host; as it came, with its port."""
     fields: Fields
     length: int
     """Bytes of the body that follows, or `CHUNKED`."""
@@ -84,7 +86,7 @@ def parse(head: bytes, fields_max: int) -> Parsed:
     elif not old:
         raise Rejected("HTTP/1.1 asks for the field Host")
     method = name.decode()
-    path, query = _target(method, target)
+    path, query, named = _target(method, target)
     length = _length(fields, old=old)
     expect = fields.get(b"expect")
     if expect is not None and not old and _listed(expect) != {b"100-continue"}:
@@ -93,6 +95,7 @@ def parse(head: bytes, fields_max: int) -> Parsed:
         method,
         path,
         query,
+        (named or host or b"").decode(),
         fields,
         length,
         _keeps_alive(fields.get(b"connection"), old=old),
@@ -161,21 +164,21 @@ def _is_ipv6(address: bytes) -> bool:
     return True
 
 
-def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
-    """Path and query of any of the four forms."""
+def _target(method: str, target: bytes) -> tuple[bytes, bytes, bytes]:
+    """Path, query and, where it is named, authority of any of the four forms."""
     if target[0] == 0x2F:  # a slash: the form of almost all
         path, _, query = target.partition(b"?")
-        return path, query
+        return path, query, b""
     if target == b"*" and method == "OPTIONS":
-        return target, b""
+        return target, b"", b""
     if method == "CONNECT":
         _check_authority(target)
-        return target, b""
+        return target, b"", b""
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise Rejected("the target is neither a path nor a URL of http")
     _check_authority(absolute[1])
-    return absolute[2] or b"/", absolute[3] or b""
+    return absolute[2] or b"/", absolute[3] or b"", absolute[1]
 
 
 def _length(fields: Fields, *, old: bool) -> int:

@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document: what every operation takes and answers, made of what is declared.
 
 It holds more than the standard asks for where a reader would miss it: `x-errors` says what each
-code means, `x-lines` what a line of a body is, `x-body-bytes-max` how much may be sent, and
-`x-codeSamples` how to try it.
+code means, `x-lines` what a line of a body is, `x-body-bytes-max` how much may be sent, `x-hosts`
+on which class of hosts it is answered, and `x-codeSamples` how to try it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from penstock import __version__
 from penstock.core import errors
 from penstock.core.interface import JSON, Answer, Body, Offer, Parameter, Refusal
 from penstock.core.manifest import Ingest, Manifest, Route
-from penstock.core.openapi.trying import curl
+from penstock.core.openapi.trying import Way, curl, ways
 
 Document = dict[str, Any]
 Schema = dict[str, Any]
@@ -66,9 +66,11 @@ def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
     paths: dict[str, Any] = {}
     for section in sections:
         for offer in section.offers:
-            paths.setdefault(offer.path, {})[offer.method.lower()] = _operation(
-                offer, section, shapes
-            )
+            for way in ways(offer):
+                told = paths.setdefault(way.path, {})
+                if way.method.lower() in told:  # on hosts of another class
+                    told = paths.setdefault(f"{way.path}#{offer.hosts}", {})
+                told[way.method.lower()] = _operation(offer, way, section, shapes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -106,21 +108,24 @@ def _shapes(offer: Offer) -> Iterator[Any]:
     yield from (answer.shape for answer in interface.answers if answer.shape is not None)
 
 
-def _operation(offer: Offer, section: Section, shapes: _Shapes) -> dict[str, Any]:
+def _operation(offer: Offer, way: Way, section: Section, shapes: _Shapes) -> dict[str, Any]:
     interface = offer.interface
+    here = [one for one in interface.parameters if way.has(one)]
     operation: dict[str, Any] = {
         "tags": [section.name],
-        "operationId": offer.operation,
+        "operationId": way.name,
         "summary": offer.summary,
-        "parameters": [_parameter(one, shapes) for one in interface.parameters],
+        "parameters": [_parameter(one, shapes) for one in here],
         "responses": {
             **{str(one.status): _answer(one, shapes) for one in interface.answers},
             **_refusals(offer, section, [one.status for one in interface.answers]),
             "default": _refusal("Any other error; it has this shape too."),
         },
         "x-body-bytes-max": offer.body_bytes_max,
-        "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer)}],
+        "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer, way=way)}],
     }
+    if offer.hosts:
+        operation["x-hosts"] = offer.hosts
     if interface.takes is not None:
         operation["requestBody"] = _body(interface.takes, shapes, writes=isinstance(offer, Ingest))
     return operation

@@ -5,10 +5,20 @@ from typing import Any
 
 from penstock.core.edge import Received, Response
 from penstock.core.edge.desk import Edge
-from penstock.core.edge.endpoints import AnswerEndpoint
+from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
 from penstock.core.ingesting import ingest_endpoints
+from penstock.core.interface import Offer
 from penstock.core.manifest import Context, Manifest, Route
 from penstock.core.settings import Settings
+
+
+def offer_at(edge: Edge, offer: Offer, endpoint: Endpoint) -> None:
+    """At all its places. Raise `Misconfigured` where one is another's."""
+    for path in offer.paths:
+        both = offer.slash and not path.endswith(("/", "...}"))
+        for spelled in (path, path + "/") if both else (path,):
+            for method in offer.methods:
+                edge.add(method, spelled, endpoint, offer.hosts)
 
 
 def offer_ingest(
@@ -19,7 +29,7 @@ def offer_ingest(
     offers = [offer for manifest in manifests for offer in manifest.ingest]
     endpoints = ingest_endpoints(settings, applications, manifests)
     for offer, endpoint in zip(offers, endpoints, strict=True):
-        edge.add(offer.method, offer.path, endpoint)
+        offer_at(edge, offer, endpoint)
 
 
 def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
@@ -31,7 +41,7 @@ def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
             answer=_answering(route, context),
             reads_body=route.reads_body(context.settings),
         )
-        edge.add(route.method, route.path, endpoint)
+        offer_at(edge, route, endpoint)
 
 
 def _answering(route: Route, context: Context) -> Callable[[Received], Awaitable[Response]]:
