@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import Received, Refused, Refusing, Reply, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.errors import Misconfigured
+from penstock.core.errors import Conflict, Misconfigured
 from penstock.core.interface import Answer, HostClass, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest
 from penstock.core.openapi import document
@@ -16,6 +16,8 @@ from penstock.core.settings import Settings
 from support.asking import Hosted, ask
 from support.hosts import Request, Rig
 from support.notes import NOTES
+
+TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
 
 def _nothing(received: Received, settings: Any) -> Reply:
@@ -29,6 +31,7 @@ def a_manifest(
     named: tuple[str, ...] = (),
     hosts: HostClass = "",
     slash: bool = False,
+    refusal: Refusing | None = None,
 ) -> Manifest:
     told = [Parameter(name=name, place="path", shape=str, meaning=".", example=(name,))
             for name in named]  # fmt: skip
@@ -38,12 +41,15 @@ def a_manifest(
         paths=paths,
         slash=slash,
         hosts=hosts,
+        refusal=refusal,
         topic=NOTES,
         handle=_nothing,
         body_bytes_max=1,
         summary="Note.",
         interface=Interface(
-            parameters=tuple(told), answers=(Answer(status=204, meaning="Noted."),)
+            parameters=tuple(told),
+            answers=(Answer(status=204, meaning="Noted."),),
+            errors=("older",),
         ),
     )
     return Manifest(
@@ -53,6 +59,7 @@ def a_manifest(
         topics=(NOTES,),
         ingest=(offer,),
         package=__name__,
+        errors={"older": (Conflict, "It is older.")},
     )
 
 
@@ -129,3 +136,17 @@ def test_a_place_that_is_taken_stops_the_start_with_both_names(rig: Rig) -> None
     (endpoint, _), _ = rig.edge.routes.find("GET", b"/fail")
     with pytest.raises(Misconfigured, match=r"POST /note is claimed by tests.note and tests.ask"):
         offer_at(rig.edge, manifest.ingest[0], endpoint)
+
+
+def test_a_document_tells_of_refusals_as_they_are_spelled() -> None:
+    def as_text(refused: Refused) -> Response:
+        return Response(200 if refused.status == 503 else refused.status, b"no", TEXT)
+
+    plain, own = (a_manifest("/t", refusal=refusal) for refusal in (None, as_text))
+    told = [document([made], ())["paths"]["/t"]["get"]["responses"] for made in (plain, own)]
+    assert [list(one["413"]["content"]) for one in told] == [["application/json"], ["text/plain"]]
+    assert [list(one["default"]["content"]) for one in told][1] == ["text/plain"]
+    assert {*told[0]["409"]["x-errors"]} == {"older"}
+    assert "503" in told[0]
+    assert {*told[1]["200"]["x-errors"]} == {"overloaded", "not_ready"}
+    assert "503" not in told[1]

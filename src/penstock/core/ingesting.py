@@ -27,6 +27,7 @@ def ingest_endpoints(
             encode=engines.codec_of(settings, offer.topic).encode,
             key=offer.topic.key,
             ingest=_ingesting(offer, applications[manifest.name]),
+            refusal=offer.refusal,
             respond_first=offer.respond_first,
         )
         for manifest in manifests

@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.edge import FailurePolicy, Received, Reply, Response, routing
-from penstock.core.errors import Misconfigured, catalogue
+from penstock.core.edge import FailurePolicy, Received, Refusing, Reply, Response, routing
+from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.state import History
@@ -78,6 +78,8 @@ class Ingest:
     body_bytes_max: int
     summary: str
     interface: Interface
+    refusal: Refusing | None = None
+    """How it spells what is refused, core's own limits included: pure, of the error alone."""
     respond_first: FailurePolicy | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
     the log takes nothing: lose the events and count them, or refuse with 503.
@@ -99,6 +101,7 @@ class Route:
     """By the application's settings: whether the body is looked at, or only counted."""
     summary: str
     interface: Interface
+    refusal: Refusing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,10 @@ class Manifest:
     """Where its `tables.sql` and `queries.sql` lie."""
     counters: Mapping[str, str] = field(default_factory=dict)
     """What its routes count, and what that means; `penstock_application{number=…}`."""
-    errors: Mapping[str, str] = field(default_factory=dict)
-    """Every error code its operations answer with, and what it means."""
+    errors: Mapping[str, str | tuple[type[PenstockError], str]] = field(default_factory=dict)
+    """Every error code its operations answer with, and what it means; with the class of its status
+    where that is neither that of core's error of the same code nor 400.
+    """
     demo: Callable[[int, int], Iterable[tuple[str, bytes]]] | None = None
     """(turn, epoch ms) → paths and bodies that a demonstration posts, a turn a second."""
 
@@ -140,6 +145,14 @@ class Manifest:
             if unknown := sorted({*offer.interface.errors} - known):
                 raise ValueError(f"{offer.operation} answers {', '.join(unknown)}, undeclared")
             _check_paths(offer)
+
+    def error(self, code: str) -> tuple[int, str]:
+        """Its status, and what it means: of one of its own codes."""
+        told = self.errors[code]
+        known = {kind.default_code: kind for kind in reversed(catalogue())}
+        if isinstance(told, str):
+            return known.get(code, Rejected).status, told
+        return told[0].status, told[1]
 
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:

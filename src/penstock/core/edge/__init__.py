@@ -51,6 +51,17 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 NO_CONTENT = Response(204)
 
 
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """An error, as an operation is told of it that spells its refusals in its own way."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int
+    """Seconds after which trying again makes sense; 0 where it does not."""
+    request_id: str
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """What an ingest handler decides: events to make durable, and what to say then."""
 
@@ -66,5 +77,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 FailurePolicy = Literal["fail_open", "fail_closed"]
 """While the log takes nothing: lose the events and count them, or refuse with 503."""
 
+Refusing = Callable[[Refused], Response]
+"""Pure; of every refusal of an operation, those by core's own limits among them."""
 Ingesting = Callable[[Received], Reply]
 Answering = Callable[[Received], Awaitable[Response]]

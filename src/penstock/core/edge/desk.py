@@ -1,13 +1,12 @@
 """The desk: the routing table, the limits, the way into the log and the rendering of refusals."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
 from penstock.core.clock import Clock, careful
-from penstock.core.edge import Received, Response, codings, judging, repeats
+from penstock.core.edge import Received, Refusing, Response, codings, judging, repeats
 from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
@@ -19,27 +18,24 @@ from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
 from penstock.core.edge.origins import Origins
 from penstock.core.edge.proxies import Proxies
+from penstock.core.edge.refusals import Refusals
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.turn import Turn
-from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
+from penstock.core.edge.wire import Headers
 from penstock.core.errors import (
     MethodNotAllowed,
     NotReady,
     Overloaded,
     PenstockError,
     Unimplemented,
-    UnsupportedType,
 )
 from penstock.core.ids import Ids
-from penstock.core.interface import HostClass, Refusal
+from penstock.core.interface import HostClass
 from penstock.core.log import Log
 from penstock.core.settings import Settings
-from penstock.core.telemetry import Logger, Registry, Samples, Throttle
+from penstock.core.telemetry import Logger, Registry, Samples
 from penstock.core.worker import Worker, WorkerDied
 
-_LINES_PER_SECOND = 100
-_LINES_AT_ONCE = 10
-"""A line costs as much as a few requests, and all of these may be written in one turn."""
 _SHOWN_MAX = 64
 _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 """Those that are known; whether a path answers them is another question."""
@@ -87,10 +83,9 @@ class Edge:
         self._lost: dict[str, int] = {}
         self._log = log
         self._keyed = log is not None and log.keyed
-        self._ids = ids
         self._logger = logger
         self._registry = registry
-        self._throttle = Throttle(clock, lines_per_second=_LINES_PER_SECOND, at_once=_LINES_AT_ONCE)
+        self._refusals = Refusals(ids, logger, clock)
         self._committer: Committer | None = None
         self._judge = judge
         self._judges: Judges[Outcome] | None = None
@@ -323,33 +318,10 @@ class Edge:
         received: tuple[str, str, Headers],
         error: PenstockError,
         cause: Exception | None = None,
+        spell: Refusing | None = None,
     ) -> Response:
         """The error's answer to (method, path, headers), and its one line in the log."""
-        method, path, headers = received
-        request_id = request_id_of(headers) or str(self._ids.uuid7()).encode()
-        if self._throttle.admits():
-            self._logger.log(
-                logging.ERROR if cause else logging.WARNING,
-                "request.failed" if cause else "request.refused",
-                status=error.status,
-                error=error.code,
-                message=str(error),
-                method=method,
-                path=path,
-                request_id=request_id.decode("latin-1"),
-                suppressed=self._throttle.take_suppressed(),
-                exc_info=cause,
-            )
-        extra = [(b"content-type", b"application/json"), (REQUEST_ID, request_id)]
-        if error.retry_after:
-            extra.append((b"retry-after", str(error.retry_after).encode()))
-        if isinstance(error, MethodNotAllowed):
-            extra.append((b"allow", ", ".join(error.allowed).encode()))
-        if isinstance(error, UnsupportedType) and error.accepts:
-            extra.append((b"accept-encoding", error.accepts.encode()))
-        told = PenstockError() if error.status == PenstockError.status else error
-        rendered = Response.json(Refusal(told.code, told.message), error.status)
-        return Response(error.status, rendered.body, tuple(extra))
+        return self._refusals.answer(received, error, cause, spell)
 
 
 def _replay(judged: Judged, replay: Callable[[Response], None], answer: bytes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from penstock.core.edge import Answering, FailurePolicy, Ingesting
+from penstock.core.edge import Answering, FailurePolicy, Ingesting, Refusing
 from penstock.core.errors import TooLarge
 from penstock.core.events import Event
 from penstock.core.telemetry import Timings
@@ -17,6 +17,8 @@ class Endpoint:
     """Whether it is refused when too much is under way; what an operator asks is not."""
     reads_body: bool = True
     """Otherwise a body is only counted: neither kept nor inflated."""
+    refusal: Refusing | None = None
+    """How it spells what it refuses, if not as everybody does."""
 
     def check_size(self, size: int) -> None:
         if size > self.body_bytes_max:

@@ -174,7 +174,8 @@ class Exchange(ABC):
         edge, head = self._edge, self._head
         if accountable and isinstance(head.endpoint, IngestEndpoint):
             edge.account(head.endpoint.topic)
-        response = edge.refusal((head.method, head.path, head.headers), error, cause)
+        request = (head.method, head.path, head.headers)
+        response = edge.refusal(request, error, cause, head.endpoint.refusal)
         self._answer(response, keep_alive=keep_alive)
 
     def _answer(self, response: Response, *, keep_alive: bool = True) -> None:

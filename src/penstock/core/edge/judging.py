@@ -8,7 +8,7 @@ import msgspec
 from penstock.core import errors
 from penstock.core.edge import NO_CONTENT, Received, Response, codings, repeats
 from penstock.core.edge.endpoints import IngestEndpoint
-from penstock.core.errors import PenstockError, UnsupportedType
+from penstock.core.errors import PenstockError
 from penstock.core.worker import Handle
 
 
@@ -32,7 +32,7 @@ class _Refused(msgspec.Struct, frozen=True, tag=True):
     message: str
     code: str
     retry_after: int
-    accepts: str
+    headers: tuple[tuple[bytes, bytes], ...]
 
 
 class _Failed(msgspec.Struct, frozen=True, tag=True):
@@ -123,8 +123,7 @@ def answer(endpoints: Mapping[str, IngestEndpoint]) -> Handle:
 def _refused(error: PenstockError) -> _Refused:
     """An application's own kind is told as the one of the core's that it is."""
     kind = next(k.__name__ for k in type(error).__mro__ if _KINDS.get(k.__name__) is k)
-    accepts = error.accepts if isinstance(error, UnsupportedType) else ""
-    return _Refused(kind, error.message, error.code, error.retry_after, accepts)
+    return _Refused(kind, error.message, error.code, error.retry_after, error.headers)
 
 
 def _raised(refused: _Refused) -> PenstockError:
@@ -134,6 +133,5 @@ def _raised(refused: _Refused) -> PenstockError:
     PenstockError.__init__(
         error, refused.message, code=refused.code, retry_after=refused.retry_after
     )
-    if isinstance(error, UnsupportedType):
-        error.accepts = refused.accepts
+    error.headers = refused.headers
     return error

@@ -6,13 +6,13 @@ on which class of hosts it is answered, and `x-codeSamples` how to try it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock import __version__
 from penstock.core import errors
+from penstock.core.edge import Refused
 from penstock.core.interface import JSON, Answer, Body, Offer, Parameter, Refusal
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi.trying import Way, curl, ways
@@ -25,7 +25,7 @@ SERVER = "server"
 SCHEMAS = "#/components/schemas/"
 _BEACON = "text/plain"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
-_PASSING = {errors.Overloaded.default_code, errors.NotReady.default_code}
+_PASSING = {kind.default_code for kind in (errors.Overloaded, errors.NotReady, errors.RateLimited)}
 _ABOUT = """\
 A path parameter is percent-decoded and never empty. A body may be coded once, with \
 `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
@@ -35,7 +35,8 @@ An `X-Request-Id` that comes with a request goes back with its answer; an answer
 always has one. What answers `GET` answers `HEAD` too.
 
 After any error nothing of the request was stored. A 4xx says that the request has to change; only \
-408 and 5xx are worth sending again, and a 503 to an event says in `Retry-After` when.
+408, 429 and 5xx are worth sending again, and a 429, and a 503 to an event, says in `Retry-After` \
+when.
 
 What stores events takes an `Idempotency-Key` of 1 to 64 visible ASCII characters, which stands \
 for this request from when its events are stored, for as long as the setting `idempotency_hours` \
@@ -53,13 +54,17 @@ class Section(NamedTuple):
     name: str
     summary: str
     offers: Sequence[Offer]
-    errors: Mapping[str, str]
-    """Codes of its own, and what they mean."""
+    errors: Mapping[str, tuple[int, str]]
+    """Statuses of its own codes, and what they mean."""
+
+
+def _own(manifest: Manifest) -> dict[str, tuple[int, str]]:
+    return {code: manifest.error(code) for code in manifest.errors}
 
 
 def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
     """Of what the applications offer, and what the server itself does."""
-    sections = [Section(m.name, m.summary, [*m.ingest, *m.routes], m.errors) for m in manifests] + [
+    sections = [Section(m.name, m.summary, [*m.ingest, *m.routes], _own(m)) for m in manifests] + [
         Section(SERVER, "What a person, a monitor and a scraper ask of a process.", own, {})
     ]
     shapes = _Shapes(offer for section in sections for offer in section.offers)
@@ -119,7 +124,7 @@ def _operation(offer: Offer, way: Way, section: Section, shapes: _Shapes) -> dic
         "responses": {
             **{str(one.status): _answer(one, shapes) for one in interface.answers},
             **_refusals(offer, section, [one.status for one in interface.answers]),
-            "default": _refusal("Any other error; it has this shape too."),
+            "default": _refusal("Any other error; it has this shape too.", media=_other(offer)),
         },
         "x-body-bytes-max": offer.body_bytes_max,
         "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer, way=way)}],
@@ -179,15 +184,36 @@ def _refusals(offer: Offer, section: Section, taken: Sequence[int]) -> dict[str,
     """By status, in its order; those that the operation spells in its own way are its answers."""
     core = {kind.default_code: kind for kind in reversed(errors.catalogue())}
     codes: dict[int, dict[str, str]] = {}
+    media: dict[int, str] = {}
     for code in dict.fromkeys((*offer.interface.errors, *_common(offer))):
-        kind = core.get(code, errors.Rejected)
-        meaning = section.errors.get(code) or errors.meaning(kind)
-        codes.setdefault(kind.status, {})[code] = meaning
+        own = section.errors.get(code)
+        status, meaning = own or (core[code].status, errors.meaning(core[code]))
+        status, spelled = _spelled(offer, status, code, meaning)
+        media[status] = spelled
+        codes.setdefault(status, {})[code] = meaning
     return {
-        str(status): _refusal("\n".join(f"`{c}`: {m}" for c, m in meanings.items()), meanings)
+        str(status): _refusal(_listed(meanings), meanings, media.get(status, ""))
         for status, meanings in sorted(codes.items())
         if status not in taken
     }
+
+
+def _other(offer: Offer) -> str:
+    """Media type of any error."""
+    return _spelled(offer, 500, errors.PenstockError.default_code, "")[1]
+
+
+def _listed(meanings: Mapping[str, str]) -> str:
+    return "\n".join(f"`{code}`: {meaning}" for code, meaning in meanings.items())
+
+
+def _spelled(offer: Offer, status: int, code: str, meaning: str) -> tuple[int, str]:
+    """Status and media type that an error is answered with; no type where it is as everybody's."""
+    if not isinstance(offer, Ingest | Route) or offer.refusal is None:
+        return status, ""
+    answer = offer.refusal(Refused(status, code, meaning, 0, ""))
+    media = dict(answer.headers).get(b"content-type", b"application/octet-stream")
+    return answer.status, media.decode().partition(";")[0]
 
 
 def _common(offer: Offer) -> Iterator[str]:
@@ -197,8 +223,7 @@ def _common(offer: Offer) -> Iterator[str]:
         for kind in (errors.BadEncoding, errors.TimedOut, errors.UnsupportedType):
             yield kind.default_code
     if any(parameter.name == _IDEMPOTENCY_KEY for parameter in offer.interface.parameters):
-        unprocessable = HTTPStatus.UNPROCESSABLE_ENTITY
-        yield from (k.default_code for k in errors.catalogue() if k.status == unprocessable)
+        yield errors.KeyReused.default_code
     if isinstance(offer, Ingest | Route):
         yield errors.Overloaded.default_code
         yield errors.NotReady.default_code
@@ -207,11 +232,15 @@ def _common(offer: Offer) -> Iterator[str]:
         yield errors.Disproved.default_code
 
 
-def _refusal(description: str, meanings: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _refusal(
+    description: str, meanings: Mapping[str, str] | None = None, media: str = ""
+) -> dict[str, Any]:
+    """`media`: of an operation's own spelling, of which no more is known."""
     schema: Schema = {"$ref": SCHEMAS + Refusal.__name__}
     if meanings is not None:
         schema["properties"] = {"error": {"enum": list(meanings)}}
-    told: dict[str, Any] = {"description": description, "content": {JSON: {"schema": schema}}}
+    content = {media: {}} if media else {JSON: {"schema": schema}}
+    told: dict[str, Any] = {"description": description, "content": content}
     told["headers"] = {
         "X-Request-Id": {
             "description": "The request's own, or one that it was given; our lines have it too.",

@@ -40,6 +40,7 @@ def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
             body_bytes_max=route.body_bytes_max,
             answer=_answering(route, context),
             reads_body=route.reads_body(context.settings),
+            refusal=route.refusal,
         )
         offer_at(edge, route, endpoint)
 
