@@ -13,7 +13,7 @@ from penstock.core.edge.fair import Client
 from penstock.core.edge.floor import Floor
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
-from penstock.core.edge.hosts import Hosts, plain
+from penstock.core.edge.hosts import Hosts
 from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
 from penstock.core.edge.origins import Origins
@@ -163,7 +163,7 @@ class Edge:
                 raise Unimplemented(f"no path knows the method {parsed.method[:_SHOWN_MAX]}")
             if parsed.method == "CONNECT":
                 raise MethodNotAllowed(self.routes.methods)
-            target, parameters = self.routes.find(parsed.method, parsed.path, plain(parsed.host))
+            target, parameters = self.routes.find(parsed.method, parsed.path, parsed.host)
         except PenstockError as error:
             refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal)
@@ -196,6 +196,8 @@ class Edge:
             body if endpoint.reads_body else b"",
             peer if self.proxies is None else self.proxies.client(peer, head.headers),
             self.latest_ms(),
+            head.path,
+            head.host,
         )
         if not isinstance(endpoint, IngestEndpoint):
             return received
@@ -239,6 +241,8 @@ class Edge:
             body,
             peer if self.proxies is None else self.proxies.client(peer, head.headers),
             self.latest_ms(),
+            head.path,
+            head.host,
         )
 
     def start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":

@@ -10,9 +10,8 @@ from uuid import uuid4
 import msgspec
 
 from penstock.core.errors import Damaged
-from penstock.core.events import Event
-from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Index, Projection, Row, Rows, Table, verdicts
+from penstock.core.log import Batch, record_place
+from penstock.core.projection import Fold, Index, Projection, Record, Row, Rows, Table, verdicts
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
@@ -98,7 +97,7 @@ class TableSink:
         return self._warehouse.lacking(self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
+        decoded = self._decoding.records(partition, batch)
         carry = self._carries.get(partition, self._table.carry)
         rows, poison = self._rows(partition, decoded, batch, carry)
         block = self._plan(
@@ -124,9 +123,7 @@ class TableSink:
         """Nothing to do: the warehouse merges what is small by itself."""
 
     def retry(self, log: str, letter: DeadLetter) -> None:
-        event = self._decoding.event(letter.payload)
-        number = record_number(letter.partition, letter.offset)
-        rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
+        rows = self._table.rows([self._decoding.record(letter)], self._table.carry).rows
         if not self._warehouse.feeds(self._into):
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
@@ -144,13 +141,13 @@ class TableSink:
 
     def _rows(self, partition: int, decoded: Decoded, batch: Batch, carry: Any) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
-            return self._table.rows(*decoded[:3], carry), 0
+            return self._table.rows(decoded.records, carry), 0
         rows: list[Row] = []
         skipped = 0
 
-        def project(event: Event, number: int, at_ms: int) -> None:
+        def project(record: Record[Any]) -> None:
             nonlocal carry, skipped
-            one = self._table.rows([event], [number], [at_ms], carry)
+            one = self._table.rows([record], carry)
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
@@ -228,15 +225,15 @@ class IndexSink(SpaceSink):
         self._added: Counter[bytes] = Counter()
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
+        decoded = self._decoding.records(partition, batch)
         parked = decoded.parked
         try:
-            entries = self._index.entries(decoded.events, decoded.numbers)
+            entries = self._index.entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             parked += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda event, number, _: found.extend(self._index.entries([event], [number])),
+                lambda record: found.extend(self._index.entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
@@ -245,9 +242,7 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        event = self._decoding.event(letter.payload)
-        number = record_number(letter.partition, letter.offset)
-        for entry in self._index.entries([event], [number]):
+        for entry in self._index.entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
