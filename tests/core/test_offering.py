@@ -1,12 +1,15 @@
 """Manifests become places of an edge: their methods, paths and hosts, and who may not have them."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
 from penstock.core.edge import Received, Refused, Refusing, Reply, Response
+from penstock.core.edge.access import Keys
 from penstock.core.edge.endpoints import AnswerEndpoint
+from penstock.core.edge.limits import Limit
 from penstock.core.errors import Conflict, Misconfigured
 from penstock.core.interface import Answer, HostClass, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest
@@ -136,6 +139,17 @@ def test_a_place_that_is_taken_stops_the_start_with_both_names(rig: Rig) -> None
     (endpoint, _), _ = rig.edge.routes.find("GET", b"/fail")
     with pytest.raises(Misconfigured, match=r"POST /note is claimed by tests.note and tests.ask"):
         offer_at(rig.edge, manifest.ingest[0], endpoint)
+
+
+def test_a_document_tells_who_may_ask_and_how_often() -> None:
+    made = a_manifest("/t")
+    offer = replace(made.ingest[0], access=Keys(str), limits=(Limit(per="client", rate=1),))
+    told = document([replace(made, ingest=(offer,))], ())
+    assert told["paths"]["/t"]["get"]["security"] == [{"key": []}]
+    assert "key" in told["components"]["securitySchemes"]
+    answers = told["paths"]["/t"]["get"]["responses"]
+    assert {"401", "429"} <= answers.keys()
+    assert answers["429"]["headers"].keys() >= {"Retry-After", "RateLimit", "RateLimit-Policy"}
 
 
 def test_a_document_tells_of_refusals_as_they_are_spelled() -> None:

@@ -4,15 +4,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from penstock.core import engines
-from penstock.core.edge import Ingesting
+from penstock.core.edge import FailurePolicy, Ingesting
+from penstock.core.edge.access import admitting
 from penstock.core.edge.endpoints import IngestEndpoint
-from penstock.core.manifest import Ingest, Manifest
+from penstock.core.edge.gate import Gate
+from penstock.core.edge.limits import Limits
+from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.settings import Settings
 
 
 def _ingesting(offer: Ingest, settings: Any) -> Ingesting:
     handle = offer.handle
     return lambda received: handle(received, settings)
+
+
+def _policy(offer: Ingest, settings: Any) -> FailurePolicy | None:
+    policy = offer.respond_first
+    return policy(settings) if callable(policy) else policy
+
+
+def gate(offer: Ingest | Route, settings: Any) -> Gate | None:
+    """None where everybody is let in, always. Raise `Misconfigured`."""
+    admit = admitting(offer.access, settings)
+    limits = offer.limits(settings) if callable(offer.limits) else offer.limits
+    return Gate(admit, Limits(limits) if limits else None) if admit or limits else None
 
 
 def ingest_endpoints(
@@ -28,7 +43,8 @@ def ingest_endpoints(
             key=offer.topic.key,
             ingest=_ingesting(offer, applications[manifest.name]),
             refusal=offer.refusal,
-            respond_first=offer.respond_first,
+            gate=gate(offer, applications[manifest.name]),
+            respond_first=_policy(offer, applications[manifest.name]),
         )
         for manifest in manifests
         for offer in manifest.ingest

@@ -12,6 +12,8 @@ import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.edge import FailurePolicy, Received, Refusing, Reply, Response, routing
+from penstock.core.edge.access import Access
+from penstock.core.edge.limits import Limit
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
@@ -80,9 +82,13 @@ class Ingest:
     interface: Interface
     refusal: Refusing | None = None
     """How it spells what is refused, core's own limits included: pure, of the error alone."""
-    respond_first: FailurePolicy | None = None
+    access: Access = "anyone"
+    limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
+    """How often it may be asked; or a function from the application's settings to that."""
+    respond_first: FailurePolicy | Callable[[Any], FailurePolicy | None] | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
-    the log takes nothing: lose the events and count them, or refuse with 503.
+    the log takes nothing: lose the events and count them, or refuse with 503. Or a function from
+    the application's settings to that.
     """
 
 
@@ -102,6 +108,8 @@ class Route:
     summary: str
     interface: Interface
     refusal: Refusing | None = None
+    access: Access = "anyone"
+    limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

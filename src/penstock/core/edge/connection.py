@@ -202,7 +202,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         if head.refusal is not None:
             # Behind what asks for a tunnel anything may follow.
             self._refuse(head.refusal, keep_alive=head.method != "CONNECT")
-        elif head.expects and not self._rest:
+        elif self._lets_in() and head.expects and not self._rest:
             self.transport.write(CONTINUE)
 
     def _read_body(self) -> None:

@@ -11,6 +11,7 @@ from penstock.core.edge.committer import Committer, Settle
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
 from penstock.core.edge.floor import Floor
+from penstock.core.edge.gate import Admitted
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads
 from penstock.core.edge.hosts import Hosts
@@ -185,26 +186,45 @@ class Edge:
         if head.length > 0:
             head.endpoint.check_size(head.length)
 
-    def judge(self, head: Head, peer: str, body: bytes) -> Outcome:
+    def admit(self, head: Head, peer: str) -> Admitted:
+        """Who asks, where not everybody may. Raise a `PenstockError`."""
+        if head.gate is None:
+            raise TypeError(f"{head.endpoint.operation} lets everybody in")
+        return head.gate.admit(self._client(head, peer), head.headers)
+
+    def _client(self, head: Head, peer: str) -> str:
+        return peer if self.proxies is None else self.proxies.client(peer, head.headers)
+
+    def judge(
+        self, head: Head, peer: str, body: bytes, admitted: Admitted | None = None
+    ) -> Outcome:
         """Of a body without a coding. Raise a `PenstockError`."""
         endpoint = head.endpoint
-        received = Received(  # as `_received` does: of what every request does, a call less
-            head.method,
-            head.parameters,
-            head.query,
-            head.headers,
-            body if endpoint.reads_body else b"",
-            peer if self.proxies is None else self.proxies.client(peer, head.headers),
-            self.latest_ms(),
-            head.path,
-            head.host,
-        )
+        if admitted is not None:
+            received = self._received(head, peer, body, admitted)
+        else:  # the same: of what every request does, a call less
+            received = Received(
+                head.method,
+                head.parameters,
+                head.query,
+                head.headers,
+                body if endpoint.reads_body else b"",
+                peer if self.proxies is None else self.proxies.client(peer, head.headers),
+                self.latest_ms(),
+                head.path,
+                head.host,
+            )
         if not isinstance(endpoint, IngestEndpoint):
             return received
         return endpoint, judging.judge(endpoint, received, keyed=self._keyed)
 
     def judge_elsewhere(
-        self, head: Head, client: Client, body: bytes, done: Callable[[Outcome | Exception], None]
+        self,
+        head: Head,
+        client: Client,
+        body: bytes,
+        done: Callable[[Outcome | Exception], None],
+        admitted: Admitted | None = None,
     ) -> None:
         """The same of any body, off the loop; `done` is called on it."""
 
@@ -215,15 +235,16 @@ class Edge:
                 self.loop.call_soon_threadsafe(done, outcome)
 
         if self._judges is not None:
-            self._judges.judge(client, partial(self._judge_dear, head, client.peer, body), settle)
+            work = partial(self._judge_dear, head, client.peer, body, admitted)
+            self._judges.judge(client, work, settle)
 
-    def _judge_dear(self, head: Head, peer: str, body: bytes) -> Outcome:
+    def _judge_dear(self, head: Head, peer: str, body: bytes, admitted: Admitted | None) -> Outcome:
         endpoint, worker = head.endpoint, self._judge
         if worker is None or not isinstance(endpoint, IngestEndpoint):
             if head.coding:
                 body = codings.inflate(head.coding, body, endpoint.body_bytes_max)
-            return self.judge(head, peer, body)
-        received = self._received(head, peer, b"")
+            return self.judge(head, peer, body, admitted)
+        received = self._received(head, peer, b"", admitted)
         try:
             judged = judging.ask(
                 worker.ask, endpoint, received, body, coding=head.coding, keyed=self._keyed
@@ -232,17 +253,18 @@ class Edge:
             raise NotReady("the process that judges such bodies has ended, try again") from None
         return endpoint, judged
 
-    def _received(self, head: Head, peer: str, body: bytes) -> Received:
+    def _received(self, head: Head, peer: str, body: bytes, admitted: Admitted | None) -> Received:
         return Received(
             head.method,
             head.parameters,
             head.query,
             head.headers,
-            body,
-            peer if self.proxies is None else self.proxies.client(peer, head.headers),
+            body if head.endpoint.reads_body else b"",
+            self._client(head, peer) if admitted is None else admitted.client,
             self.latest_ms(),
             head.path,
             head.host,
+            *((admitted.project, admitted.who) if admitted is not None else ()),
         )
 
     def start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from penstock.core.edge import Answering, FailurePolicy, Ingesting, Refusing
+from penstock.core.edge.gate import Gate
 from penstock.core.errors import TooLarge
 from penstock.core.events import Event
 from penstock.core.telemetry import Timings
@@ -17,6 +18,8 @@ class Endpoint:
     """Whether it is refused when too much is under way; what an operator asks is not."""
     reads_body: bool = True
     """Otherwise a body is only counted: neither kept nor inflated."""
+    gate: Gate | None = None
+    """Where not everybody is let in, always."""
     refusal: Refusing | None = None
     """How it spells what it refuses, if not as everybody does."""
 

@@ -10,6 +10,7 @@ from penstock.core.edge import NO_CONTENT, Received, Response
 from penstock.core.edge.bodies import Body
 from penstock.core.edge.desk import Edge, Outcome
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
 from penstock.core.edge.wire import render
 from penstock.core.errors import Overloaded, PenstockError
@@ -35,9 +36,9 @@ class Exchange(ABC):
     """A connection has one at a time, so it is one."""
 
     __slots__ = (
-        "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last", "_last_word",
-        "_response", "_rest", "_turn", "cost", "idle_since", "peer", "requests", "served_until",
-        "transport",
+        "_admitted", "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last",
+        "_last_word", "_response", "_rest", "_turn", "cost", "idle_since", "peer", "requests",
+        "served_until", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -53,6 +54,8 @@ class Exchange(ABC):
         self._rest = bytearray()
         """What has arrived and was not looked at."""
         self._body = NOTHING
+        self._admitted: Admitted | None = None
+        """Who is, as long as their body is under way."""
         self._judging = 0
         """Bytes of a body that is judged elsewhere, and one for the judging."""
         self._last = False
@@ -91,22 +94,43 @@ class Exchange(ABC):
     def _decide(self, body: bytes) -> None:
         """The request is complete; answer once what it leads to is durable."""
         self._at = "answer"
-        edge, head = self._edge, self._head
+        edge, head, admitted = self._edge, self._head, None
         edge.in_flight += 1
         if edge.in_flight > edge.in_flight_max and head.endpoint.sheds:
             self._refuse(Overloaded())
+        elif head.gate is not None and (admitted := self._enter()) is None:
+            pass  # it was refused
         elif head.coding or len(body) >= _DEAR_BYTES:
             self._judging = len(body) + 1
-            edge.judge_elsewhere(head, self, body, self._judged)
+            edge.judge_elsewhere(head, self, body, self._judged, admitted)
         else:
             try:
-                judged = edge.judge(head, self.peer, body)
+                judged = edge.judge(head, self.peer, body, admitted)
             except PenstockError as error:
                 self._refuse(error)
             except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
                 self._refuse(PenstockError(), defect)
             else:
                 self._act(judged)
+
+    def _lets_in(self) -> bool:
+        """Before the body, which may be long."""
+        self._admitted = None
+        if self._head.gate is not None:
+            self._admitted = self._enter()
+        return self._head.gate is None or self._admitted is not None
+
+    def _enter(self) -> Admitted | None:
+        """Who is let in, once for a request; None where they are refused, which they are told."""
+        admitted, self._admitted = self._admitted, None
+        if admitted is None:
+            try:
+                admitted = self._edge.admit(self._head, self.peer)
+            except PenstockError as error:
+                self._refuse(error)
+            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+                self._refuse(PenstockError(), defect)
+        return admitted
 
     def _judged(self, outcome: Outcome | Exception) -> None:
         """It was, elsewhere."""

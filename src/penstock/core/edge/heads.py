@@ -13,8 +13,9 @@ class Head:
     """All that is known of a request before its body."""
 
     __slots__ = (
-        "coding", "endpoint", "expects", "for_page", "headers", "host", "keep_alive", "length",
-        "method", "old", "parameters", "path", "plain", "query", "refusal", "request_id", "timings",
+        "coding", "endpoint", "expects", "for_page", "gate", "headers", "host", "keep_alive",
+        "length", "method", "old", "parameters", "path", "plain", "query", "refusal", "request_id",
+        "timings",
     )  # fmt: skip
 
     def __init__(
@@ -25,6 +26,7 @@ class Head:
         refusal: PenstockError | None,
     ) -> None:
         self.endpoint, self.timings = target
+        self.gate = self.endpoint.gate
         self.method = parsed.method
         self.parameters = parameters
         self.path = parsed.path.decode("latin-1")

@@ -13,6 +13,7 @@ import msgspec
 from penstock import __version__
 from penstock.core import errors
 from penstock.core.edge import Refused
+from penstock.core.edge.access import Keys
 from penstock.core.interface import JSON, Answer, Body, Offer, Parameter, Refusal
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi.trying import Way, curl, ways
@@ -23,9 +24,26 @@ Schema = dict[str, Any]
 SERVER = "server"
 """Heads what the server itself is asked."""
 SCHEMAS = "#/components/schemas/"
+_KEY = "key"
+_KEYED = {
+    _KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key that the server's settings know the digest of; `X-Api-Key` may have "
+        "it instead.",
+    }
+}
 _BEACON = "text/plain"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 _PASSING = {kind.default_code for kind in (errors.Overloaded, errors.NotReady, errors.RateLimited)}
+_RATES = {
+    name: {"description": meaning, "schema": {"type": "string"}}
+    for name, meaning in {
+        "RateLimit-Policy": "Every limit of the operation: how many in how many seconds.",
+        "RateLimit": "Which of them is used up, and after how many seconds it is not.",
+    }.items()
+}
+"""As draft-ietf-httpapi-ratelimit-headers spells them."""
 _ABOUT = """\
 A path parameter is percent-decoded and never empty. A body may be coded once, with \
 `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
@@ -88,7 +106,7 @@ def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
         "security": [],
         "tags": [{"name": s.name, "description": s.summary} for s in sections],
         "paths": paths,
-        "components": {"schemas": shapes.components},
+        "components": {"schemas": shapes.components, "securitySchemes": _KEYED},
     }
 
 
@@ -129,6 +147,8 @@ def _operation(offer: Offer, way: Way, section: Section, shapes: _Shapes) -> dic
         "x-body-bytes-max": offer.body_bytes_max,
         "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer, way=way)}],
     }
+    if isinstance(offer, Ingest | Route) and isinstance(offer.access, Keys):
+        operation["security"] = [{_KEY: []}]
     if offer.hosts:
         operation["x-hosts"] = offer.hosts
     if interface.takes is not None:
@@ -225,6 +245,12 @@ def _common(offer: Offer) -> Iterator[str]:
     if any(parameter.name == _IDEMPOTENCY_KEY for parameter in offer.interface.parameters):
         yield errors.KeyReused.default_code
     if isinstance(offer, Ingest | Route):
+        if isinstance(offer.access, Keys):
+            yield errors.Unauthorized.default_code
+        if offer.access == "nobody":
+            yield errors.Forbidden.default_code
+        if offer.limits:
+            yield errors.RateLimited.default_code
         yield errors.Overloaded.default_code
         yield errors.NotReady.default_code
     if isinstance(offer, Route):  # it answers from views
@@ -254,4 +280,6 @@ def _refusal(
                 "description": "Seconds after which trying again makes sense.",
                 "schema": {"type": "integer", "minimum": 1},
             }
+        if errors.RateLimited.default_code in meanings:
+            told["headers"] |= _RATES
     return told

@@ -6,7 +6,7 @@ from typing import Any
 from penstock.core.edge import Received, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
-from penstock.core.ingesting import ingest_endpoints
+from penstock.core.ingesting import gate, ingest_endpoints
 from penstock.core.interface import Offer
 from penstock.core.manifest import Context, Manifest, Route
 from penstock.core.settings import Settings
@@ -41,6 +41,7 @@ def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
             answer=_answering(route, context),
             reads_body=route.reads_body(context.settings),
             refusal=route.refusal,
+            gate=gate(route, context.settings),
         )
         offer_at(edge, route, endpoint)
 
