@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from penstock.core.clock import SystemClock
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest
@@ -33,8 +33,8 @@ class Settings(msgspec.Struct, frozen=True):
 CLICKS = Topic("bench.clicks", (Clicked,))
 
 
-def redirect(received: Received, settings: Settings) -> Reply:
-    del settings
+def redirect(received: Received, known: Known[Settings, None]) -> Reply:
+    del known
     click = Clicked(received.parameters[0], received.query.decode("latin-1"), received.at_ms)
     return Reply((click,), Response(302, b"", ((b"location", _LOCATION + received.query),)))
 

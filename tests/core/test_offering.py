@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from penstock.core.edge import Received, Refused, Refusing, Reply, Response
+from penstock.core.edge import Known, Received, Refused, Refusing, Reply, Response
 from penstock.core.edge.access import Keys
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.edge.limits import Limit
@@ -23,8 +23,8 @@ from support.notes import NOTES
 TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
 
-def _nothing(received: Received, settings: Any) -> Reply:
-    del received, settings
+def _nothing(received: Received, known: Known[Any, Any]) -> Reply:
+    del received, known
     return Reply(())
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from penstock.core.edge import Received, Reply
+from penstock.core.edge import Known, Received, Reply
 from penstock.core.interface import Answer, Body, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi import Document, document, words
@@ -73,8 +73,8 @@ def an_ingest() -> Ingest:
     )
 
 
-def _nothing(received: Received, settings: Any) -> Reply:
-    del received, settings
+def _nothing(received: Received, known: Known[Any, Any]) -> Reply:
+    del received, known
     return Reply(())
 
 

@@ -4,18 +4,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from penstock.core import engines
-from penstock.core.edge import FailurePolicy, Ingesting
+from penstock.core.edge import FailurePolicy, Ingesting, Known
 from penstock.core.edge.access import admitting
 from penstock.core.edge.endpoints import IngestEndpoint
 from penstock.core.edge.gate import Gate
+from penstock.core.edge.knowing import Knowledge
 from penstock.core.edge.limits import Limits
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.settings import Settings
 
 
-def _ingesting(offer: Ingest, settings: Any) -> Ingesting:
+def _ingesting(offer: Ingest, known: Known[Any, Any]) -> Ingesting:
     handle = offer.handle
-    return lambda received: handle(received, settings)
+    return lambda received: handle(received, known)
 
 
 def _policy(offer: Ingest, settings: Any) -> FailurePolicy | None:
@@ -34,6 +35,7 @@ def ingest_endpoints(
     settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
 ) -> list[IngestEndpoint]:
     """What events come in by, in the order of the manifests; `applications` have own settings."""
+    known = {name: Knowledge(own, None) for name, own in applications.items()}
     return [
         IngestEndpoint(
             operation=offer.operation,
@@ -41,7 +43,7 @@ def ingest_endpoints(
             topic=offer.topic.name,
             encode=engines.codec_of(settings, offer.topic).encode,
             key=offer.topic.key,
-            ingest=_ingesting(offer, applications[manifest.name]),
+            ingest=_ingesting(offer, known[manifest.name]),
             refusal=offer.refusal,
             gate=gate(offer, applications[manifest.name]),
             respond_first=_policy(offer, applications[manifest.name]),

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.edge import FailurePolicy, Received, Refusing, Reply, Response, routing
+from penstock.core.edge import FailurePolicy, Known, Received, Refusing, Reply, Response, routing
 from penstock.core.edge.access import Access
 from penstock.core.edge.limits import Limit
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
@@ -76,7 +76,7 @@ class Ingest:
     """Answer them with a slash at the end too, and alike: a redirect would lose the body."""
     hosts: HostClass = ""
     topic: Topic[Any]
-    handle: Callable[[Received, Any], Reply]
+    handle: Callable[[Received, Known[Any, Any]], Reply]
     body_bytes_max: int
     summary: str
     interface: Interface

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from penstock.core.edge import Received, Reply
+from penstock.core.edge import Known, Received, Reply
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface
 from penstock.core.manifest import Ingest, Manifest
@@ -20,8 +20,8 @@ class Probed(Event, frozen=True, array_like=True, gc=False, tag="probed/1"):
 PROBES = Topic("probe.probes", (Probed,))
 
 
-def probe(received: Received, settings: Settings) -> Reply:
-    del received, settings
+def probe(received: Received, known: Known[Settings, None]) -> Reply:
+    del received, known
     return Reply((Probed(),))
 
 

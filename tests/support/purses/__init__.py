@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface, Parameter
 from penstock.core.manifest import Context, Ingest, Manifest, Route
@@ -119,8 +119,8 @@ class Settings(msgspec.Struct, frozen=True):
     """It has none."""
 
 
-def move(received: Received, settings: Settings) -> Reply:
-    del settings
+def move(received: Received, known: Known[Settings, None]) -> Reply:
+    del known
     name, cents = received.body.decode().split()
     return Reply((Moved(name, int(cents)),))
 

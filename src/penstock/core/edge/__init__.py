@@ -6,7 +6,7 @@ any thread. The edge appends the reply's events and sends its response once they
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -118,6 +118,33 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """Events of the same request that were refused and are named in the response."""
     repeated: Response | None = None
     """What a repeat under the idempotency key is told, if that is not the response itself."""
+
+
+S_co = TypeVar("S_co", covariant=True)
+C_co = TypeVar("C_co", covariant=True)
+
+
+class Known(Protocol[S_co, C_co]):
+    """What an ingest handler may know besides the request, in this process: no I/O, no wait."""
+
+    @property
+    def settings(self) -> S_co:
+        """The application's own settings struct."""
+        ...
+
+    @property
+    def catalogue(self) -> C_co:
+        """What its people have set; None of an application that has nothing to set."""
+        ...
+
+    def tally(self, key: bytes, seconds: float) -> int:
+        """How often this was asked of the key, this time included, in the last so many seconds.
+
+        By what is counted since the window began, and by the share of the one before that still
+        lies in it. Of more keys than are kept, those that came once are forgotten first. Bodies
+        that are judged by a process beside this one are counted there.
+        """
+        ...
 
 
 FailurePolicy = Literal["fail_open", "fail_closed"]
