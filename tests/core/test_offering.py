@@ -45,7 +45,7 @@ def a_manifest(
         slash=slash,
         hosts=hosts,
         refusal=refusal,
-        topic=NOTES,
+        emits=(NOTES,),
         handle=_nothing,
         body_bytes_max=1,
         summary="Note.",

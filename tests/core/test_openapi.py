@@ -60,7 +60,7 @@ def an_ingest() -> Ingest:
     return Ingest(
         operation="tests.note",
         paths=("/notes/{name}",),
-        topic=NOTES,
+        emits=(NOTES,),
         handle=_nothing,
         body_bytes_max=10,
         summary="Note something.",

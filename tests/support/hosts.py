@@ -13,7 +13,7 @@ from penstock.core.clock import Clock
 from penstock.core.edge import Received, Reply, Response
 from penstock.core.edge.connection import Connection
 from penstock.core.edge.desk import Edge
-from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint, Way
 from penstock.core.edge.floor import Floor
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
@@ -110,8 +110,7 @@ note_endpoint = IngestEndpoint(
     operation="tests.note",
     body_bytes_max=BODY_BYTES_MAX,
     topic=NOTES.name,
-    encode=codec.encode,
-    key=lambda _: b"",
+    ways={Noted: Way(NOTES.name, codec.encode, codec.of, lambda _: b"")},
     ingest=_ingest,
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 from penstock.core import engines
 from penstock.core.edge import FailurePolicy, Ingesting, Known
 from penstock.core.edge.access import admitting
-from penstock.core.edge.endpoints import IngestEndpoint
+from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.edge.gate import Gate
 from penstock.core.edge.knowing import Knowledge
 from penstock.core.edge.limits import Limits
@@ -40,9 +40,13 @@ def ingest_endpoints(
         IngestEndpoint(
             operation=offer.operation,
             body_bytes_max=offer.body_bytes_max,
-            topic=offer.topic.name,
-            encode=engines.codec_of(settings, offer.topic).encode,
-            key=offer.topic.key,
+            topic=offer.emits[0].name,
+            ways={
+                kind: Way(topic.name, codec.encode, codec.of, topic.key)
+                for topic in offer.emits
+                for codec in (engines.codec_of(settings, topic),)
+                for kind in topic.events
+            },
             ingest=_ingesting(offer, known[manifest.name]),
             refusal=offer.refusal,
             gate=gate(offer, applications[manifest.name]),

@@ -4,6 +4,7 @@ An application writes only names that start with its own; a manifest that offers
 refused when it is made.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -75,7 +76,10 @@ class Ingest:
     slash: bool = False
     """Answer them with a slash at the end too, and alike: a redirect would lose the body."""
     hosts: HostClass = ""
-    topic: Topic[Any]
+    emits: tuple[Topic[Any], ...]
+    """Topics of the events that it makes; an event's type tells which. The first one accounts for
+    requests that are refused, and has the idempotency keys.
+    """
     handle: Callable[[Received, Known[Any, Any]], Reply]
     body_bytes_max: int
     summary: str
@@ -144,9 +148,15 @@ class Manifest:
             self._own("projection", (projection.name,), separator)
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
-            emits = projection.emits if isinstance(projection, Fold) else ()
+        emitting = [(of.name, of.emits) for of in self.projections if isinstance(of, Fold)]
+        for name, emits in [*emitting, *((of.operation, of.emits) for of in self.ingest)]:
             if foreign := [topic.name for topic in emits if topic not in self.topics]:
-                raise ValueError(f"{projection.name} emits to {', '.join(foreign)}, undeclared")
+                raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
+        if silent := [of.operation for of in self.ingest if not of.emits]:
+            raise ValueError(f"{', '.join(silent)} emits to no topic")
+        kinds = Counter(kind.__name__ for topic in self.topics for kind in topic.events)
+        if twice := sorted(kind for kind, topics in kinds.items() if topics > 1):
+            raise ValueError(f"{', '.join(twice)} is of more than one topic: its type tells which")
         known = {*self.errors, *(kind.default_code for kind in catalogue())}
         offers: list[Offer] = [*self.ingest, *self.routes]
         for offer in offers:

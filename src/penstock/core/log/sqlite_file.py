@@ -36,6 +36,13 @@ class _TopicWrite:
         self.duplicate = 0
         self.rejected = 0
 
+    def turn_away(self, append: Append, instead: Receipt) -> None:
+        """Account for what was stored before, or not at all."""
+        events = len(append.payloads)
+        self.received += events + append.rejected
+        self.duplicate += events if instead.is_duplicate else 0
+        self.rejected += append.rejected + (0 if instead.is_duplicate else events)
+
 
 class Transaction:
     """The state of one group commit."""
@@ -104,10 +111,7 @@ class SqliteFile:
         try:
             if self._needs_several_statements(transaction, group, rejected):
                 self._connection.execute("BEGIN IMMEDIATE")
-            receipts = [
-                [self._add(transaction, claims, origins, append) for append in appends]
-                for appends in group
-            ]
+            receipts = [self._add_all(transaction, claims, origins, appends) for appends in group]
             for topic, count in rejected.items():
                 written = self._topic(transaction, topic)
                 written.received += count
@@ -150,6 +154,22 @@ class SqliteFile:
                 records += len(append.payloads)
         return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self._opened
 
+    def _add_all(
+        self,
+        transaction: Transaction,
+        claims: keys.Claims,
+        origins: Origins,
+        appends: Sequence[Append],
+    ) -> list[Receipt]:
+        receipts: list[Receipt] = []
+        for append in appends:
+            if append.follows and not receipts[-1].stored:
+                self._topic(transaction, append.topic).turn_away(append, receipts[-1])
+                receipts.append(receipts[-1])
+            else:
+                receipts.append(self._add(transaction, claims, origins, append))
+        return receipts
+
     def _add(
         self, transaction: Transaction, claims: keys.Claims, origins: Origins, append: Append
     ) -> Receipt:
@@ -158,14 +178,11 @@ class SqliteFile:
             append = origins.fresh(written.id, append, append.origin)
             if not append.payloads:
                 return DUPLICATE
+        if append.idempotency_key and (instead := claims.make(written.id, append)):
+            written.turn_away(append, instead)
+            return instead
         written.received += len(append.payloads) + append.rejected
         written.rejected += append.rejected
-        if append.idempotency_key and (instead := claims.make(written.id, append)):
-            if instead.is_duplicate:
-                written.duplicate += len(append.payloads)
-            else:
-                written.rejected += len(append.payloads)
-            return instead
         first = written.first + len(written.payloads)
         written.payloads.extend(append.payloads)
         return Receipt(0, first)
