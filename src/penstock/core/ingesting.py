@@ -10,7 +10,9 @@ from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.edge.gate import Gate
 from penstock.core.edge.knowing import Knowledge
 from penstock.core.edge.limits import Limits
+from penstock.core.events import Event
 from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.projection import Topic
 from penstock.core.settings import Settings
 
 
@@ -31,6 +33,16 @@ def gate(offer: Ingest | Route, settings: Any) -> Gate | None:
     return Gate(admit, Limits(limits) if limits else None) if admit or limits else None
 
 
+def ways(settings: Settings, emits: Iterable[Topic[Any]]) -> dict[type[Event], Way]:
+    """Where events go, by their type."""
+    return {
+        kind: Way(topic.name, codec.encode, codec.of, topic.key)
+        for topic in emits
+        for codec in (engines.codec_of(settings, topic),)
+        for kind in topic.events
+    }
+
+
 def ingest_endpoints(
     settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
 ) -> list[IngestEndpoint]:
@@ -41,12 +53,7 @@ def ingest_endpoints(
             operation=offer.operation,
             body_bytes_max=offer.body_bytes_max,
             topic=offer.emits[0].name,
-            ways={
-                kind: Way(topic.name, codec.encode, codec.of, topic.key)
-                for topic in offer.emits
-                for codec in (engines.codec_of(settings, topic),)
-                for kind in topic.events
-            },
+            ways=ways(settings, offer.emits),
             ingest=_ingesting(offer, known[manifest.name]),
             refusal=offer.refusal,
             gate=gate(offer, applications[manifest.name]),

@@ -98,14 +98,18 @@ class Ingest:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """An operation that answers from the stores."""
+    """An operation that answers from the stores; it may look first, and then append."""
 
     operation: str
     methods: tuple[str, ...] = ("GET",)
     paths: tuple[str, ...]
     slash: bool = False
     hosts: HostClass = ""
-    handle: Callable[[Received, Context], Awaitable[Response]]
+    handle: Callable[[Received, Context], Awaitable[Response | Reply]]
+    emits: tuple[Topic[Any], ...] = ()
+    """Topics of the events of its replies, if it makes any; as of `Ingest`. In a process that does
+    not write the log a reply with events is answered 503.
+    """
     body_bytes_max: int
     reads_body: Callable[[Any], bool] = lambda _: True
     """By the application's settings: whether the body is looked at, or only counted."""
@@ -149,7 +153,9 @@ class Manifest:
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
         emitting = [(of.name, of.emits) for of in self.projections if isinstance(of, Fold)]
-        for name, emits in [*emitting, *((of.operation, of.emits) for of in self.ingest)]:
+        emitting += [(of.operation, of.emits) for of in self.ingest]
+        emitting += [(of.operation, of.emits) for of in self.routes]
+        for name, emits in emitting:
             if foreign := [topic.name for topic in emits if topic not in self.topics]:
                 raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
         if silent := [of.operation for of in self.ingest if not of.emits]:

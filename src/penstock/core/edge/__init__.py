@@ -109,7 +109,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """What an ingest handler decides: events to make durable, and what to say then."""
+    """What a handler decides: events to make durable, and what to say then."""
 
     events: Sequence[Event]
     response: Response = NO_CONTENT
@@ -153,4 +153,5 @@ FailurePolicy = Literal["fail_open", "fail_closed"]
 Refusing = Callable[[Refused], Response]
 """Pure; of every refusal of an operation, those by core's own limits among them."""
 Ingesting = Callable[[Received], Reply]
-Answering = Callable[[Received], Awaitable[Response]]
+Answering = Callable[[Received], Awaitable[Response | Reply]]
+"""With a reply its events are durable before its response leaves, as those of ingest are."""

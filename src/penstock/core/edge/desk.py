@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from penstock.core.clock import Clock, careful
-from penstock.core.edge import Received, Refusing, Response, codings, judging, repeats
+from penstock.core.edge import Received, Refusing, Reply, Response, codings, judging, repeats
 from penstock.core.edge.committer import Committer, Settle, tally
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
@@ -42,7 +42,7 @@ _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT
 """Those that are known; whether a path answers them is another question."""
 
 
-Outcome = Received | tuple[IngestEndpoint, Judged]
+Outcome = Received | tuple[Endpoint, Judged]
 """Of other operations the request as their handler sees it; of an ingest what it leads to."""
 
 
@@ -216,7 +216,12 @@ class Edge:
             )
         if not isinstance(endpoint, IngestEndpoint):
             return received
-        return endpoint, judging.judge(endpoint, received, keyed=self._keyed)
+        reply = endpoint.ingest(received)
+        return endpoint, judging.decided(endpoint, received, reply, keyed=self._keyed)
+
+    def replied(self, endpoint: Endpoint, received: Received, reply: Reply) -> Judged:
+        """What a route decided that has looked first."""
+        return judging.decided(endpoint, received, reply, keyed=self._keyed)
 
     def judge_elsewhere(
         self,
@@ -279,7 +284,7 @@ class Edge:
 
     def commit(
         self,
-        endpoint: IngestEndpoint,
+        endpoint: Endpoint,
         judged: Judged,
         settle: Settle,
         replay: Callable[[Response], None],
@@ -302,7 +307,7 @@ class Edge:
         return True
 
     def _commit_behind(
-        self, committer: Committer, log: Log, endpoint: IngestEndpoint, judged: Judged
+        self, committer: Committer, log: Log, endpoint: Endpoint, judged: Judged
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
         events = judged.events
@@ -322,14 +327,12 @@ class Edge:
         if failure:
             self._lose(endpoint, events, failure)
 
-    def _settle_behind(
-        self, endpoint: IngestEndpoint, events: int, error: PenstockError | None
-    ) -> None:
+    def _settle_behind(self, endpoint: Endpoint, events: int, error: PenstockError | None) -> None:
         self.behind -= 1
         if error is not None:
             self._lose(endpoint, events, str(error))
 
-    def _lose(self, endpoint: IngestEndpoint, events: int, reason: str) -> None:
+    def _lose(self, endpoint: Endpoint, events: int, reason: str) -> None:
         operation = endpoint.operation
         self._lost[operation] = self._lost.get(operation, 0) + events
         self._logger.error("events.lost", operation=operation, events=events, reason=reason)

@@ -6,10 +6,10 @@ from functools import partial
 from time import perf_counter
 from typing import Literal
 
-from penstock.core.edge import NO_CONTENT, Received, Response
+from penstock.core.edge import NO_CONTENT, Received, Reply, Response
 from penstock.core.edge.bodies import Body
 from penstock.core.edge.desk import Edge, Outcome
-from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
 from penstock.core.edge.wire import render
@@ -162,11 +162,15 @@ class Exchange(ABC):
                 self._answer(self._response)
 
     async def _find(self, received: Received) -> None:
-        endpoint = self._head.endpoint
+        edge, endpoint = self._edge, self._head.endpoint
         try:
             if not isinstance(endpoint, AnswerEndpoint):
                 raise TypeError(f"{endpoint.operation} has no answer")
-            response = await endpoint.answer(received)
+            answer = await endpoint.answer(received)
+            if isinstance(answer, Reply):
+                act = partial(self._act, (endpoint, edge.replied(endpoint, received, answer)))
+            else:
+                act = partial(self._answer, answer)
         except PenstockError as error:
             self._refuse(error)
         except asyncio.CancelledError:
@@ -176,7 +180,7 @@ class Exchange(ABC):
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
             self._refuse(PenstockError(), defect)
         else:  # many may have waited for the same
-            self._turn.soon(partial(self._answer, response))
+            self._turn.soon(act)
 
     def _settle(self, error: PenstockError | None) -> None:
         """What was to be durable is, or why it is not."""
@@ -196,7 +200,7 @@ class Exchange(ABC):
         keep_alive: bool = True,
     ) -> None:
         edge, head = self._edge, self._head
-        if accountable and isinstance(head.endpoint, IngestEndpoint):
+        if accountable:
             edge.account(head.endpoint.topic)
         request = (head.method, head.path, head.headers)
         response = edge.refusal(request, error, cause, head.endpoint.refusal)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from penstock.core import errors
-from penstock.core.edge import NO_CONTENT, Received, Response, codings, repeats
-from penstock.core.edge.endpoints import IngestEndpoint, Way
+from penstock.core.edge import NO_CONTENT, Received, Reply, Response, codings, repeats
+from penstock.core.edge.endpoints import Endpoint, IngestEndpoint, Way
 from penstock.core.errors import PenstockError
 from penstock.core.events import DEFAULT_PROJECT, Event, prefixed
 from penstock.core.worker import Handle
@@ -76,7 +76,11 @@ _KINDS = {
 
 def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judged:
     """`keyed`: the log wants to know what belongs together. Raise a `PenstockError`."""
-    reply = endpoint.ingest(received)
+    return decided(endpoint, received, endpoint.ingest(received), keyed=keyed)
+
+
+def decided(endpoint: Endpoint, received: Received, reply: Reply, *, keyed: bool) -> Judged:
+    """The same of what was decided already."""
     events = reply.events
     if len(events) == 1 and received.project == DEFAULT_PROJECT:  # a call of `_parts` takes longer
         topic, encode, _, key = endpoint.ways[type(events[0])]

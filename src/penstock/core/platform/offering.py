@@ -1,12 +1,12 @@
 """Manifests become endpoints of an edge."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from penstock.core.edge import Received, Response
+from penstock.core.edge import Answering, Received, Reply, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
-from penstock.core.ingesting import gate, ingest_endpoints
+from penstock.core.ingesting import gate, ingest_endpoints, ways
 from penstock.core.interface import Offer
 from penstock.core.manifest import Context, Manifest, Route
 from penstock.core.settings import Settings
@@ -42,12 +42,14 @@ def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
             reads_body=route.reads_body(context.settings),
             refusal=route.refusal,
             gate=gate(route, context.settings),
+            topic=route.emits[0].name if route.emits else "",
+            ways=ways(edge.settings, route.emits),
         )
         offer_at(edge, route, endpoint)
 
 
-def _answering(route: Route, context: Context) -> Callable[[Received], Awaitable[Response]]:
-    async def answer(received: Received) -> Response:
+def _answering(route: Route, context: Context) -> Answering:
+    async def answer(received: Received) -> Response | Reply:
         return await route.handle(received, context)
 
     return answer
