@@ -52,6 +52,8 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     """As it came, not decoded."""
     host: str = ""
     """The name that was asked for, in lower case and without a port."""
+    secure: bool = False
+    """Whether it came by TLS: to this process, or to the trusted proxy that says so."""
     project: str = DEFAULT_PROJECT
     who: Principal = ANYBODY
     _id: bytes = b""
