@@ -84,8 +84,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: Annotated[
         str,
         Meta(
-            description="Addresses and networks, comma-separated, whose `X-Forwarded-For` and "
-            "`Forwarded` are believed; `*`: everyone's."
+            description="Addresses and networks, comma-separated, whose `X-Forwarded-For`, "
+            "`X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` and `X-Request-Id` are believed: "
+            "they have to write each, or take away what came; `*`: everyone's."
         ),
     ] = ""
     hosts: Annotated[

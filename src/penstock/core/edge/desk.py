@@ -13,8 +13,8 @@ from penstock.core.edge.fair import Client
 from penstock.core.edge.floor import Floor
 from penstock.core.edge.gate import Admitted
 from penstock.core.edge.grammar import Parsed
-from penstock.core.edge.heads import Head, Heads
-from penstock.core.edge.hosts import Hosts
+from penstock.core.edge.heads import Head, Heads, Told
+from penstock.core.edge.hosts import Hosts, is_host, plain
 from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
 from penstock.core.edge.origins import Origins
@@ -22,7 +22,7 @@ from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.refusals import Refusals
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.turn import Turn
-from penstock.core.edge.wire import Headers
+from penstock.core.edge.wire import request_id_of
 from penstock.core.errors import (
     MethodNotAllowed,
     NotReady,
@@ -65,6 +65,9 @@ class Edge:
         self.floor = Floor(settings)
         self.turn = Turn()
         self.heads = Heads(remembers=settings.remember_heads)
+        self.relayed = Heads(remembers=settings.remember_heads, trusted=True)
+        """Those that came through trusted proxies, whose word about a client is believed."""
+        self._secure = bool(settings.tls_certificate)
         self.routes: Routes[Target] = Routes(Hosts(settings.hosts))
         self.unmatched = registry.operation("unmatched")
         self.tasks: set[asyncio.Task[None]] = set()
@@ -154,8 +157,13 @@ class Edge:
         for operation, count in self._lost.items():
             samples.counter("penstock_events_lost", count, operation=operation)
 
-    def head(self, parsed: Parsed) -> Head:
+    def heads_of(self, peer: str) -> Heads:
+        """Whose word is worth as much as the peer's."""
+        return self.relayed if self.is_proxy(peer) else self.heads
+
+    def head(self, parsed: Parsed, heads: Heads) -> Head:
         """Where it leads; if nowhere, or no further, its `refusal` says why."""
+        told = self._told(parsed, trusted=heads.trusted)
         target: Target = (self._nowhere, self.unmatched)
         parameters: tuple[str, ...] = ()
         refusal: PenstockError | None = None
@@ -164,10 +172,10 @@ class Edge:
                 raise Unimplemented(f"no path knows the method {parsed.method[:_SHOWN_MAX]}")
             if parsed.method == "CONNECT":
                 raise MethodNotAllowed(self.routes.methods)
-            target, parameters = self.routes.find(parsed.method, parsed.path, parsed.host)
+            target, parameters = self.routes.find(parsed.method, parsed.path, told.host)
         except PenstockError as error:
             refusal = _kept(error)
-        head = Head(parsed, target, parameters, refusal)
+        head = Head(parsed, target, parameters, refusal, told)
         if self.origins is not None and isinstance(head.endpoint, IngestEndpoint):
             self.origins.take_beacon(parsed.fields)
             head.tell_page(self.origins.lines(parsed.fields))
@@ -177,6 +185,17 @@ class Edge:
             except PenstockError as error:
                 head.refusal = _kept(error)
         return head
+
+    def _told(self, parsed: Parsed, *, trusted: bool) -> Told:
+        if not trusted:
+            return Told(parsed.host, self._secure, b"")
+        asked = Proxies.asked(parsed.fields)
+        host = plain(asked.host)
+        return Told(
+            host if is_host(host) else parsed.host,
+            asked.scheme == "https" if asked.scheme else self._secure,
+            request_id_of(parsed.fields),
+        )
 
     def _check(self, head: Head) -> None:
         """Raise what can be said before the body."""
@@ -213,6 +232,7 @@ class Edge:
                 self.latest_ms(),
                 head.path,
                 head.host,
+                head.secure,
             )
         if not isinstance(endpoint, IngestEndpoint):
             return received
@@ -269,6 +289,7 @@ class Edge:
             self.latest_ms(),
             head.path,
             head.host,
+            head.secure,
             *((admitted.project, admitted.who) if admitted is not None else ()),
         )
 
@@ -344,12 +365,12 @@ class Edge:
 
     def refusal(
         self,
-        received: tuple[str, str, Headers],
+        received: tuple[str, str, bytes],
         error: PenstockError,
         cause: Exception | None = None,
         spell: Refusing | None = None,
     ) -> Response:
-        """The error's answer to (method, path, headers), and its one line in the log."""
+        """The error's answer to (method, path, id if it has one), and its one line in the log."""
         return self._refusals.answer(received, error, cause, spell)
 
 

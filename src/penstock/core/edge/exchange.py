@@ -202,7 +202,7 @@ class Exchange(ABC):
         edge, head = self._edge, self._head
         if accountable:
             edge.account(head.endpoint.topic)
-        request = (head.method, head.path, head.headers)
+        request = (head.method, head.path, head.request_id)
         response = edge.refusal(request, error, cause, head.endpoint.refusal)
         self._answer(response, keep_alive=keep_alive)
 

@@ -5,6 +5,7 @@ what is offered to none is answered everywhere. So a catch-all for links swallow
 console that is served beside it.
 """
 
+import re
 from typing import get_args
 
 from penstock.core.errors import Misconfigured
@@ -13,8 +14,14 @@ from penstock.core.interface import HostClass
 CLASSES = tuple(filter(None, get_args(HostClass)))
 _UNCLAIMED = "*"
 _BELOW = "*."
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _NAME_CHARACTERS_MAX = 253
 """Of a name in DNS; a longer one is nobody's."""
+
+
+def is_host(host: str) -> bool:
+    """Whether a `plain` one is a name, or an address as URLs have it."""
+    return len(host) <= _NAME_CHARACTERS_MAX and _HOST.fullmatch(host) is not None
 
 
 def plain(authority: str) -> str:
@@ -51,7 +58,7 @@ class Hosts:
         else:
             claims = self._below if below else self._named
             known, claims[name] = claims.get(name, ""), kind
-            if "*" in name or "/" in name or len(name) > _NAME_CHARACTERS_MAX:
+            if not is_host(name):
                 raise Misconfigured(
                     f"PENSTOCK_HOSTS: {host!r} is no host; write go.example, *.go.example or *"
                 )

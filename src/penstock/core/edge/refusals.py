@@ -4,7 +4,7 @@ import logging
 
 from penstock.core.clock import Clock
 from penstock.core.edge import Refused, Refusing, Response
-from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
+from penstock.core.edge.wire import REQUEST_ID
 from penstock.core.errors import PenstockError
 from penstock.core.ids import Ids
 from penstock.core.interface import Refusal
@@ -23,14 +23,14 @@ class Refusals:
 
     def answer(
         self,
-        received: tuple[str, str, Headers],
+        received: tuple[str, str, bytes],
         error: PenstockError,
         cause: Exception | None,
         spell: Refusing | None,
     ) -> Response:
-        """To (method, path, headers); what lies inside is told to nobody who asks."""
-        method, path, headers = received
-        request_id = request_id_of(headers) or str(self._ids.uuid7()).encode()
+        """To (method, path, id if it has one); what lies inside is told to nobody who asks."""
+        method, path, request_id = received
+        request_id = request_id or str(self._ids.uuid7()).encode()
         told = PenstockError() if error.status == PenstockError.status else error
         refused = Refused(
             error.status, told.code, told.message, error.retry_after, request_id.decode("latin-1")

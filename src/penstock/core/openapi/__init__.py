@@ -49,8 +49,8 @@ A path parameter is percent-decoded and never empty. A body may be coded once, w
 `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
 as it is once inflated. Times are told in UTC.
 
-An `X-Request-Id` that comes with a request goes back with its answer; an answer that is an error \
-always has one. What answers `GET` answers `HEAD` too.
+An `X-Request-Id` that a trusted proxy gives a request goes back with its answer; an answer that \
+is an error always has one. What answers `GET` answers `HEAD` too.
 
 After any error nothing of the request was stored. A 4xx says that the request has to change; only \
 408, 429 and 5xx are worth sending again, and a 429, and a 503 to an event, says in `Retry-After` \
@@ -269,7 +269,7 @@ def _refusal(
     told: dict[str, Any] = {"description": description, "content": content}
     told["headers"] = {
         "X-Request-Id": {
-            "description": "The request's own, or one that it was given; our lines have it too.",
+            "description": "One that it was given, here or by a proxy; our lines have it too.",
             "schema": {"type": "string"},
         }
     }
