@@ -5,11 +5,12 @@ from typing import Any
 
 from penstock.core import engines
 from penstock.core.edge import FailurePolicy, Ingesting, Known
-from penstock.core.edge.access import admitting
+from penstock.core.edge.access import KEY_HEADERS, Keys, admitting
 from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.edge.gate import Gate
 from penstock.core.edge.knowing import Knowledge
 from penstock.core.edge.limits import Limits
+from penstock.core.edge.origins import EVERYONE, Origins
 from penstock.core.events import Event
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.projection import Topic
@@ -24,6 +25,20 @@ def _ingesting(offer: Ingest, known: Known[Any, Any]) -> Ingesting:
 def _policy(offer: Ingest, settings: Any) -> FailurePolicy | None:
     policy = offer.respond_first
     return policy(settings) if callable(policy) else policy
+
+
+def pages(offer: Ingest | Route, settings: Settings, own: Any) -> Origins | None:
+    """None where no page of another origin may ask. Raise `Misconfigured`."""
+    allowed = offer.origins
+    if isinstance(allowed, tuple):
+        told = ",".join(allowed)
+    elif callable(allowed):
+        told = allowed(own)
+    else:
+        told = {"any": EVERYONE, "none": "", "setting": settings.origins}[allowed]
+    takes = [one.name for one in offer.interface.parameters if one.place == "header"]
+    takes += KEY_HEADERS if isinstance(offer.access, Keys) else ()
+    return Origins(told, credentials=offer.credentials, takes=takes) or None
 
 
 def gate(offer: Ingest | Route, settings: Any) -> Gate | None:
@@ -56,6 +71,7 @@ def ingest_endpoints(
             ways=ways(settings, offer.emits),
             ingest=_ingesting(offer, known[manifest.name]),
             refusal=offer.refusal,
+            pages=pages(offer, settings, applications[manifest.name]),
             gate=gate(offer, applications[manifest.name]),
             respond_first=_policy(offer, applications[manifest.name]),
         )

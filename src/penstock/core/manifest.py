@@ -15,6 +15,7 @@ from penstock.core.clock import Clock
 from penstock.core.edge import FailurePolicy, Known, Received, Refusing, Reply, Response, routing
 from penstock.core.edge.access import Access
 from penstock.core.edge.limits import Limit
+from penstock.core.edge.origins import Allowed
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
@@ -86,6 +87,9 @@ class Ingest:
     interface: Interface
     refusal: Refusing | None = None
     """How it spells what is refused, core's own limits included: pure, of the error alone."""
+    origins: Allowed = "setting"
+    credentials: bool = False
+    """Whether cookies come along from those origins, of which then each has to be named."""
     access: Access = "anyone"
     limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
     """How often it may be asked; or a function from the application's settings to that."""
@@ -116,6 +120,8 @@ class Route:
     summary: str
     interface: Interface
     refusal: Refusing | None = None
+    origins: Allowed = "none"
+    credentials: bool = False
     access: Access = "anyone"
     limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
 

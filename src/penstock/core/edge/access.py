@@ -13,6 +13,7 @@ from penstock.core.errors import Forbidden, Misconfigured, Unauthorized
 _KEY_BYTES_MAX = 512
 """So long is one that is looked at; nobody is given such a long one."""
 _LINE = re.compile(r"(?P<name>[\w.-]{1,64})=sha256:(?P<digest>[0-9a-f]{64})", re.ASCII)
+KEY_HEADERS = ("Authorization", "X-Api-Key")
 _BEARER = b"bearer "
 _OWN = b"x-api-key"
 

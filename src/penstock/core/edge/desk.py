@@ -17,7 +17,7 @@ from penstock.core.edge.heads import Head, Heads, Told
 from penstock.core.edge.hosts import Hosts, is_host, plain
 from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
-from penstock.core.edge.origins import Origins
+from penstock.core.edge.origins import Preflights
 from penstock.core.edge.proxies import Proxies
 from penstock.core.edge.refusals import Refusals
 from penstock.core.edge.routing import Routes
@@ -80,10 +80,7 @@ class Edge:
         self.latest_ms = careful(clock).latest_ms
         self.proxies = Proxies(settings.trusted_proxies) or None
         """None where nobody's word is taken, so that asking costs a request nothing."""
-        self.origins = Origins(settings.origins) or None
-        """None where no page may send anything, so that asking costs a request nothing."""
-        self._preflights: dict[tuple[str, str], list[str]] = {}
-        """Methods of the paths where events go in, if pages of other origins may send any."""
+        self._preflights = Preflights(self.routes.allowed)
         self._lost: dict[str, int] = {}
         self._log = log
         self._keyed = log is not None and log.keyed
@@ -101,24 +98,18 @@ class Edge:
         operation = endpoint.operation
         timings = self._registry.operation(operation)
         self.routes.add(method, path, (endpoint, timings), operation=operation, hosts=hosts)
-        if self.origins is not None and isinstance(endpoint, IngestEndpoint):
-            self._let_pages_ask(self.origins, method, path, hosts)
+        pages = endpoint.pages
+        if pages is not None and self._preflights.add(method, path, hosts, pages):
+            self._let_pages_ask(path, hosts)
 
-    def _let_pages_ask(self, origins: Origins, method: str, path: str, hosts: HostClass) -> None:
+    def _let_pages_ask(self, path: str, hosts: HostClass) -> None:
         """Offer to browsers what they ask before they let a page send something."""
-        methods = self._preflights.setdefault((path, hosts), [])
-        methods.append(method)
 
         async def preflight(received: Received) -> Response:
-            return origins.preflight(received.headers, methods)
+            return self._preflights.answer(path, hosts, received)
 
-        if len(methods) == 1:
-            self.add(
-                "OPTIONS",
-                path,
-                AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight),
-                hosts,
-            )
+        answers = AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight)
+        self.add("OPTIONS", path, answers, hosts)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -176,9 +167,10 @@ class Edge:
         except PenstockError as error:
             refusal = _kept(error)
         head = Head(parsed, target, parameters, refusal, told)
-        if self.origins is not None and isinstance(head.endpoint, IngestEndpoint):
-            self.origins.take_beacon(parsed.fields)
-            head.tell_page(self.origins.lines(parsed.fields))
+        pages = head.endpoint.pages
+        if pages is not None:
+            pages.take_beacon(parsed.fields)
+            head.tell_page(pages.lines(parsed.fields))
         if refusal is None:
             try:
                 self._check(head)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from penstock.core.edge import Answering, FailurePolicy, Ingesting, Refusing
 from penstock.core.edge.gate import Gate
+from penstock.core.edge.origins import Origins
 from penstock.core.errors import TooLarge
 from penstock.core.events import Encode, Event
 from penstock.core.telemetry import Timings
@@ -30,6 +31,8 @@ class Endpoint:
     """Whether it is refused when too much is under way; what an operator asks is not."""
     reads_body: bool = True
     """Otherwise a body is only counted: neither kept nor inflated."""
+    pages: Origins | None = None
+    """Where pages of other origins may ask it."""
     gate: Gate | None = None
     """Where not everybody is let in, always."""
     refusal: Refusing | None = None

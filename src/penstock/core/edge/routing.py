@@ -183,22 +183,27 @@ class Routes(Generic[T]):
         """All that any path answers."""
         return _answered({method for method, _ in self._claims})
 
+    def allowed(self, raw_path: bytes, host: str) -> tuple[str, ...]:
+        """The methods of a path. Raise `NotFound`."""
+        return _answered({*self._place(raw_path, host)[0]})
+
     def find(self, method: str, raw_path: bytes, host: str = "") -> tuple[T, tuple[str, ...]]:
         """Raise `NotFound` or `MethodNotAllowed`; `Rejected` for a parameter that is not UTF-8."""
-        tables = self._tables
-        table = tables[""]
-        if len(tables) > 1:
-            table = tables.get(self.hosts.of(host), table)
-        methods = table.exact.get(raw_path)
-        found = _NOTHING
-        if methods is None:
-            methods, found = table.match(raw_path)
+        methods, found = self._place(raw_path, host)
         target = methods.get(method)
         if target is None and method == "HEAD":
             target = methods.get("GET")
         if target is None:
             raise MethodNotAllowed(_answered({*methods}))
         return target, found
+
+    def _place(self, raw_path: bytes, host: str) -> tuple[dict[str, T], tuple[str, ...]]:
+        tables = self._tables
+        table = tables[""]
+        if len(tables) > 1:
+            table = tables.get(self.hosts.of(host), table)
+        methods = table.exact.get(raw_path)
+        return table.match(raw_path) if methods is None else (methods, _NOTHING)
 
 
 def _twice(operation: str, claimant: str, what: str) -> str:

@@ -152,8 +152,12 @@ def _operation(offer: Offer, way: Way, section: Section, shapes: _Shapes) -> dic
     if offer.hosts:
         operation["x-hosts"] = offer.hosts
     if interface.takes is not None:
-        operation["requestBody"] = _body(interface.takes, shapes, writes=isinstance(offer, Ingest))
+        operation["requestBody"] = _body(interface.takes, shapes, for_pages=_for_pages(offer))
     return operation
+
+
+def _for_pages(offer: Offer) -> bool:
+    return isinstance(offer, Ingest | Route) and offer.origins != "none"
 
 
 def _parameter(parameter: Parameter, shapes: _Shapes) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def _parameter(parameter: Parameter, shapes: _Shapes) -> dict[str, Any]:
     return told
 
 
-def _body(body: Body, shapes: _Shapes, *, writes: bool) -> dict[str, Any]:
+def _body(body: Body, shapes: _Shapes, *, for_pages: bool) -> dict[str, Any]:
     content: dict[str, Any]
     if body.lines:
         content = {"schema": {"type": "string", "x-lines": shapes.of(body.shape)}}
@@ -181,8 +185,8 @@ def _body(body: Body, shapes: _Shapes, *, writes: bool) -> dict[str, Any]:
         content = {"schema": shapes.of(body.shape)}
         if body.example:
             content["example"] = msgspec.json.decode(body.example)
-    media = [*body.media, *([_BEACON] if writes else [])]
-    note = f" `{_BEACON}` where the setting `origins` lets pages send events." if writes else ""
+    media = [*body.media, *([_BEACON] if for_pages else [])]
+    note = f" `{_BEACON}` where the setting `origins` lets pages send events." if for_pages else ""
     return {
         "description": body.meaning + note,
         "required": body.required,

@@ -6,7 +6,7 @@ from typing import Any
 from penstock.core.edge import Answering, Received, Reply, Response
 from penstock.core.edge.desk import Edge
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
-from penstock.core.ingesting import gate, ingest_endpoints, ways
+from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
 from penstock.core.manifest import Context, Manifest, Route
 from penstock.core.settings import Settings
@@ -41,6 +41,7 @@ def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
             answer=_answering(route, context),
             reads_body=route.reads_body(context.settings),
             refusal=route.refusal,
+            pages=pages(route, edge.settings, context.settings),
             gate=gate(route, context.settings),
             topic=route.emits[0].name if route.emits else "",
             ways=ways(edge.settings, route.emits),
