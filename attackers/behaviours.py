@@ -168,7 +168,7 @@ class Sips(Returns):
 
 
 class Leaves(Returns):
-    """Says this much, reads nothing, and is gone without a farewell; then comes again."""
+    """Says this much, reads nothing, and is gone without a shutdown; then comes again."""
 
     reads = False
 

@@ -20,9 +20,9 @@ from penstock.core.log.awaiting import stored
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Fold, Record, Step, Topic
 from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.parking import Parking
 from penstock.core.projection.stores import Stores
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.telemetry import logger
@@ -85,7 +85,7 @@ def measure(folder: Path, steps: int) -> Measured:
             numbers = range(first, min(first + BLOCK, steps))
             made = [encode(Moved(f"purse-{n * 7919 % KEYS}", n % 9 - 2)) for n in numbers]
             stored(log, [Append(MOVES.name, made)])
-        stores = Stores(None, state, Parking(state), clock, log=log)
+        stores = Stores(None, state, DeadLetters(state), clock, log=log)
         cursor = Cursor(fold, FoldSink(fold, stores), log, clock, logger())
         with closing(log.reader()) as reader:
             cursor.resume(reader)

@@ -18,7 +18,7 @@ _PARTS = (
     ("the log's thread around that", ("log/sqlite.py:_run", "log/sqlite.py")),
     ("judging the tag", ("apps/audiences",)),
     ("writing the answer to its socket", ("core/edge/wire.py", "exchange.py:_answer")),
-    ("gathering a commit", ("core/edge/committer.py", "desk.py:commit")),
+    ("gathering a commit", ("core/edge/committer.py", "dispatcher.py:commit")),
     ("the edge itself", ("core/edge/",)),
 )
 _LOOP = "the event loop: waiting for, and reading from, sockets"

@@ -21,7 +21,7 @@ GROUPS = [b"%03d" % number for number in range(200)]
 
 
 def test_those_who_make_a_space_at_once_meet_in_it(tmp_path: Path) -> None:
-    """As when several projections park their first records."""
+    """As when several projections put aside their first records."""
     together = threading.Barrier(THREADS, timeout=ANSWER_SECONDS)
     with closing(open_state(tmp_path)) as state:
 

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from penstock.core.edge import connection as connections
-from penstock.core.edge.floor import READ_BYTES
+from penstock.core.edge.connections import READ_BYTES
 from support.answers import Answered
 from support.clients import PATIENCE_SECONDS, PAUSE_SECONDS, Bench, until, work_on
 from support.hosts import Rig
@@ -131,9 +131,9 @@ def test_a_client_that_does_not_read_its_answers_is_cut_off_and_costs_little(
                 await bench.client.writer.drain()
                 # One answer at a time, and one piece that waits behind what was read before it.
                 assert connection.transport.get_write_buffer_size() < 200_000
-                assert bench.server.floor.held < 2 * READ_BYTES
+                assert bench.server.connections.held < 2 * READ_BYTES
         assert connection.requests < 5_000, "it was never stopped"
-        await until(lambda: not bench.server.floor.present)
+        await until(lambda: not bench.server.connections.present)
 
     on(work, send_seconds_max=4 * SOON)
 
@@ -337,7 +337,7 @@ def test_a_graceful_stop_ends_an_idle_connection_at_once(
         await until(lambda: len(contents(bench.rig.log)) == bool(before))
         await until(lambda: bench.rig.edge.in_flight == 0)
         bench.connection.shutdown()
-        await until(lambda: not bench.server.floor.present)
+        await until(lambda: not bench.server.connections.present)
 
     on(work)
 
@@ -351,7 +351,7 @@ def test_a_client_that_leaves_loses_what_was_not_complete_and_nothing_else(
 
     async def work(bench: Bench) -> None:
         bench.rig.log.held = held
-        (connection,) = bench.server.floor.present
+        (connection,) = bench.server.connections.present
         await bench.client.send(post() if held else post()[:-1])
         await until(lambda: bench.rig.edge.in_flight == held)
         if abrupt:
@@ -359,10 +359,10 @@ def test_a_client_that_leaves_loses_what_was_not_complete_and_nothing_else(
         else:
             bench.client.writer.close()
         if abrupt or not held:
-            await until(lambda: not bench.server.floor.present)
+            await until(lambda: not bench.server.connections.present)
         else:
             # It may have closed one half only, and still read its answer.
-            assert connection in bench.server.floor.present
+            assert connection in bench.server.connections.present
         assert bench.rig.edge.in_flight == held
         bench.rig.log.let_go()
 
@@ -379,6 +379,6 @@ def test_a_client_that_leaves_with_requests_waiting_leaves_nothing_under_way(
         bench.client.writer.transport.abort()
         await asyncio.sleep(PAUSE_SECONDS)
         bench.rig.log.let_go()
-        await until(lambda: not bench.server.floor.present)
+        await until(lambda: not bench.server.connections.present)
 
     assert contents(on(work).log)

@@ -89,7 +89,7 @@ def test_a_fold_is_a_reduce_over_its_records_however_it_is_cut_and_killed(
     assert bench.known(fold) == states
     assert bench.said(fold) == said
     tricked = [n for n, move in enumerate(moves) if move.trick]
-    letters = bench.stores.parking.letters(fold.name)
+    letters = bench.stores.dead_letters.letters(fold.name)
     assert [(letter.offset, letter.code) for letter in letters] == [(n, "rows") for n in tricked]
 
 
@@ -102,7 +102,7 @@ def test_a_step_that_may_not_is_a_dead_letter_and_changes_nothing(
     cursor = bench.carry(fold)
     assert (bench.known(fold), bench.said(fold)) == oracle(moves)
     assert cursor.counts == (2, 0, 1)
-    [letter] = bench.stores.parking.letters(fold.name)
+    [letter] = bench.stores.dead_letters.letters(fold.name)
     assert (letter.offset, letter.code, bool(letter.reason)) == (1, "rows", True)
 
 
@@ -164,17 +164,19 @@ def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
 ) -> None:
     bench.say(fold, Moved(POT, 5), Moved(POT, -2, "raise"), Moved(POT, 5))
     bench.carry(fold)
-    [letter] = bench.stores.parking.letters(fold.name)
+    [letter] = bench.stores.dead_letters.letters(fold.name)
     mended = replace(fold, step=lambda was, r: step(was, heard(r, Moved(POT, r.event.cents))))
     identity = bench.log.identity(fold.topic.name)
     bench.state.at = at
     with suppress(Crash):
         sink(mended, bench.stores).retry(identity, letter)
-    for again in bench.stores.parking.letters(fold.name):  # as an operator does who sees it there
+    for again in bench.stores.dead_letters.letters(
+        fold.name
+    ):  # as an operator does who sees it there
         sink(mended, bench.stores).retry(identity, again)
     assert bench.known(fold)[POT].cents == 8
     assert bench.said(fold) == [[Decided(POT, 1, 8, taken=True)], []]
-    assert bench.stores.parking.letters(fold.name) == []
+    assert bench.stores.dead_letters.letters(fold.name) == []
 
 
 def test_a_rebuild_says_nothing_and_compares_equal(bench: Bench, fold: Fold[Moved, Purse]) -> None:

@@ -67,7 +67,7 @@ async def ask(door: Door, address: str) -> bytes:
 
 def test_of_more_newcomers_than_places_each_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, from many addresses, and none of them goes by itself (reliability 43)."""
-    for bound in ("floor._NEW_SECONDS", "listener._SHUT_SECONDS_MAX"):
+    for bound in ("connections._NEW_SECONDS", "listener._SHUT_SECONDS_MAX"):
         monkeypatch.setattr(f"penstock.core.edge.{bound}", PATIENCE_SECONDS)
 
     async def work(door: Door) -> None:

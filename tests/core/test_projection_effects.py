@@ -13,7 +13,7 @@ from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Projection
 from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX, Cursor
-from penstock.core.projection.parking import DeadLetter, Parking, Stopped
+from penstock.core.projection.dead_letters import DeadLetter, DeadLetters, Stopped
 from penstock.core.projection.sinks import sink
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.warehouse import Unavailable
@@ -56,7 +56,7 @@ class Bench:
         reader.close()
 
     def letters(self, projection: str = "tests_notes") -> list[DeadLetter]:
-        return Parking(self.state).letters(projection)
+        return DeadLetters(self.state).letters(projection)
 
     def close(self) -> None:
         self.warehouse.close()
@@ -205,7 +205,7 @@ def test_a_log_that_lost_its_end_is_not_taken_for_one_without_news(
 # -- poison -------------------------------------------------------------------------------------
 
 
-def test_a_record_that_cannot_be_decoded_is_parked_and_its_neighbours_are_stored(
+def test_a_record_that_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_are_stored(
     bench: Bench,
 ) -> None:
     """Reliability 10."""
@@ -232,7 +232,9 @@ def codec_of_another() -> bytes:
     return Codec((Other,)).encode(Other(1))
 
 
-def test_a_record_at_which_the_projection_raises_is_parked_with_the_reason(bench: Bench) -> None:
+def test_a_record_at_which_the_projection_raises_is_a_dead_letter_with_the_reason(
+    bench: Bench,
+) -> None:
     """Reliability 10."""
     note(bench.log, 0, 1)
     note(bench.log, 2, word=POISON)
@@ -247,10 +249,13 @@ def test_a_record_at_which_the_projection_raises_is_parked_with_the_reason(bench
         assert (letter.offset, letter.code) == (2, "rows")
         assert letter.reason == "ValueError: cannot bear this word"
         assert letter.attempts == 1
-    assert [line["parked"] for line in bench.lines.named("projection.parked")] == [1, 1]
+    assert [line["dead_lettered"] for line in bench.lines.named("projection.dead_lettered")] == [
+        1,
+        1,
+    ]
 
 
-def test_a_row_that_the_engine_refuses_is_found_and_parked(bench: Bench) -> None:
+def test_a_row_that_the_engine_refuses_is_found_and_dead_lettered(bench: Bench) -> None:
     """Reliability 10."""
     note(bench.log, *range(17))
     note(bench.log, UNSTORABLE)
@@ -294,7 +299,7 @@ def test_a_batch_of_nothing_but_poison_does_not_stand_in_the_way(bench: Bench) -
     assert len(bench.letters()) == 10
 
 
-def test_too_many_parked_in_a_row_stop_the_consumer(bench: Bench) -> None:
+def test_too_many_dead_letters_in_a_row_stop_the_consumer(bench: Bench) -> None:
     add(bench.log, *[b"no event"] * (PARKED_IN_A_ROW_MAX + 10))
     note(bench.log, 1)
     for consumer in (bench.table(), bench.index()):
@@ -302,7 +307,7 @@ def test_too_many_parked_in_a_row_stop_the_consumer(bench: Bench) -> None:
             bench.carry(consumer, 20)
 
 
-def test_a_few_good_ones_among_many_parked_keep_the_consumer_going(bench: Bench) -> None:
+def test_a_few_good_ones_among_many_dead_letters_keep_the_consumer_going(bench: Bench) -> None:
     for number in range(10):
         add(bench.log, *[b"no event"] * 19)
         note(bench.log, number)
@@ -316,7 +321,7 @@ def test_a_few_good_ones_among_many_parked_keep_the_consumer_going(bench: Bench)
 
 @pytest.mark.parametrize("limit", [4, 40, 1000])
 @pytest.mark.parametrize("lost", [3, PARKED_IN_A_ROW_MAX + 20])
-def test_a_damaged_range_is_parked_and_the_rest_goes_on(
+def test_a_damaged_range_is_a_dead_letter_and_the_rest_goes_on(
     bench: Bench, tmp_path: Path, lost: int, limit: int
 ) -> None:
     """Reliability 3."""
@@ -340,7 +345,7 @@ def test_a_damaged_range_is_parked_and_the_rest_goes_on(
         assert "checksum" in letters[0].reason
         offsets = [n for letter in letters for n in range(letter.offset, letter.next)]
         assert offsets == list(range(2, 2 + lost))
-        assert bench.stores.parking.by_partition(projection) == {0: lost}
+        assert bench.stores.dead_letters.by_partition(projection) == {0: lost}
 
 
 def flip_block(path: Path) -> None:
@@ -355,7 +360,7 @@ def flip_block(path: Path) -> None:
 # -- dead letters again -------------------------------------------------------------------------
 
 
-def test_a_parked_record_is_projected_once_its_cause_is_gone(bench: Bench) -> None:
+def test_a_dead_letter_is_projected_once_its_cause_is_gone(bench: Bench) -> None:
     note(bench.log, 7)
     payload = notes.codec.encode(notes.Noted(9))
     letter = DeadLetter(

@@ -11,9 +11,9 @@ import pytest
 from penstock.core.errors import NotReady
 from penstock.core.projection import Projection, Rows, Table
 from penstock.core.projection.comparing import newly_damaged
-from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.dead_letters import DeadLetter
+from penstock.core.projection.disk_space import DiskSpace, NoDiskSpace
 from penstock.core.projection.rebuild import Rebuild, Rebuilt, Turn, clean_up
-from penstock.core.projection.room import NoRoom, Room
 from penstock.core.state import Entry
 from penstock.core.state.lease import AloneLeases
 from support import notes
@@ -37,20 +37,20 @@ def rebuild(
     projection: Projection,
     *,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-    room: Room | None = None,
+    disk_space: DiskSpace | None = None,
     leaving: Callable[[], bool] = lambda: False,
     **how: Any,
 ) -> Rebuilt:
     work = Rebuild(
         carried.consumer(projection), carried.stores, carried.log, carried.clock,
-        carried.lines.logger, room=room, leaving=leaving,
+        carried.lines.logger, disk_space=disk_space, leaving=leaving,
     )  # fmt: skip
     return work.run(notes.SCHEMA[0], progress, **how)
 
 
 def nothing_is_left(carried: Carried, projection: Projection) -> bool:
     shadow = f"{projection.name}__shadow"
-    letters = carried.stores.parking.letters(shadow)
+    letters = carried.stores.dead_letters.letters(shadow)
     return (
         not letters
         and carried.warehouse.columns(shadow) == []
@@ -101,7 +101,7 @@ def test_a_damaged_log_does_not_take_the_place_of_what_was_made_when_it_was_whol
     assert (b"3" in history) == (projection is not notes.index)
     again = rebuild(carried, projection, compare=compare)
     assert (again.swapped, again.lost) == (True, []), "it was damaged before"
-    assert [letter.offset for letter in carried.stores.parking.letters(projection.name)] == [3]
+    assert [letter.offset for letter in carried.stores.dead_letters.letters(projection.name)] == [3]
 
 
 @EITHER
@@ -244,15 +244,15 @@ def test_without_space_for_a_second_copy_it_does_not_begin(
     carried.clock.pass_hours(1)
     before = carried.numbers()
     reserve = 1_000_000
-    room = Room(carried.folder, reserve, Disk(2 * reserve + 10))
-    with pytest.raises(NoRoom, match=r"takes about .* bytes while 2000010 are free"):
-        rebuild(carried, projection, room=room)
+    disk_space = DiskSpace(carried.folder, reserve, Disk(2 * reserve + 10))
+    with pytest.raises(NoDiskSpace, match=r"takes about .* bytes while 2000010 are free"):
+        rebuild(carried, projection, disk_space=disk_space)
     assert carried.numbers() == before
     assert nothing_is_left(carried, projection)
-    room = Room(carried.folder, PLENTY)  # the disk itself
-    with pytest.raises(NoRoom):
-        rebuild(carried, projection, room=room)
-    assert rebuild(carried, projection, room=Room(carried.folder, 0)).swapped
+    disk_space = DiskSpace(carried.folder, PLENTY)  # the disk itself
+    with pytest.raises(NoDiskSpace):
+        rebuild(carried, projection, disk_space=disk_space)
+    assert rebuild(carried, projection, disk_space=DiskSpace(carried.folder, 0)).swapped
 
 
 @EITHER
@@ -265,9 +265,14 @@ def test_a_disk_that_fills_meanwhile_ends_it_before_the_reserve_is_touched(
     carried.carry()
     before, reserve = carried.numbers(), 1_000_000
     done: list[int] = []
-    room = Room(carried.folder, reserve, Disk(PLENTY, PLENTY, PLENTY, 2 * reserve - 1))
-    with pytest.raises(NoRoom, match="What there was is kept"):
-        rebuild(carried, projection, room=room, progress=lambda so_far, _: done.append(so_far))
+    disk_space = DiskSpace(carried.folder, reserve, Disk(PLENTY, PLENTY, PLENTY, 2 * reserve - 1))
+    with pytest.raises(NoDiskSpace, match="What there was is kept"):
+        rebuild(
+            carried,
+            projection,
+            disk_space=disk_space,
+            progress=lambda so_far, _: done.append(so_far),
+        )
     assert 0 < done[-1] < 200
     assert carried.numbers() == before
     assert nothing_is_left(carried, projection)
@@ -331,7 +336,7 @@ def test_what_a_killed_one_left_is_dropped_by_the_next_start(carried: Carried) -
         turn = Turn(projection, leases, "next", carried.clock)
         clean_up(consumer, carried.stores, turn, carried.lines.logger)
         assert nothing_is_left(carried, projection)
-        assert len(carried.stores.parking.letters(projection.name)) == 1
+        assert len(carried.stores.dead_letters.letters(projection.name)) == 1
     assert carried.numbers() == before
     assert carried.lines.named("rebuild.left_behind") == []
 

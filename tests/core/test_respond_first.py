@@ -9,7 +9,7 @@ import apsw
 import pytest
 
 from penstock.core.edge import FailurePolicy
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import IngestEndpoint
 from penstock.core.errors import Overloaded
 from penstock.core.ids import Ids
@@ -38,7 +38,7 @@ def standing_on(log: Log, policy: FailurePolicy) -> Rig:
     """A rig on another log than its own."""
     rig = Rig()
     (endpoint, _), _ = rig.edge.routes.find("POST", NOTE.encode())
-    rig.edge = Edge(
+    rig.edge = Dispatcher(
         Settings(),
         log=log,
         clock=rig.clock,

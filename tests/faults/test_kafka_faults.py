@@ -350,7 +350,7 @@ def test_a_producer_that_fails_is_replaced_and_loses_nothing(topic: str, log: Ka
         for _ in range(3):
             time.sleep(0.5)
             log._traffic.session._fail("said the test")
-            wait_until(lambda: not log._keeper._recovering and not log._traffic.spooling)
+            wait_until(lambda: not log._spooler._recovering and not log._traffic.spooling)
     wait_until(lambda: log.spooled == 0)
     assert writers.refused == []
     check(everything(log, topic), writers.acknowledged)

@@ -48,7 +48,7 @@ def check_pipeline(pipeline: dict[str, Any], stored: int) -> None:
     assert sum(minute["stored"] for minute in topic["minutes"]) == stored
     assert pipeline["log"]["last_error"] == ""
     for stage in pipeline["projections"]:
-        assert (stage["state"], stage["position"], stage["parked"]) == ("running", stored, 0)
+        assert (stage["state"], stage["position"], stage["dead_lettered"]) == ("running", stored, 0)
 
 
 def test_what_was_acknowledged_survives_every_kill(data: Path, start: Start) -> None:
@@ -253,7 +253,7 @@ def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, star
         ("core.log.checkpoint:Checkpoints._run", "thread.died", "penstock-checkpoint has died"),
         ("core.projection.runner:Consumer._run", "thread.died", "penstock-audiences"),
         ("core.projection.schedule:Schedule._run", "thread.died", "penstock-retention has died"),
-        ("core.lookout:Lookout._run", "thread.died", "has died; restart"),
+        ("core.poller:Poller._run", "thread.died", "has died; restart"),
         ("core.edge.listener:Listener.sweep", "task.died", "has died; restart"),
     ],
 )
@@ -286,8 +286,8 @@ main()
     )
     assert ended.returncode == 1, ended.stderr
     lines = [json.loads(line) for line in ended.stderr.splitlines() if line.startswith("{")]
-    (doomed,) = [line for line in lines if line["event"] == "process.doomed"]
-    assert reason in doomed["reason"]
+    (fatal,) = [line for line in lines if line["event"] == "process.fatal"]
+    assert reason in fatal["reason"]
     assert "nobody foresaw it" in next(
         line["exception"] for line in lines if line["event"] == event
     )

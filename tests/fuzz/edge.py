@@ -13,14 +13,14 @@ from penstock.core.edge import grammar
 from penstock.core.edge.bodies import Body
 from penstock.core.edge.chunks import Chunks
 from penstock.core.edge.connection import Connection
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.connections import Connections
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.exchange import Exchange as Answering
-from penstock.core.edge.floor import Floor
 from penstock.core.edge.heads import Heads
 from support.answers import VARIES, Answered, parse
 from support.pipes import Exchange, Served
 
-WATCHED = (Connection, Answering, Body, Chunks, Heads, Edge, Floor, grammar)
+WATCHED = (Connection, Answering, Body, Chunks, Heads, Dispatcher, Connections, grammar)
 """Whose branches lead the fuzzer."""
 CORPUS = Path(__file__).with_name("corpus")
 _CUTS_MAX = 8

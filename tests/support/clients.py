@@ -73,7 +73,7 @@ class Bench:
 
     @property
     def connection(self) -> Any:
-        (found,) = self.server.floor.present
+        (found,) = self.server.connections.present
         return found
 
 
@@ -97,9 +97,9 @@ def work_on(
                 await asyncio.wait_for(work(Bench(rig, server, client)), PATIENCE_SECONDS)
             finally:
                 client.writer.close()
-            await until(lambda: not server.floor.present and not server.tasks)
+            await until(lambda: not server.connections.present and not server.tasks)
             assert rig.edge.in_flight == 0
-            assert server.floor.held == 0
+            assert server.connections.held == 0
 
     asyncio.run(run())
     return rig

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from penstock.core.errors import PenstockError
 from penstock.core.log import Append, Log
-from penstock.core.log.kafka.keeper import Keeper
+from penstock.core.log.kafka.spooler import Spooler
 from services.kafka import Kafka
 from support.kafka import kafka_settings, open_edge
 from support.logs import submit
@@ -41,7 +41,7 @@ def write(log: Log, topic: str, run: str, writer: int) -> None:
 
 def main(bootstrap: str, folder: str, topic: str, run: str, *, unmarked: bool) -> None:
     if unmarked:
-        setattr(Keeper, "_note", lambda _: None)  # noqa: B010 - mypy would take it for a mistake
+        setattr(Spooler, "_note", lambda _: None)  # noqa: B010 - mypy would take it for a mistake
     settings = kafka_settings(
         Kafka(bootstrap), Path(folder), kafka_partitions=3, kafka_spool_after_seconds=0.2
     )

@@ -14,7 +14,7 @@ from penstock.core.log import Log
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Fold, Topic
 from penstock.core.projection.cursor import Cursor
-from penstock.core.projection.parking import Parking
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.rebuild import Rebuild
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
@@ -49,7 +49,7 @@ class Bench:
         self.clock, self.lines = MovedClock(), Lines()
         self.log: Log = SqliteLog(folder / "log.db", self.clock, Limits())
         self.state: Any = engine(folder / "state")
-        self.stores = Stores(None, self.state, Parking(self.state), self.clock, log=self.log)
+        self.stores = Stores(None, self.state, DeadLetters(self.state), self.clock, log=self.log)
 
     def cursor(self, fold: Fold[Moved, Purse]) -> Cursor:
         return Cursor(fold, sink(fold, self.stores), self.log, self.clock, self.lines.logger)

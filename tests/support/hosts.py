@@ -13,9 +13,9 @@ import msgspec
 from penstock.core.clock import Clock
 from penstock.core.edge import Received, Reply, Response
 from penstock.core.edge.connection import Connection
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.connections import Connections
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint, Way
-from penstock.core.edge.floor import Floor
 from penstock.core.edge.origins import Origins
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
@@ -76,7 +76,7 @@ class Rig:
         self.log = HeldLog(self.clock)
         self.lines = Lines()
         self.registry = Registry()
-        self.edge = Edge(
+        self.edge = Dispatcher(
             settings or Settings(),
             log=self.log,
             clock=self.clock,
@@ -180,7 +180,7 @@ async def _parse(reader: asyncio.StreamReader) -> Answer | None:
 
 class Served(NamedTuple):
     port: int
-    floor: Floor
+    connections: Connections
     tasks: set[asyncio.Task[None]]
 
 
@@ -191,14 +191,14 @@ async def served(rig: Rig) -> AsyncIterator[Served]:
     edge = rig.edge
     edge.attach(loop)
     server = await loop.create_server(partial(Connection, edge), "127.0.0.1", 0, backlog=BACKLOG)
-    sweeping = asyncio.create_task(edge.floor.sweep(edge.expect, SWEEP_SECONDS))
+    sweeping = asyncio.create_task(edge.connections.sweep(edge.expect, SWEEP_SECONDS))
     try:
-        yield Served(server.sockets[0].getsockname()[1], edge.floor, edge.tasks)
+        yield Served(server.sockets[0].getsockname()[1], edge.connections, edge.tasks)
         assert not sweeping.done()
     finally:
         sweeping.cancel()
         server.close()
-        for left in list(edge.floor.present):
+        for left in list(edge.connections.present):
             left.abort()
         await asyncio.sleep(0.01)
         edge.close()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import h11
 
 from penstock.core.edge.connection import Connection
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.errors import PenstockError
 from penstock.core.log import Minute
 from penstock.core.settings import Settings
@@ -108,7 +108,7 @@ class _Noting(Connection):
     what went wrong within it, which it would answer with 500.
     """
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Dispatcher) -> None:
         super().__init__(edge)
         self.methods: list[bytes] = []
         self.defects: list[Exception] = []
@@ -124,7 +124,7 @@ class _Noting(Connection):
 
 
 async def asked(
-    edge: Edge, method: str, pieces: Sequence[bytes]
+    edge: Dispatcher, method: str, pieces: Sequence[bytes]
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of the answer to one request; h11 reads them."""
     connection = Connection(edge)
@@ -186,8 +186,8 @@ class Served:
         assert pipe.wronged == []
         assert connection.defects == []
         assert rig.edge.in_flight == 0
-        assert rig.edge.floor.held == 0
-        assert not rig.edge.floor.present
+        assert rig.edge.connections.held == 0
+        assert not rig.edge.connections.present
         assert not rig.edge.tasks
         assert self._escaped == []
         written = bytes(pipe.written)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.core.projection.parking import Parking
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
 from penstock.core.state import State
@@ -20,7 +20,7 @@ def open_warehouse(folder: Path) -> ClickHouse:
 
 
 def stores(warehouse: Warehouse, state: State, clock: MovedClock) -> Stores:
-    return Stores(warehouse, state, Parking(state), clock)
+    return Stores(warehouse, state, DeadLetters(state), clock)
 
 
 def open_state(folder: Path) -> RocksState:

@@ -52,7 +52,7 @@ def serve(
     demo: bool,
 ) -> None:
     """Serve HTTP and keep the read models up to date, until stopped."""
-    from penstock.cli import farewell  # noqa: PLC0415 - heavy
+    from penstock.cli import shutdown  # noqa: PLC0415 - heavy
     from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
     from penstock.core.platform import ROLES  # noqa: PLC0415 - heavy
     from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
@@ -67,8 +67,8 @@ def serve(
         click.echo(f"penstock {__version__} serves {url}", err=True)
 
     beside = [feed(platform)] if demo else []
-    ended = run(platform, announce, beside, stopping=partial(farewell.stopping, platform))
-    farewell.stopped(platform, ended)
+    ended = run(platform, announce, beside, stopping=partial(shutdown.stopping, platform))
+    shutdown.stopped(platform, ended)
     sys.exit(ended.status)
 
 

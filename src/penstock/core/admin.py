@@ -6,22 +6,22 @@ It listens on the loopback only, on a port of its own, so that no client of the 
 from functools import partial
 
 from penstock.core.edge import NO_CONTENT, Received, Response
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotReady
 from penstock.core.ids import Ids
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
-from penstock.core.projection.parking import GIVEN_UP_SPACE
-from penstock.core.projection.parking import SPACE as DEAD_LETTERS
+from penstock.core.projection.dead_letters import GIVEN_UP_SPACE
+from penstock.core.projection.dead_letters import SPACE as DEAD_LETTERS
 from penstock.core.projection.verdicts import SPACE as VERDICTS
 from penstock.core.warehouse import sql
 
 _BODY_BYTES_MAX = 1_024
 
 
-def admin_edge(platform: Platform) -> Edge:
+def admin_edge(platform: Platform) -> Dispatcher:
     """An edge of its own, with that one operation."""
 
     async def answer(received: Received) -> Response:
@@ -29,7 +29,7 @@ def admin_edge(platform: Platform) -> Edge:
         await platform.pools.operate(partial(reset, platform))
         return NO_CONTENT
 
-    edge = Edge(
+    edge = Dispatcher(
         platform.settings,
         log=None,
         clock=platform.clock,

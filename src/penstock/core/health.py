@@ -24,9 +24,9 @@ from penstock.core.errors import NotReady, told
 from penstock.core.interface import Answer, Asked, Interface
 from penstock.core.log import Minute
 from penstock.core.log.disk import shortage
-from penstock.core.lookout import Lookout
 from penstock.core.platform import Platform
 from penstock.core.platform.offering import offer_at
+from penstock.core.poller import Poller
 from penstock.core.projection.runner import Consumer
 from penstock.core.stages import MinuteStage, Pipeline, ProjectionStage, TopicStage
 
@@ -116,14 +116,14 @@ class Health:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._readiness = Readiness(platform)
-        self._scrapes: Lookout[bytes] = Lookout(
+        self._scrapes: Poller[bytes] = Poller(
             "metrics",
             self._scrape,
             every_seconds=_METRICS_EVERY_SECONDS,
             first_seconds=_METRICS_SECONDS_MAX,
             clock=platform.clock,
         )
-        self.staged: Lookout[Pipeline] = Lookout(
+        self.staged: Poller[Pipeline] = Poller(
             "stages",
             self._stages,
             every_seconds=_STAGES_EVERY_SECONDS,
@@ -133,7 +133,7 @@ class Health:
 
     def offer(self) -> None:
         """Before the platform starts: then the first looks begin."""
-        self._platform.lookouts += [self._readiness.lookout, self._scrapes, self.staged]
+        self._platform.pollers += [self._readiness.poller, self._scrapes, self.staged]
         answers = (self.alive, self.ready, self.metrics, self.pipeline)
         for offer, answer in zip(OFFERS, answers, strict=True):
             endpoint = AnswerEndpoint(
@@ -203,10 +203,10 @@ class Health:
     def _projection(self, consumer: Consumer) -> list[ProjectionStage]:
         """What is known of each partition, whoever carries it, though log or state may be away."""
         platform = self._platform
-        parking = platform.require_stores().parking
+        dead_letters = platform.require_stores().dead_letters
         quarantined: Counter[int] | None = None
         with suppress(NotReady):
-            quarantined = parking.by_partition(consumer.projection.name)
+            quarantined = dead_letters.by_partition(consumer.projection.name)
         projections: list[ProjectionStage] = []
         for cursor in consumer.cursors.values():
             line: ProjectionStage = {
@@ -276,7 +276,7 @@ class Readiness:
     """Whether events can be made durable and every view answers, looked at every second."""
 
     def __init__(self, platform: Platform) -> None:
-        self.lookout: Lookout[dict[str, str]] = Lookout(
+        self.poller: Poller[dict[str, str]] = Poller(
             "ready",
             self._look,
             every_seconds=_READY_EVERY_SECONDS,
@@ -291,10 +291,10 @@ class Readiness:
 
     async def problems(self) -> dict[str, str]:
         """What is wrong, by what it is wrong with: as it was a moment ago, or which check hangs."""
-        seen = await self.lookout.ask(
+        seen = await self.poller.ask(
             fresh_seconds=_READY_FRESH_SECONDS, patience_seconds=_PATIENCE_SECONDS
         )
-        if seen is not None and self.lookout.age(seen) <= _READY_SECONDS_MAX:
+        if seen is not None and self.poller.age(seen) <= _READY_SECONDS_MAX:
             return seen.value
         name, since = self._in_hand
         return {name: f"no answer for {self._platform.clock.monotonic() - since:.1f} seconds"}

@@ -11,7 +11,7 @@ from typing import Any
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady
 from penstock.core.log import Follow, Log
-from penstock.core.lookout import Lookout
+from penstock.core.poller import Poller
 from penstock.core.projection import Table
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, TableSink
@@ -36,7 +36,7 @@ class Meters:
         consumers: Collection[Consumer],
         clock: Clock,
     ) -> None:
-        self.sizes: Lookout[dict[str, int | Exception]] = Lookout(
+        self.sizes: Poller[dict[str, int | Exception]] = Poller(
             "sizes",
             self._measure,
             every_seconds=_MEASURE_SECONDS,

@@ -10,9 +10,9 @@ from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
 from penstock.core.projection.cursor import Cursor
-from penstock.core.projection.parking import GIVEN_UP, DeadLetter, given_up
+from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
+from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
-from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
 from penstock.core.warehouse import sql
@@ -97,16 +97,17 @@ class Operations:
         if projection:
             self._consumer(projection)
         return [
-            self._readable(letter) for letter in self._stores.parking.letters(projection, limit)
+            self._readable(letter)
+            for letter in self._stores.dead_letters.letters(projection, limit)
         ]
 
     def show_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
-        return self._readable(self._stores.parking.letter(projection, partition, offset))
+        return self._readable(self._stores.dead_letters.letter(projection, partition, offset))
 
     def retry_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         """Project it again; it leaves the dead letters if that succeeds. Raise what prevents it."""
         consumer = self._consumer(projection)
-        letter = self._stores.parking.letter(projection, partition, offset)
+        letter = self._stores.dead_letters.letter(projection, partition, offset)
         if not letter.payload:
             raise Rejected("the log's block is damaged; there is nothing left to retry")
         if letter.code == GIVEN_UP:
@@ -118,15 +119,15 @@ class Operations:
                 raise
             except Exception as error:
                 raise Rejected(f"projecting it again: {type(error).__name__}: {error}") from error
-        self._stores.parking.remove(letter)
+        self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         """Forget that it was put aside. The log still has the record."""
-        letter = self._stores.parking.letter(projection, partition, offset)
+        letter = self._stores.dead_letters.letter(projection, partition, offset)
         if letter.code == GIVEN_UP:
             raise Rejected(letter.reason)
-        self._stores.parking.remove(letter)
+        self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 
     def give_up(self, projection: str, partition: int, offset: int) -> Letter:
@@ -141,20 +142,20 @@ class Operations:
             batch = reader.read(topic, partition, offset, 1) if known else None
         if batch is None or not batch.payloads or batch.offsets[0] != offset:
             raise NotFound(f"{topic} has no record {partition}/{offset} that can be read")
-        self._stores.parking.give_up(projection, partition, offset)
+        self._stores.dead_letters.give_up(projection, partition, offset)
         letter = given_up(projection, topic, partition, batch, self._platform.clock.now_ms())
-        self._stores.parking.park(letter)
+        self._stores.dead_letters.add(letter)
         return self._readable(letter)
 
     def take_back(self, projection: str, partition: int, offset: int) -> Letter:
         """The next rebuild takes it in again; a retry would be in twice, should its block be sent
         again.
         """
-        letter = self._stores.parking.letter(projection, partition, offset)
+        letter = self._stores.dead_letters.letter(projection, partition, offset)
         if letter.code != GIVEN_UP:
             raise Rejected("it was not given up; see why with `penstock dead-letters show`")
-        self._stores.parking.take_back(projection, partition, offset)
-        self._stores.parking.remove(letter)
+        self._stores.dead_letters.take_back(projection, partition, offset)
+        self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 
     def rebuild(
@@ -176,7 +177,7 @@ class Operations:
             platform.clock,
             platform.logger,
             turn=platform.consumers.turn(consumer),
-            room=Room(
+            disk_space=DiskSpace(
                 stores.tables.folder if table else stores.state.folder,
                 platform.settings.disk_free_bytes_min,
             ),

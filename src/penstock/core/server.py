@@ -17,7 +17,7 @@ from penstock.core import heap, tls
 from penstock.core.admin import admin_edge
 from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.listener import BACKLOG, Listener
 from penstock.core.edge.watchdog import Watchdog
 from penstock.core.errors import Misconfigured
@@ -65,14 +65,14 @@ def serve(
     gc.freeze()
     gc.set_threshold(_GC_ALLOCATIONS, 20, 50)
     _raise_open_files()
-    undo = adopt(platform.logger, platform.bury)
+    undo = adopt(platform.logger, platform.died)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(platform, ready, beside, stopping))
     finally:
         platform.close()
         undo()
-    return Ended(1 if platform.doom() else 0, platform.registry.answered, platform.edge.stored)
+    return Ended(1 if platform.fatal() else 0, platform.registry.answered, platform.edge.stored)
 
 
 class _Signals:
@@ -90,9 +90,9 @@ class _Signals:
 
 async def _watch(platform: Platform, stop: asyncio.Event) -> None:
     """End a process that cannot go on as a whole; a new one recovers."""
-    while not (reason := platform.doom()):  # noqa: ASYNC110 - it fails on a thread of its own
+    while not (reason := platform.fatal()):  # noqa: ASYNC110 - it fails on a thread of its own
         await asyncio.sleep(_WATCH_SECONDS)
-    platform.logger.error("process.doomed", reason=reason)
+    platform.logger.error("process.fatal", reason=reason)
     stop.set()
 
 
@@ -101,7 +101,7 @@ def _task_ended(platform: Platform, task: asyncio.Task[None]) -> None:
     error = None if task.cancelled() else task.exception()
     if error is not None:
         platform.logger.error("task.died", task=task.get_name(), exc_info=error)
-        platform.bury(task.get_name())
+        platform.died(task.get_name())
 
 
 async def _serve(
@@ -167,7 +167,7 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def settle_behind(edge: Edge, seconds_max: float) -> None:
+async def settle_behind(edge: Dispatcher, seconds_max: float) -> None:
     """What was answered first is still to be stored; the loop that carries it must not end."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds_max):

@@ -59,7 +59,9 @@ class ProjectionStage(TypedDict):
     lag_seconds: NotRequired[float]
     projected: NotRequired[Annotated[int, Meta(description="Records, since the process started.")]]
     skipped: NotRequired[Annotated[int, Meta(description="Records that it has no use for.")]]
-    parked: NotRequired[Annotated[int, Meta(description="Records that became dead letters.")]]
+    dead_lettered: NotRequired[
+        Annotated[int, Meta(description="Records that became dead letters.")]
+    ]
     retries: NotRequired[int]
     last_error: NotRequired[LastError]
 

@@ -200,7 +200,7 @@ METRICS = {
     "penstock_view_answers": "1 while a view answers and is carried on; 0: see `/readyz`.",
     "penstock_projection_records": "Events projected since the start.",
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
-    "penstock_projection_parked": "Events put aside with their reason; see `dead-letters list`.",
+    "penstock_projection_dead_lettered": "Events put aside; see `dead-letters list`.",
     "penstock_projection_retries": "Attempts that failed and were tried again.",
     "penstock_disk_bytes": "Bytes on disk, by store.",
     "penstock_disk_free_bytes": "Free space of the data folder's disk. Below the minimum: 503.",

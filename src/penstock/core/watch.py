@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
 from penstock.core.log import Follow
-from penstock.core.lookout import Lookout
+from penstock.core.poller import Poller
 from penstock.core.projection import Table
 from penstock.core.projection.runner import Consumer
 from penstock.core.telemetry import Logger, Samples
@@ -69,7 +69,7 @@ class Watch:
         clock: Clock,
         logger: Logger,
     ) -> None:
-        self.lookout: Lookout[None] = Lookout(
+        self.poller: Poller[None] = Poller(
             "watch",
             self._look,
             every_seconds=_EVERY_SECONDS,

@@ -54,7 +54,7 @@ class Worker:
         try:
             return self._ask(known or self._start(), question, more)
         except (OSError, EOFError) as error:
-            self._bury(str(error))
+            self._died(str(error))
             if known is None or isinstance(error, TimeoutError):
                 raise WorkerDied from error
         # It may have ended before it was asked: the question is not to blame until a second has.
@@ -65,7 +65,7 @@ class Worker:
         _send(sock, question, more)
         return _receive(sock)
 
-    def _bury(self, error: str) -> None:
+    def _died(self, error: str) -> None:
         self._logger.error("worker.died", error=error, status=self.rest())
 
     def rest(self) -> int | None:

@@ -20,9 +20,9 @@ from typing import Any, Literal
 
 from penstock.core.edge import grammar
 from penstock.core.edge.bodies import Body
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.connections import READ_BYTES
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.exchange import CLIENT_GONE, DRAIN_BYTES_MAX, NOTHING, Exchange
-from penstock.core.edge.floor import READ_BYTES
 from penstock.core.edge.grammar import END
 from penstock.core.edge.wire import CONTINUE, render
 from penstock.core.errors import (
@@ -48,7 +48,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         "_queued", "_scanned", "_seen", "_stuck",
     )  # fmt: skip
 
-    def __init__(self, edge: Edge, arrived: Callable[[], None] | None = None) -> None:
+    def __init__(self, edge: Dispatcher, arrived: Callable[[], None] | None = None) -> None:
         """`arrived` gives up the place that was kept for it so far."""
         super().__init__(edge)
         self._arrived = arrived
@@ -79,16 +79,16 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._arrived = None
         self._heads = self._edge.heads_of(self.peer)
         self._find_head = self._heads.find
-        if not self._floor.enter(self, counts=not self._heads.trusted):
+        if not self._connections.enter(self, counts=not self._heads.trusted):
             self.break_off(Overloaded("there are too many connections; try again in a second"))
             transport.close()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         del sizehint
-        return self._floor.buffer
+        return self._connections.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.data_received(self._floor.view[:nbytes].tobytes())
+        self.data_received(self._connections.view[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         if self._at == "request" and not self._rest and not self._stuck:
@@ -138,7 +138,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._head.timings.observe(CLIENT_GONE, perf_counter() - self._began)
             self._at = "end"
         self._forget()
-        self._floor.leave(self)
+        self._connections.leave(self)
 
     # -- arriving -------------------------------------------------------------------------------
 
@@ -244,11 +244,11 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._turn.later(self.take_turn)
 
     def _hold(self) -> None:
-        """Tell the floor what is held, which may take it away."""
+        """Tell the others what is held, which may take it away."""
         before = self._held
         self._held = now = len(self._rest) + len(self._body.kept or b"") + self._judging
         if now != before:
-            self._floor.hold(self, before, now)
+            self._connections.hold(self, before, now)
 
     def _forget(self) -> None:
         self._rest = bytearray()
@@ -299,7 +299,8 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         elif self._at == "request":
             self._edge.unmatched.observe(error.status, 0)
             response = self._edge.refusal(("", "", b""), error, cause)
-            self.transport.write(render(response, self._floor.date, keep_alive=False, body=body))
+            refusal = render(response, self._connections.date, keep_alive=False, body=body)
+            self.transport.write(refusal)
             self._end(unread=True)
         else:
             self._end(unread=True)
@@ -344,7 +345,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         else:
             self.break_off(Overloaded("more arrives than there is room for; try again"))
         if self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self._floor.leave(self)  # now, and not when the loop has come to it
+            self._connections.leave(self)  # now, and not when the loop has come to it
 
     # -- waiting --------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from penstock.core.edge import NO_CONTENT, Received, Reply, Response
 from penstock.core.edge.bodies import Body
-from penstock.core.edge.desk import Edge, Outcome
+from penstock.core.edge.dispatcher import Dispatcher, Outcome
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
@@ -36,9 +36,9 @@ class Exchange(ABC):
     """A connection has one at a time, so it is one."""
 
     __slots__ = (
-        "_admitted", "_at", "_began", "_body", "_edge", "_floor", "_head", "_judging", "_last",
-        "_last_word", "_response", "_rest", "_turn", "cost", "idle_since", "peer", "requests",
-        "served_until", "transport",
+        "_admitted", "_at", "_began", "_body", "_connections", "_edge", "_head", "_judging",
+        "_last", "_last_word", "_response", "_rest", "_turn", "cost", "idle_since", "peer",
+        "requests", "served_until", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -46,9 +46,9 @@ class Exchange(ABC):
     _began: float
     _response: Response
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Dispatcher) -> None:
         self._edge = edge
-        self._floor = edge.floor
+        self._connections = edge.connections
         self._turn = edge.turn
         self._at: At = "request"
         self._rest = bytearray()
@@ -75,7 +75,7 @@ class Exchange(ABC):
 
     @abstractmethod
     def _hold(self) -> None:
-        """Tell the floor what is held, which may take it away."""
+        """Tell the others what is held, which may take it away."""
 
     @abstractmethod
     def _go_on(self) -> None:
@@ -218,10 +218,10 @@ class Exchange(ABC):
             self._at = "end"
             return
         self._at = "drain" if unread else "request"
-        wanted = self._floor.is_crowded and self._is_wanted()
+        wanted = self._connections.is_crowded and self._is_wanted()
         plain = response is NO_CONTENT and head.plain
         if plain and not self._rest and not self._last and not wanted:
-            self.transport.write(self._floor.no_content)
+            self.transport.write(self._connections.no_content)
             return
         if unread:
             self._body.drop()
@@ -230,7 +230,7 @@ class Exchange(ABC):
         keeps = keep_alive and head.keep_alive and not wanted and not self._is_last()
         answer = render(
             response,
-            self._floor.date,
+            self._connections.date,
             request_id=head.request_id,
             lines=head.for_page,
             keep_alive=keeps,
@@ -247,7 +247,7 @@ class Exchange(ABC):
 
     def _is_wanted(self) -> bool:
         """Whether its place is, and nothing stands behind the request in hand."""
-        return not self._rest and self._floor.wants_back(self.peer, self.requests)
+        return not self._rest and self._connections.wants_back(self.peer, self.requests)
 
     def _is_last(self) -> bool:
         """Whether nothing more will be said."""

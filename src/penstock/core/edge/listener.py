@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 from penstock.core.edge.connection import Connection
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 
 BACKLOG = 2_048
 _ARRIVAL_SECONDS = 0.00005
@@ -37,7 +37,7 @@ _LOOK_SECONDS = 0.01
 
 
 class Listener:
-    def __init__(self, edge: Edge, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, edge: Dispatcher, context: ssl.SSLContext | None = None) -> None:
         self._edge = edge
         self._context = context
         self._socket: socket.socket | None = None
@@ -52,7 +52,7 @@ class Listener:
 
     async def sweep(self) -> None:
         """Give up on those that are waited for too long, until cancelled."""
-        await self._edge.floor.sweep(self._edge.expect)
+        await self._edge.connections.sweep(self._edge.expect)
 
     async def close(self, seconds: float, forced: asyncio.Event) -> None:
         """Accept nobody any more, answer what has begun to arrive, and hang up.
@@ -61,7 +61,7 @@ class Listener:
         """
         loop = asyncio.get_running_loop()
         self._close_door()
-        present, tasks = self._edge.floor.present, self._edge.tasks
+        present, tasks = self._edge.connections.present, self._edge.tasks
         began = loop.time()
         while (present or tasks) and loop.time() < began + seconds and not forced.is_set():
             elapsed = loop.time() - began
@@ -123,7 +123,7 @@ class Listener:
 
     def _is_open(self) -> bool:
         """Whether there is a place for whoever is next, or there has been none for too long."""
-        if self._edge.floor.make_room():
+        if self._edge.connections.make_room():
             self._shut_since = 0.0
             return True
         now = perf_counter()
@@ -132,14 +132,14 @@ class Listener:
 
 
 class Arrival:
-    """A connection before it can speak: it has a place on the floor like all others, and no longer
+    """A connection before it can speak: it has a place among all others, and no longer
     than the head of a request would have.
     """
 
     requests = 0
 
     def __init__(
-        self, edge: Edge, context: ssl.SSLContext | None, accepted: socket.socket, peer: str
+        self, edge: Dispatcher, context: ssl.SSLContext | None, accepted: socket.socket, peer: str
     ) -> None:
         self._edge = edge
         self._context = context
@@ -151,7 +151,10 @@ class Arrival:
 
     def begin(self) -> None:
         edge = self._edge
-        if edge.floor.enter(self, counts=not edge.is_proxy(self.peer)) or self._context is None:
+        if (
+            edge.connections.enter(self, counts=not edge.is_proxy(self.peer))
+            or self._context is None
+        ):
             self._arriving = edge.start(self._arrive())
             self._arriving.add_done_callback(self._leave)
         else:  # who has not shaken hands can be told nothing
@@ -174,7 +177,7 @@ class Arrival:
 
     def _leave(self, arriving: "asyncio.Task[None] | None" = None) -> None:
         """It has arrived, or does not."""
-        self._edge.floor.leave(self)
+        self._edge.connections.leave(self)
         if arriving is not None and arriving.cancelled():
             self._accepted.close()
 

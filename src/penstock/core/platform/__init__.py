@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.core import engines
 from penstock.core.clock import Clock, careful
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.ids import Ids
 from penstock.core.log.disk import FATAL
 from penstock.core.manifest import Manifest, check_columns
@@ -68,7 +68,7 @@ class Platform:
             opening.callback(self._opened.close)
             self.follow, self.log = self._opened.follow, self._opened.log
             self.stores = self._opened.stores
-            self.edge = Edge(
+            self.edge = Dispatcher(
                 settings,
                 log=self.log,
                 clock=self.clock,
@@ -83,7 +83,7 @@ class Platform:
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
             self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
             self._observing = self._observe()
-            self.lookouts, self.watch = self._observing.lookouts, self._observing.watch
+            self.pollers, self.watch = self._observing.pollers, self._observing.watch
             self._offer(applications)
             self._closing = opening.pop_all()
 
@@ -166,11 +166,11 @@ class Platform:
         self.edge.close()
         self._closing.close()
 
-    def bury(self, name: str) -> None:
+    def died(self, name: str) -> None:
         """A thread or a task is dead that nobody restarts; on any thread."""
         self.dead = self.dead or f"{name} has died; restart"
 
-    def doom(self) -> str:
+    def fatal(self) -> str:
         """Why only a new process can do what this one is for, or nothing."""
         failure = "" if self.log is None else self.log.failure()
         return failure if failure.startswith(FATAL) else self.dead

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.clock import Clock
-from penstock.core.lookout import Lookout
 from penstock.core.meters import Meters
 from penstock.core.platform.consumers import Consumers
 from penstock.core.platform.opening import Opened
+from penstock.core.poller import Poller
 from penstock.core.telemetry import Logger
 from penstock.core.watch import Watch
 
@@ -36,7 +36,7 @@ class Observing:
         )
         warehouse = None if stores is None else stores.warehouse
         self.watch = Watch(consumers, opened.follow, warehouse, clock=clock, logger=logger)
-        self.lookouts: list[Lookout[Any]] = [self.meters.sizes, self.watch.lookout]
+        self.pollers: list[Poller[Any]] = [self.meters.sizes, self.watch.poller]
         """They look while the platform runs; who adds one does it before."""
 
     def begin(self) -> None:
@@ -45,10 +45,10 @@ class Observing:
 
     def start(self) -> None:
         """Wait for a moment, so that most views answer from the first request on."""
-        for lookout in self.lookouts:
-            lookout.start()
+        for poller in self.pollers:
+            poller.start()
         self.watch.settle()
 
     def close(self) -> None:
-        for lookout in self.lookouts:
-            lookout.close()
+        for poller in self.pollers:
+            poller.close()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from penstock.core.edge import Answering, Received, Reply, Response
-from penstock.core.edge.desk import Edge
+from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
 from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
@@ -12,7 +12,7 @@ from penstock.core.manifest import Context, Manifest, Route
 from penstock.core.settings import Settings
 
 
-def offer_at(edge: Edge, offer: Offer, endpoint: Endpoint) -> None:
+def offer_at(edge: Dispatcher, offer: Offer, endpoint: Endpoint) -> None:
     """At all its places. Raise `Misconfigured` where one is another's."""
     for path in offer.paths:
         both = offer.slash and not path.endswith(("/", "...}"))
@@ -22,7 +22,10 @@ def offer_at(edge: Edge, offer: Offer, endpoint: Endpoint) -> None:
 
 
 def offer_ingest(
-    edge: Edge, settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
+    edge: Dispatcher,
+    settings: Settings,
+    applications: Mapping[str, Any],
+    manifests: Iterable[Manifest],
 ) -> None:
     """What events come in by; `applications` have settings of their own."""
     manifests = list(manifests)
@@ -32,7 +35,7 @@ def offer_ingest(
         offer_at(edge, offer, endpoint)
 
 
-def offer_routes(edge: Edge, manifest: Manifest, context: Context) -> None:
+def offer_routes(edge: Dispatcher, manifest: Manifest, context: Context) -> None:
     """What one application answers from the stores, by what its routes may reach."""
     for route in manifest.routes:
         endpoint = AnswerEndpoint(

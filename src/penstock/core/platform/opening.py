@@ -12,7 +12,7 @@ from penstock.core.log import Follow, Log
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
 from penstock.core.projection import Fold, Table
-from penstock.core.projection.parking import Parking
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
@@ -87,4 +87,4 @@ class Opened:
                 for manifest in self._manifests:
                     warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
-        return Stores(warehouse, state, Parking(state), self._clock, codec, self.log)
+        return Stores(warehouse, state, DeadLetters(state), self._clock, codec, self.log)

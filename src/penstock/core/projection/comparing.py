@@ -13,7 +13,7 @@ from penstock.core.errors import Damaged
 from penstock.core.log import Damage
 from penstock.core.position import Position
 from penstock.core.projection import Fold, Index, Table
-from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.dead_letters import DeadLetter
 from penstock.core.state import History, State
 from penstock.core.warehouse import Unavailable, Warehouse
 

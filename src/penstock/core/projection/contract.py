@@ -3,14 +3,14 @@
 from typing import NamedTuple, Protocol
 
 from penstock.core.log import Batch
-from penstock.core.projection.parking import DeadLetter
+from penstock.core.projection.dead_letters import DeadLetter
 from penstock.core.state import Position
 
 
 class Outcome(NamedTuple):
     projected: int
     skipped: int
-    parked: int
+    dead_lettered: int
 
 
 class Resume(NamedTuple):
@@ -68,5 +68,5 @@ class Sink(Protocol):
         ...
 
     def retry(self, log: str, letter: DeadLetter) -> None:
-        """Project one parked record; raise what stands in its way."""
+        """Project one dead letter; raise what stands in its way."""
         ...

@@ -9,8 +9,8 @@ from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotRe
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Outcome, Sink
+from penstock.core.projection.dead_letters import Stopped
 from penstock.core.projection.flush import Backlog
-from penstock.core.projection.parking import Stopped
 from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
@@ -39,7 +39,7 @@ class Status:
     lag_seconds: float
     projected: int
     skipped: int
-    parked: int
+    dead_lettered: int
     retries: int
     last_error: str
 
@@ -225,17 +225,20 @@ class Cursor:
         self.counts = Outcome(
             was.projected + outcome.projected,
             was.skipped + outcome.skipped,
-            was.parked + outcome.parked,
+            was.dead_lettered + outcome.dead_lettered,
         )
         if batch.payloads:
             self._record_bytes = len(batch.payloads[0])
         records = batch.next - batch.first
-        if outcome.parked:
+        if outcome.dead_lettered:
             self._logger.warning(
-                "projection.parked", first=batch.first, next=batch.next, parked=outcome.parked
+                "projection.dead_lettered",
+                first=batch.first,
+                next=batch.next,
+                dead_lettered=outcome.dead_lettered,
             )
         damaged = sum(damage.next - damage.first for damage in batch.damages)
-        poison = outcome.parked - damaged
+        poison = outcome.dead_lettered - damaged
         if records > damaged:
             self._in_a_row = self._in_a_row + poison if poison == records - damaged else 0
         if self._in_a_row >= PARKED_IN_A_ROW_MAX:
@@ -366,7 +369,7 @@ class Cursor:
             lag_seconds=self._lag_seconds() if lag else 0.0,
             projected=self.counts.projected,
             skipped=self.counts.skipped,
-            parked=self.counts.parked,
+            dead_lettered=self.counts.dead_lettered,
             retries=self.retries,
             last_error=self.last_error,
         )

@@ -1,4 +1,4 @@
-"""Records into events: what cannot be read, or projected, is parked, and the rest goes on."""
+"""Records into events: what cannot be read or projected becomes a dead letter, the rest goes on."""
 
 from bisect import bisect_left
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from penstock.core.events import Undecodable
 from penstock.core.log import Batch, record_number, record_numbers, record_place
 from penstock.core.projection import Projection, Record
-from penstock.core.projection.parking import GIVEN_UP, GIVEN_UP_REASON, DeadLetter, damaged
+from penstock.core.projection.dead_letters import GIVEN_UP, GIVEN_UP_REASON, DeadLetter, damaged
 from penstock.core.projection.stores import Stores
 
 T = TypeVar("T")
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 class Decoded(NamedTuple):
     records: list[Record[Any]]
-    parked: int
+    dead_lettered: int
     given_up: int
 
 
 class Decoding(Generic[T]):
-    """Records into events, the undecodable ones parked."""
+    """Records into events, the undecodable ones put aside."""
 
     def __init__(self, projection: Projection, stores: Stores, *, of: str) -> None:
         """`of`: the projection's own name, also where a shadow of it is filled."""
@@ -32,39 +32,39 @@ class Decoding(Generic[T]):
         self._given_up: dict[int, frozenset[int]] = {}
 
     def resume(self, partition: int) -> None:
-        self._given_up[partition] = self._stores.parking.given_up(self._of, partition)
+        self._given_up[partition] = self._stores.dead_letters.given_up(self._of, partition)
 
     def records(self, partition: int, batch: Batch) -> Decoded:
         name, topic = self._projection.name, self._projection.topic.name
         known = self._given_up.get(partition, ())
         given_up = {offset for offset in known if batch.first <= offset < batch.next}
-        parked = 0
+        dead_lettered = 0
         for damage in batch.damages:
             letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
-            self._stores.parking.park(letter)
-            parked += letter.records
+            self._stores.dead_letters.add(letter)
+            dead_lettered += letter.records
         if not given_up:
             with suppress(Undecodable):
                 projects, events = self._codec.read_all(batch.payloads)
                 numbers = record_numbers(partition, batch.offsets)
                 records = list(map(Record, numbers, projects, batch.times_ms, events))
-                return Decoded(records, parked, 0)
+                return Decoded(records, dead_lettered, 0)
         records = []
         for offset, payload, at_ms in zip(
             batch.offsets, batch.payloads, batch.times_ms, strict=True
         ):
             if offset in given_up:
-                self.park(partition, offset, batch, GIVEN_UP, GIVEN_UP_REASON)
+                self.dead_letter(partition, offset, batch, GIVEN_UP, GIVEN_UP_REASON)
                 continue
             try:
                 project, event = self._codec.read(payload)
             except Undecodable as error:
-                self.park(partition, offset, batch, "undecodable", told_of(error))
-                parked += 1
+                self.dead_letter(partition, offset, batch, "undecodable", told_of(error))
+                dead_lettered += 1
             else:
                 number = record_number(partition, offset)
                 records.append(Record(number, project, at_ms, event))
-        return Decoded(records, parked, len(given_up))
+        return Decoded(records, dead_lettered, len(given_up))
 
     def record(self, letter: DeadLetter) -> Record[Any]:
         """The record of a dead letter. Raise `Undecodable`."""
@@ -72,9 +72,11 @@ class Decoding(Generic[T]):
         project, event = self._codec.read(letter.payload)
         return Record(number, project, letter.taken_ms, event)
 
-    def park(self, partition: int, offset: int, batch: Batch, code: str, reason: str) -> None:
+    def dead_letter(
+        self, partition: int, offset: int, batch: Batch, code: str, reason: str
+    ) -> None:
         at = bisect_left(batch.offsets, offset)
-        self._stores.parking.park(
+        self._stores.dead_letters.add(
             DeadLetter(
                 projection=self._projection.name,
                 topic=self._projection.topic.name,
@@ -97,16 +99,16 @@ class Decoding(Generic[T]):
         batch: Batch,
         project: Callable[[Record[Any]], None],
     ) -> int:
-        """Project one by one; park those whose projection raises. Returns how many."""
-        parked = 0
+        """Project one by one; dead-letter those whose projection raises. Returns how many."""
+        dead_lettered = 0
         for record in decoded.records:
             try:
                 project(record)
             except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
                 _, offset = record_place(record.number)
-                self.park(partition, offset, batch, "rows", told_of(error))
-                parked += 1
-        return parked
+                self.dead_letter(partition, offset, batch, "rows", told_of(error))
+                dead_lettered += 1
+        return dead_lettered
 
 
 def told_of(error: Exception) -> str:

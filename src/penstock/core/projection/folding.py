@@ -13,8 +13,8 @@ from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Fold, Record
 from penstock.core.projection.contract import Outcome
+from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
-from penstock.core.projection.parking import DeadLetter, place_of
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Block, Said, Stepper
 from penstock.core.projection.stores import Stores
@@ -40,7 +40,7 @@ class FoldSink(SpaceSink):
         poison = self._steps(partition, decoded, batch, block)
         self._keep(partition, Position(log, batch.next, self._fold.version, batch.proof), block)
         stepped = len(decoded.records) - poison
-        return Outcome(stepped, decoded.given_up, decoded.parked + poison)
+        return Outcome(stepped, decoded.given_up, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
@@ -69,7 +69,7 @@ class FoldSink(SpaceSink):
         return Block({k: v for k, v in zip(keys, values, strict=True) if v is not None})
 
     def _steps(self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]) -> int:
-        """Step by step; what is said is durable when this returns. How many were parked."""
+        """Step by step; what is said is durable when this returns. How many became dead letters."""
         step, said, poison = self._stepper.step, Saying(self._fold.space, partition), 0
         for record in decoded.records:
             try:
@@ -78,7 +78,7 @@ class FoldSink(SpaceSink):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a step raises is poison
                 _, offset = record_place(record.number)
-                self._decoding.park(partition, offset, batch, "rows", told_of(error))
+                self._decoding.dead_letter(partition, offset, batch, "rows", told_of(error))
                 poison += 1
                 continue
             if found:

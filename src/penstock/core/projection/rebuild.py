@@ -17,8 +17,8 @@ from penstock.core.log import Follow, Reader
 from penstock.core.position import Position
 from penstock.core.projection import Projection, Table, comparing
 from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.room import Room
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.lease import Leases
@@ -83,7 +83,7 @@ def clean(projection: Projection, stores: Stores) -> None:
         stores.state.drop(shadow)
     elif stores.tables.columns(shadow):
         stores.tables.drop(shadow)
-    stores.parking.forget(shadow)
+    stores.dead_letters.forget(shadow)
 
 
 def clean_up(consumer: Consumer, stores: Stores, turn: Turn, logger: Logger) -> None:
@@ -109,7 +109,7 @@ class Rebuild:
         logger: Logger,
         *,
         turn: Turn | None = None,
-        room: Room | None = None,
+        disk_space: DiskSpace | None = None,
         leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         """`leaving`: the process is about to end. Without `turn` nobody else may have a hand in."""
@@ -118,7 +118,7 @@ class Rebuild:
         self._log = log
         self._logger = logger
         self._turn = turn
-        self._room = room or Room(None, 0)
+        self._disk_space = disk_space or DiskSpace(None, 0)
         self._leaving = leaving
         self._topic = live.projection.topic.name
         self._shadow_name = live.projection.name + _SHADOW
@@ -141,7 +141,7 @@ class Rebuild:
         """`statement` creates the table, empty for what is in the state. Blocks until done.
 
         With `compare=False` the live model is only counted: it may be of another log. With
-        `accept_loss` it is replaced though what was built has less. Raise `NoRoom` and `NotReady`
+        `accept_loss` it is replaced though what was built has less. Raise `NoDiskSpace`, `NotReady`
         with the live model as it was.
         """
         name = self._live.projection.name
@@ -154,7 +154,7 @@ class Rebuild:
                     raise NotReady(f"another process rebuilds {name}")
                 opened.callback(self._turn.end)
             clean(self._live.projection, self._stores)
-            self._room.check(name, self._needed())
+            self._disk_space.check(name, self._needed())
             opened.callback(self._drop)
             reader = self._log.reader()
             opened.callback(reader.close)
@@ -189,8 +189,8 @@ class Rebuild:
         return Rebuilt(name, self._records(), compare, differences, lost, swap)
 
     def _watch(self) -> None:
-        """Between two blocks. Raise `NoRoom` and `NotReady`."""
-        self._room.check(self._live.projection.name)
+        """Between two blocks. Raise `NoDiskSpace` and `NotReady`."""
+        self._disk_space.check(self._live.projection.name)
         if self._turn is not None:
             self._turn.keep()
         if self._leaving():
@@ -280,7 +280,7 @@ class Rebuild:
             return []
         reached = {cursor.partition: cursor.position for cursor in self._shadows}
         given_up = sum(
-            len(stores.parking.given_up(projection.name, cursor.partition))
+            len(stores.dead_letters.given_up(projection.name, cursor.partition))
             for cursor in self._shadows
         )
         if isinstance(projection, Table):
@@ -288,7 +288,7 @@ class Rebuild:
         else:
             fewer = comparing.fewer_entries(projection, stores.state, shadow, given_up=given_up)
         letters = [
-            stores.parking.letters(name, limit=1 << 62) for name in (projection.name, shadow)
+            stores.dead_letters.letters(name, limit=1 << 62) for name in (projection.name, shadow)
         ]
         return [
             *comparing.shorter(self._log.identity(self._topic), live, reached),
@@ -297,11 +297,11 @@ class Rebuild:
         ]
 
     def _swap(self) -> None:
-        projection, parking = self._live.projection, self._stores.parking
+        projection, dead_letters = self._live.projection, self._stores.dead_letters
         if isinstance(projection, Table):
             self._stores.tables.exchange(self._shadow_name, projection.table)
         else:
             self._stores.state.swap(self._shadow_name, projection.space)
-        parking.forget(projection.name)
-        for letter in parking.letters(self._shadow_name, limit=1 << 62):
-            parking.park(msgspec.structs.replace(letter, projection=projection.name))
+        dead_letters.forget(projection.name)
+        for letter in dead_letters.letters(self._shadow_name, limit=1 << 62):
+            dead_letters.add(msgspec.structs.replace(letter, projection=projection.name))

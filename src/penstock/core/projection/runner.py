@@ -2,7 +2,7 @@
 
 It moves the cursors of the partitions that are this process's; sinks own where a batch goes. A
 failure that may pass is retried with capped, jittered back-off for as long as it lasts, and the lag
-shows; it holds up its own partition only. Records that never will are parked by the sink; too many
+shows; it holds up its own partition only. Records that never will become dead letters; too many
 in a row stop the cursor, loudly.
 """
 
@@ -276,7 +276,7 @@ class Consumer:
             of = {"projection": name, "partition": str(cursor.partition)}
             samples.counter("penstock_projection_records", cursor.counts.projected, **of)
             samples.counter("penstock_projection_skipped", cursor.counts.skipped, **of)
-            samples.counter("penstock_projection_parked", cursor.counts.parked, **of)
+            samples.counter("penstock_projection_dead_lettered", cursor.counts.dead_lettered, **of)
             samples.counter("penstock_projection_retries", cursor.retries, **of)
             with samples.apart(f"lag of {name}/{cursor.partition}"):
                 status = cursor.status()

@@ -14,9 +14,9 @@ from penstock.core.log import Batch, record_place
 from penstock.core.projection import Fold, Index, Projection, Record, Row, Rows, Table, verdicts
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
+from penstock.core.projection.dead_letters import DeadLetter
 from penstock.core.projection.decoding import Decoded, Decoding, told_of
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.parking import DeadLetter
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
 from penstock.core.state import Entry, Position, Trim
@@ -105,8 +105,8 @@ class TableSink:
         )
         refused = self._settle(partition, block, rows.rows, batch)
         self._carries[partition] = rows.carry
-        parked = decoded.parked + poison + refused
-        return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, parked)
+        dead_lettered = decoded.dead_lettered + poison + refused
+        return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, dead_lettered)
 
     def _plan(self, partition: int, block: Block) -> Block:
         """The block as it is planned: one that is made again, while retention deletes what proved
@@ -151,8 +151,8 @@ class TableSink:
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
-        parked = self._decoding.isolate(partition, decoded, batch, project)
-        return Rows(rows, carry, skipped), parked
+        dead_lettered = self._decoding.isolate(partition, decoded, batch, project)
+        return Rows(rows, carry, skipped), dead_lettered
 
     def _settle(self, partition: int, block: Block, rows: Sequence[Row], batch: Batch) -> int:
         """Insert what is not in; how many rows the engine refused.
@@ -204,7 +204,7 @@ class TableSink:
         low, high = span
         if high - low == 1:
             _, offset = record_place(rows[low].log_offset)
-            self._decoding.park(partition, offset, batch, "refused", told_of(error))
+            self._decoding.dead_letter(partition, offset, batch, "refused", told_of(error))
             return 1
         refused = 0
         middle = (low + high) // 2
@@ -226,19 +226,19 @@ class IndexSink(SpaceSink):
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
-        parked = decoded.parked
+        dead_lettered = decoded.dead_lettered
         try:
             entries = self._index.entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
-            parked += self._decoding.isolate(
+            dead_lettered += self._decoding.isolate(
                 partition, decoded, batch,
                 lambda record: found.extend(self._index.entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
         self._write(partition, position, entries, trims=self._trims(entries))
-        return Outcome(len(entries), decoded.given_up, parked)
+        return Outcome(len(entries), decoded.given_up, dead_lettered)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log

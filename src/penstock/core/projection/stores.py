@@ -8,7 +8,7 @@ from penstock.core.errors import NotReady
 from penstock.core.events import Codec
 from penstock.core.log import Log
 from penstock.core.projection import Topic
-from penstock.core.projection.parking import Parking
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.state import State
 from penstock.core.warehouse import Warehouse
 
@@ -19,7 +19,7 @@ class Stores(NamedTuple):
     warehouse: Warehouse | None
     """None in a process that carries no tables and answers no queries."""
     state: State
-    parking: Parking
+    dead_letters: DeadLetters
     clock: Clock
     codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
     """What the records of a topic are read with."""

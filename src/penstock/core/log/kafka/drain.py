@@ -1,4 +1,4 @@
-"""Sending what the spool has, in its order, a bounded part at a time. For the keeper's thread."""
+"""Sending what the spool has, in its order, a bounded part at a time. For the spooler's thread."""
 
 import time
 from collections.abc import Sequence

@@ -11,10 +11,10 @@ from penstock.core.log.kafka.account import Account
 from penstock.core.log.kafka.address import properties
 from penstock.core.log.kafka.cluster import Cluster
 from penstock.core.log.kafka.follow import KafkaFollow
-from penstock.core.log.kafka.keeper import Keeper
 from penstock.core.log.kafka.producer import KafkaSession
 from penstock.core.log.kafka.recovery import SETTLE_SECONDS, Recovery
 from penstock.core.log.kafka.spool import Spool
+from penstock.core.log.kafka.spooler import Spooler
 from penstock.core.log.kafka.topics import unreachable, verified
 from penstock.core.log.kafka.traffic import Traffic
 from penstock.core.log.sqlite import Limits
@@ -57,7 +57,7 @@ class KafkaLog(KafkaFollow):
             opened.callback(super().close)
             self._account = Account(clock)
             self._traffic = Traffic(reached, clock, limits, self._account, self._ends.reach)
-            self._keeper = Keeper(
+            self._spooler = Spooler(
                 self._spool,
                 self._traffic,
                 self._account,
@@ -68,7 +68,7 @@ class KafkaLog(KafkaFollow):
                 spool_after_seconds=settings.kafka_spool_after_seconds,
                 logger=self._logger,
             )
-            opened.callback(self._keeper.close)
+            opened.callback(self._spooler.close)
             self._closing = opened.pop_all()
 
     def submit(self, appends: Sequence[Append], done: Done) -> None:
@@ -79,7 +79,7 @@ class KafkaLog(KafkaFollow):
             return
         submission = self._traffic.admit(appends, done)
         if not self._traffic.go(submission):
-            self._keeper.put(submission)
+            self._spooler.put(submission)
 
     def tally(self, topic: str, *, rejected: int) -> None:
         self._account.add(topic, rejected=rejected)
@@ -96,7 +96,7 @@ class KafkaLog(KafkaFollow):
 
     @property
     def spooled(self) -> int:
-        return self._keeper.waiting
+        return self._spooler.waiting
 
     @property
     def idempotency_keys(self) -> int:

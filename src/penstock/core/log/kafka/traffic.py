@@ -1,7 +1,7 @@
 """What is on its way to the brokers and somebody waits for; shared by all threads of the edge.
 
 Submissions go straight to the producer as long as nothing is before them: neither one that the
-keeper has in hand, nor records in the spool. That way the order of acceptance is the order of
+spooler has in hand, nor records in the spool. That way the order of acceptance is the order of
 sending, whichever way a record takes.
 """
 
@@ -23,7 +23,7 @@ Reached = Callable[[str, int, int], None]
 
 
 class Traffic:
-    """`session` is set by the keeper before anything is taken in."""
+    """`session` is set by the spooler before anything is taken in."""
 
     session: KafkaSession
 
@@ -68,7 +68,7 @@ class Traffic:
         return submission
 
     def go(self, submission: Submission) -> bool:
-        """Straight to the producer; False when it is for the keeper."""
+        """Straight to the producer; False when it is for the spooler."""
         keyed = any(append.idempotency_key for append in submission.appends)
         with self.lock:
             if keyed or self.spooling or self._in_hand:
@@ -127,13 +127,13 @@ class Traffic:
             self.answer(submission, submission.receipts)
 
     def _forget(self, submission: Submission) -> bool:
-        """False when the keeper has taken it back."""
+        """False when the spooler has taken it back."""
         with self.lock:
             found = submission in self._sent
             self._sent.pop(submission, None)
         return found
 
-    # -- for the keeper -----------------------------------------------------------------------
+    # -- for the spooler -----------------------------------------------------------------------
 
     def settled(self, number: int) -> None:
         """So many of those in its hand are sent, spooled or refused."""

@@ -1,4 +1,4 @@
-"""The keeper of the spool: decides when it is needed, fills it, and has it emptied.
+"""The spooler: decides when it is needed, fills it, and has it emptied.
 
 One thread does all that touches the file. In turns it takes what was handed to it, sends or spools
 that, and sends a bounded part of what is spooled. What has an idempotency key is spooled first in
@@ -33,7 +33,7 @@ OpenSession = Callable[[Report, Callable[[str], None]], KafkaSession]
 OpenRecovery = Callable[[Mapping[Place, int], set[bytes], Callable[[set[bytes]], None]], Recovery]
 
 
-class Keeper:
+class Spooler:
     def __init__(
         self,
         spool: Spool,
@@ -92,8 +92,8 @@ class Keeper:
             try:
                 self._turn(group)
             except Exception as error:
-                self._logger.exception("kafka.keeper_failed")
-                self._traffic.failure = defect("the spool's keeper", error).message
+                self._logger.exception("kafka.spooler_failed")
+                self._traffic.failure = defect("the spooler", error).message
             self._traffic.settled(len(group))
         self._finish()
 

@@ -47,13 +47,13 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(DeadLetter).decode
 
 
-class Parking:
+class DeadLetters:
     """All dead letters of one platform."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def park(self, letter: DeadLetter) -> None:
+    def add(self, letter: DeadLetter) -> None:
         """Idempotent: a letter is known by projection, partition and offset."""
         space, group, sort = place_of(letter)
         self._state.put(space, Entry(group, sort, _encode(letter)))

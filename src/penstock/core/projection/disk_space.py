@@ -1,4 +1,4 @@
-"""Room: the space that a second copy of a read model takes, estimated before and watched during."""
+"""Disk space: a second copy of a read model, estimated before and watched during."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _MERGED_SHARE = 1.25
 """What engines merge is there twice for a while."""
 
 
-class NoRoom(NotReady):
+class NoDiskSpace(NotReady):
     """The disk has no space for a second copy of the read model; the one there is was kept."""
 
 
@@ -18,7 +18,7 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class Room:
+class DiskSpace:
     """On the disk of a folder; a server's disk is its own matter.
 
     Twice the reserve is left alone: at one of it events are refused, and what engines have not
@@ -36,14 +36,14 @@ class Room:
         self._free = free
 
     def check(self, name: str, needed: int = 0) -> None:
-        """Before so many bytes are written. Raise `NoRoom`."""
+        """Before so many bytes are written. Raise `NoDiskSpace`."""
         if self._folder is None:
             return
         needed, free = int(needed * _MERGED_SHARE), self._free(self._folder)
         if free - needed >= self._left_alone:
             return
         takes = f"takes about {needed} bytes" if needed else "went on"
-        raise NoRoom(
+        raise NoDiskSpace(
             f"rebuilding {name} {takes} while {free} are free, of which {self._left_alone} are "
             "left alone, twice PENSTOCK_DISK_FREE_BYTES_MIN; free some. What there was is kept",
             retry_after=0,

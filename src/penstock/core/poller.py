@@ -1,4 +1,4 @@
-"""A lookout: what is known of something that may hang, for any number of askers in bounded time.
+"""A poller: what is known of something that may hang, for any number of askers in bounded time.
 
 A thread of its own looks, whenever somebody wants more than is known and every so often anyway, one
 look at a time. So nobody waits longer than it is willing to, however many ask and whatever a look
@@ -26,7 +26,7 @@ class Seen(NamedTuple, Generic[T]):
     """When the look began, on the monotonic clock: what happened later may not be in it."""
 
 
-class Lookout(Generic[T]):
+class Poller(Generic[T]):
     def __init__(
         self,
         name: str,

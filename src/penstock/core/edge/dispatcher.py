@@ -1,4 +1,4 @@
-"""The desk: the routing table, the limits, the way into the log and the rendering of refusals."""
+"""The dispatcher: routing table, limits, the way into the log and the rendering of refusals."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,9 +8,9 @@ from functools import partial
 from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Refusing, Reply, Response, codings, judging, repeats
 from penstock.core.edge.committer import Committer, Settle, tally
+from penstock.core.edge.connections import Connections
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
-from penstock.core.edge.floor import Floor
 from penstock.core.edge.gate import Admitted
 from penstock.core.edge.grammar import Parsed
 from penstock.core.edge.heads import Head, Heads, Told
@@ -46,7 +46,7 @@ Outcome = Received | tuple[Endpoint, Judged]
 """Of other operations the request as their handler sees it; of an ingest what it leads to."""
 
 
-class Edge:
+class Dispatcher:
     """`attach` it to the running loop before the first request, and `close` it after the last."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Edge:
     ) -> None:
         """`judge` is asked about bodies that are dear to judge; without it a thread does it."""
         self.settings = settings
-        self.floor = Floor(settings)
+        self.connections = Connections(settings)
         self.turn = Turn()
         self.heads = Heads(remembers=settings.remember_heads)
         self.relayed = Heads(remembers=settings.remember_heads, trusted=True)
@@ -113,7 +113,7 @@ class Edge:
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.floor.open()
+        self.connections.open()
         self.turn.attach(loop)
         self._judges = Judges(lambda: self._judge and self._judge.rest())
         if self._log is not None:
@@ -143,8 +143,8 @@ class Edge:
 
     def sample(self, samples: Samples) -> None:
         samples.gauge("penstock_requests_in_flight", self.in_flight)
-        samples.gauge("penstock_connections", len(self.floor.present))
-        samples.gauge("penstock_arriving_bytes", self.floor.held)
+        samples.gauge("penstock_connections", len(self.connections.present))
+        samples.gauge("penstock_arriving_bytes", self.connections.held)
         for operation, count in self._lost.items():
             samples.counter("penstock_events_lost", count, operation=operation)
 

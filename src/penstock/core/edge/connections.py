@@ -1,4 +1,4 @@
-"""The floor: who is connected, and what they hold.
+"""The connections: who is connected, and what they hold.
 
 Clients share a loop, memory and open files, and none of them can be told from an attacker. So each
 pays for what it uses: where there is no room, it is made by those that have kept it longest for
@@ -41,7 +41,7 @@ _SHARE = 2
 
 
 class Guest(Protocol):
-    """A connection, as the floor sees it."""
+    """A connection, as its server sees it."""
 
     peer: str
     idle_since: float
@@ -81,7 +81,7 @@ class Guest(Protocol):
     def abort(self) -> None: ...
 
 
-class Floor:
+class Connections:
     def __init__(self, settings: Settings) -> None:
         self.present: dict[Guest, None] = {}
         self.held = 0
