@@ -45,7 +45,7 @@ def workload_rows(
     failed = sum(_failures(operation) for operation in report["operations"].values())
     wrong = sum(operation["wrong"] for operation in report["operations"].values())
     measured = (
-        f"{report['tags_accepted']:,} tags; {answers:,} answers exact, "
+        f"{report['accepted']:,} tags; {answers:,} answers exact, "
         f"{wrong:,} wrong, {failed:,} failed"
     )
     rows = [
@@ -58,11 +58,11 @@ def workload_rows(
         target = f"p99 at most {limit:.0f} ms" if limit else ""
         met = None if limit is None else latency["p99_ms"] <= limit
         rows.append(Row(f"{name}: {operation}", measured, target, met))
-    for view in ("profile", "aggregate"):
-        seconds = report[f"{view}_freshness"]["delay"]["p99_ms"] / 1000
+    for view, shown in (("user_profiles", "profiles"), ("aggregates", "aggregates")):
+        seconds = report["freshness"][view]["delay"]["p99_ms"] / 1000
         target = "p99 at most 1 s" if limits else ""
         met = verdict(target, holds=seconds <= 1.0)
-        rows.append(Row(f"{name}: freshness of {view}s", f"p99 {seconds:.2f} s", target, met))
+        rows.append(Row(f"{name}: freshness of {shown}", f"p99 {seconds:.2f} s", target, met))
     lag = report["lag_max"]
     target = "at most 2 s" if sustained else ""
     met = verdict(target, holds=lag <= 2.0)

@@ -12,12 +12,14 @@ import uvloop
 from penstock.load.audiences.aggregates import AggregateQuery
 from penstock.load.audiences.instants import STREAM_START_MS
 from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.plans import Options, Plan
 from penstock.load.audiences.population import populate
-from penstock.load.audiences.preload import preload
 from penstock.load.audiences.profiles import ProfileQuery
 from penstock.load.audiences.queries import QueryMix
 from penstock.load.audiences.stream import Stream
+from penstock.load.audiences.workload import Audiences
 from penstock.load.client import Endpoint
+from penstock.load.preload import preload
 
 SINGLES = 20_000
 BATCHES, BATCH_TAGS = 300, 1_000
@@ -44,15 +46,13 @@ def framed(kind: str) -> Iterator[Path]:
 
 def preloaded(url: str, tags: int) -> Ledger:
     """Send the first tags of the reference stream, in batches, as fast as the server takes them."""
-    population = populate(seed=1)
-    stream = Stream(population, seed=1)
-    ledger = Ledger(population, capacity=tags)
+    workload = Audiences(Options(url=url), Plan(rate=None, events=tags))
 
     def ignore(_done: int) -> None:
         """Nobody watches."""
 
-    uvloop.run(preload(Endpoint(url), stream, ledger, count=tags, on_progress=ignore))
-    return ledger
+    uvloop.run(preload(Endpoint(url), workload, tags, ignore))
+    return workload.ledger
 
 
 @contextmanager

@@ -22,8 +22,9 @@ from penstock.core.errors import (
     Unauthorized,
     UnsupportedType,
 )
-from penstock.core.events import DEFAULT_PROJECT, Event, prefixed
+from penstock.core.events import Event
 from penstock.core.projection import Topic
+from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Worker
 from support.asking import Hosted, ask
 from support.hosts import BODY_BYTES_MAX, SECRET, Request, Rig, note_endpoint
@@ -112,7 +113,11 @@ def test_an_event_names_its_topic_by_its_type() -> None:
         note, shout = codec.of(project), shouts.of(project)
         assert judged(*events, project=project).parts == [
             Part(NOTES.name, [note(Noted(1)), note(Noted(3))], [b"", b""]),
-            Part(SHOUTS.name, [shout(Shouted(2, "b")), shout(Shouted(4, "a"))], [b"b", b"a"]),
+            Part(
+                SHOUTS.name,
+                [shout(Shouted(2, "b")), shout(Shouted(4, "a"))],
+                [order_of(project, b"b"), order_of(project, b"a")],
+            ),
         ]
         [alone] = judged(Shouted(2, "b"), project=project).parts
         assert (alone.topic, list(alone.payloads)) == (SHOUTS.name, [shout(Shouted(2, "b"))])
@@ -128,7 +133,7 @@ def test_a_key_of_one_project_is_not_that_of_another() -> None:
     keys = [judged(Noted(1), project=of).idempotency_key for of in (DEFAULT_PROJECT, "a", "b")]
     assert keys[0] == "k"
     assert len({*keys}) == 3
-    sly = [prefixed(DEFAULT_PROJECT, prefixed("a", "k")), prefixed("a", "k")]
+    sly = [name_of(DEFAULT_PROJECT, name_of("a", "k")), name_of("a", "k")]
     assert sly[0] != sly[1]
 
 

@@ -7,8 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from load.reference import CountsTwice, ReferenceServer, Store, serving
-from penstock.load.cli import RUNS, load
-from penstock.load.plans import DAY_TAGS, PLANS, tailored
+from penstock.load.audiences.cli import RUNS
+from penstock.load.audiences.plans import DAY_TAGS, PLANS
+from penstock.load.cli import load
+from penstock.load.plans import tailored
 
 pytestmark = pytest.mark.slow
 
@@ -71,24 +73,28 @@ def test_au_132_what_cannot_be_run_is_refused_at_once(arguments: list[str], mess
 
 
 def test_au_122_aggregates_start_by_the_reference_formula() -> None:
-    starts = {rate: tailored("standard", rate=rate).aggregates_after for rate in (1000, 100, 10)}
+    starts = {
+        rate: tailored(PLANS["standard"], rate=rate).aggregates_after for rate in (1000, 100, 10)
+    }
     assert starts == {1000: 3 * 60, 100: 21 * 60, 10: 201 * 60}
 
 
 def test_au_133_connections_grow_with_the_rate_so_that_a_schedule_does_not_wait_for_them() -> None:
-    rates = {rate: tailored("standard", rate=rate).connections for rate in (10, 1_000, 10_000)}
+    rates = {
+        rate: tailored(PLANS["standard"], rate=rate).connections for rate in (10, 1_000, 10_000)
+    }
     assert rates == {10: 64, 1_000: 64, 10_000: 640}
-    assert tailored("soak").connections == 64
+    assert tailored(PLANS["soak"]).connections == 64
 
 
 def test_au_132_plans_are_tailored_by_rate_and_duration() -> None:
-    assert tailored("standard").tags == 15 * 60 * 1000
-    assert tailored("standard", rate=10).tags == 15 * 60 * 10
-    assert tailored("standard", duration=5).tags == 5_000
-    assert tailored("soak", duration=5).seconds == 5
-    assert tailored("soak").tags == DAY_TAGS
-    assert tailored("burst").tags == 50_000
-    assert tailored("burst", changes={"tail_wait": 1.0, "url": "x"}).tail_wait == 1.0
+    assert tailored(PLANS["standard"]).events == 15 * 60 * 1000
+    assert tailored(PLANS["standard"], rate=10).events == 15 * 60 * 10
+    assert tailored(PLANS["standard"], duration=5).events == 5_000
+    assert tailored(PLANS["soak"], duration=5).seconds == 5
+    assert tailored(PLANS["soak"]).events == DAY_TAGS
+    assert tailored(PLANS["burst"]).events == 50_000
+    assert tailored(PLANS["burst"], changes={"tail_wait": 1.0, "url": "x"}).tail_wait == 1.0
 
 
 def test_the_command_line_starts_without_the_heavy_imports() -> None:

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.load.audiences.plans import Options, Plan
+from penstock.load.audiences.workload import Audiences
 from penstock.load.chaos import Server, ServerNotReady
 from penstock.load.client import Endpoint
-from penstock.load.plans import Options, Plan
 from penstock.load.report import Report
 from penstock.load.run import run
 from services.ports import free_ports
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parents[1]
 PLAN = Plan(
     rate=300,
-    tags=900,
+    events=900,
     profile_wait=0.5,
     aggregate_wait=0.5,
     aggregate_start=1.0,
@@ -39,7 +40,7 @@ def crashed(tmp_path: Path, *, forgetful: str) -> Report:
         serve=f'{sys.executable} -c "{code}"',
         data=tmp_path,
     )
-    return run("crash", PLAN, options)
+    return run("crash", PLAN, options, Audiences(options, PLAN))
 
 
 def test_au_132_a_durable_server_survives_a_crash_run(tmp_path: Path) -> None:
@@ -47,8 +48,8 @@ def test_au_132_a_durable_server_survives_a_crash_run(tmp_path: Path) -> None:
     assert report.wrong_answers == []
     assert report.perfect
     assert report.kills >= 1
-    assert report.profile_score == 100.0
-    assert 0 < report.tags_accepted < 900
+    assert report.scores["user_profiles"] == 100.0
+    assert 0 < report.accepted < 900
     assert report.resources.disk_bytes
     assert report.resources.server_cpu_seconds
 
@@ -63,7 +64,7 @@ def test_au_132_a_run_without_a_server_says_so(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("penstock.load.chaos._READY_SECONDS_MAX", 0.1)
     options = Options(url=f"http://127.0.0.1:{free_ports(1)[0]}", cookies=10)
     with pytest.raises(ServerNotReady, match="--serve"):
-        run("smoke", PLAN, options)
+        run("smoke", PLAN, options, Audiences(options, PLAN))
 
 
 def test_au_132_the_pid_comes_from_the_file(tmp_path: Path) -> None:

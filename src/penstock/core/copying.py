@@ -18,6 +18,7 @@ from penstock.core.events import Codec, Undecodable
 from penstock.core.log import Append, Follow, Log
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Topic
+from penstock.core.projects import order_of
 
 Progress = Callable[[int, int], None]
 """Records done, records in all; each record counts twice: copied, and compared."""
@@ -146,7 +147,7 @@ def _append(
         try:
             project, event = codec.read(payload)
             made.append(write.of(project)(event))
-            keys.append(topic.key(event))
+            keys.append(order_of(project, topic.key(event)))
         except Undecodable:
             made.append(payload)
             keys.append(b"")

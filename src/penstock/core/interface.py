@@ -13,6 +13,10 @@ from msgspec import Meta
 JSON = "application/json"
 HostClass = Literal["", "console", "links"]
 """`console`: where people look and edit. `links`: where anything may be a link."""
+HOUR = "2026-03-01T14"
+"""Of every time in an example. It stands for the hour in which the example is tried, which nobody
+refuses as too late, nor has forgotten.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

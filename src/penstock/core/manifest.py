@@ -20,14 +20,18 @@ from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalog
 from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.state import History
-from penstock.core.warehouse import Row, Value, Warehouse
+from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.warehouse.cluster import Layout
+from penstock.core.warehouse.columns import columns_of
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
 
 
 class Context(Protocol):
-    """All that a route may reach: the stores' reading half, and its application's settings."""
+    """All that a route may reach: the stores' reading half, as far as it is of the project that the
+    request is of, and its application's settings.
+    """
 
     @property
     def settings(self) -> Any:
@@ -35,10 +39,15 @@ class Context(Protocol):
         ...
 
     @property
+    def project(self) -> str: ...
+
+    @property
     def clock(self) -> Clock: ...
 
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
-        """Run a named query in the warehouse, within its limits of time and memory."""
+        """Run a named query in the warehouse, within its limits of time and memory; it asks for the
+        rows of `{project:String}`, which is bound to the project.
+        """
         ...
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
@@ -210,21 +219,29 @@ def _check_paths(offer: Offer) -> None:
 
 
 def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
-    """A column is written down twice, in `tables.sql` and in the row; here the two are tied.
-
-    Raise `Misconfigured`.
+    """That each table has the columns that its declaration says, and its rows fill. Raise
+    `Misconfigured`.
     """
+    declared = {Layout.name(text): text for text in sql.schema(manifest.package)}
     for projection in manifest.projections:
-        if isinstance(projection, Table):
-            declared = [field.name for field in msgspec.structs.fields(projection.row)]
-            found = warehouse.columns(projection.table)
-            if not found:
-                raise Misconfigured(
-                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
-                )
-            if declared != found:
-                raise Misconfigured(
-                    f"the table {projection.table} has the columns {', '.join(found)}; this "
-                    f"version writes {', '.join(declared)}. Run "
-                    f"`penstock rebuild {projection.table} --from-scratch`"
-                )
+        if not isinstance(projection, Table):
+            continue
+        table = projection.table
+        named = [column.split()[0] for column in columns_of(declared[table])]
+        if {*named} != {*projection.columns}:
+            raise Misconfigured(
+                f"tables.sql gives {table} the columns {', '.join(named)}, and its rows have "
+                f"{', '.join(projection.columns)}"
+            )
+        found = warehouse.differences(declared[table])
+        if found is None:
+            raise Misconfigured(f"PENSTOCK_WAREHOUSE has no table {table}; run `penstock migrate`")
+        if found.others:
+            raise Misconfigured(
+                f"the table {table} is of another version: {', '.join(found.others)}. Run "
+                f"`penstock rebuild {table} --from-scratch`"
+            )
+        if found.addable:
+            raise Misconfigured(
+                f"the table {table} lacks {', '.join(found.addable)}; run `penstock migrate`"
+            )

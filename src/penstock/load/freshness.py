@@ -23,10 +23,9 @@ class Prober:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._workload = session.workload
-        self._asker = Asker(
-            session.endpoint, connections=_CONNECTIONS, timeout_seconds=session.options.timeouts[2]
-        )
         kinds = self._workload.kinds
+        patience = max(kind.timeout_seconds for kind in kinds)
+        self._asker = Asker(session.endpoint, connections=_CONNECTIONS, timeout_seconds=patience)
         self._delays = {kind.name: Histogram() for kind in kinds}
         self._overdue = {kind.name: 0 for kind in kinds}
         loop = asyncio.get_running_loop()

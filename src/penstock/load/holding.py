@@ -11,10 +11,10 @@ import msgspec
 from penstock.load.asking import Asker
 from penstock.load.chaos import ServerNotReady
 from penstock.load.client import Endpoint, Failure
+from penstock.load.workload import Workload
 
 _TIMEOUT_SECONDS = 10.0
 _OK = 200
-_TOPIC = "audiences.tags"
 
 
 class NotEmpty(Exception):
@@ -30,9 +30,9 @@ class _Pipeline(msgspec.Struct, frozen=True):
     topics: list[_Topic]
 
 
-async def check_holding(endpoint: Endpoint, tags: int) -> None:
-    """Raise `NotEmpty` where the server holds more or less than `tags` tags, `ServerNotReady` where
-    nobody answers. Only a line tells of a server that has no answer to this question.
+async def check_holding(endpoint: Endpoint, workload: Workload, events: int) -> None:
+    """Raise `NotEmpty` where the server holds more or fewer events, `ServerNotReady` where nobody
+    answers. Only a line tells of a server that has no answer to this question.
     """
     asker = Asker(endpoint, connections=1, timeout_seconds=_TIMEOUT_SECONDS)
     try:
@@ -46,31 +46,33 @@ async def check_holding(endpoint: Endpoint, tags: int) -> None:
         raise ServerNotReady(
             f"{endpoint.url} does not answer; does it speak http:// or https://, or is it busy?"
         )
-    held = _held(exchange.body) if exchange.status == _OK else None
+    held = _held(exchange.body, workload.topic) if exchange.status == _OK else None
     if held is None:
         sys.stderr.write(
             f"whether it holds anything cannot be asked: {endpoint.url}/api/pipeline says "
-            f"{exchange.status}; the answers are exact only if it held {tags} tags of this stream\n"
+            f"{exchange.status}; the answers are exact only if it held {events} "
+            f"{workload.unit}s of this stream\n"
         )
-    elif held != tags:
-        raise NotEmpty(_remedy(endpoint.url, held, tags))
+    elif held != events:
+        raise NotEmpty(_remedy(endpoint.url, workload, held, events))
 
 
-def _held(body: bytes) -> int | None:
+def _held(body: bytes, wanted: str) -> int | None:
     try:
         topics = msgspec.json.decode(body, type=_Pipeline).topics
     except msgspec.DecodeError:
         return None
-    return next((topic.end for topic in topics if topic.topic == _TOPIC), None)
+    return next((topic.end for topic in topics if topic.topic == wanted), None)
 
 
-def _remedy(url: str, held: int, tags: int) -> str:
-    if tags:
-        return f"{url} holds {held} tags, and --start-index says {tags}"
+def _remedy(url: str, workload: Workload, held: int, events: int) -> str:
+    if events:
+        return f"{url} holds {held} {workload.unit}s, and --start-index says {events}"
     program = sys.argv[0] if Path(sys.argv[0]).name == "penstock" else "penstock"
     return (
-        f"{url} holds {held} tags already, and answers can be graded only where nobody else sends. "
+        f"{url} holds {held} {workload.unit}s already, and answers can be graded only where "
+        "nobody else sends. "
         f"Start an empty one beside it, `{program} serve --data data-load --port 8090`, and go "
-        f"there: `{program} load audiences smoke --url http://127.0.0.1:8090`, or "
+        f"there: `{program} load {workload.name} smoke --url http://127.0.0.1:8090`, or "
         "`make load URL=http://127.0.0.1:8090`"
     )

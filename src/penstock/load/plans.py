@@ -1,15 +1,12 @@
-"""The standard runs (AU-132, AU-92) as a table, and what a user may change about them."""
+"""What any run is told: when to send how much, and where. Workloads add their own terms."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
-from penstock.load.audiences.population import COOKIE_COUNT, ProductIdType
-from penstock.load.audiences.stream import Skew, Spell
-
-DAY_TAGS = 86_400_000
 _CONNECTIONS = 64
-"""For a thousand tags a second; also of a closed loop, and the least."""
+"""For a thousand events a second; also of a closed loop, and the least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,69 +14,40 @@ class Plan:
     """One run. Without a rate it is a closed loop: as fast as the server answers."""
 
     rate: int | None
-    tags: int
+    events: int
     seconds: float | None = None
-    """Ends a closed loop before its tags are used up."""
-    profile_wait: float = 10.0
-    aggregate_wait: float = 60.0
-    aggregate_start: float | None = None
-    """Seconds until the first aggregate query; None follows the reference formula (AU-122)."""
+    """Ends a closed loop before its events are used up."""
     tail_wait: float = 60.0
-    tail_cookies: int = 2_000
+    """Seconds between the last event and the last questions."""
     kill_every: float | None = None
 
     @property
     def connections(self) -> int:
-        """So many for tags that a schedule does not wait for them: with too few, a moment's delay
+        """So many for events that a schedule does not wait for them: with too few, a moment's delay
         of the server makes a queue in the client, which then measures itself.
         """
         return max(_CONNECTIONS, _CONNECTIONS * (self.rate or 0) // 1_000)
 
-    @property
-    def aggregates_after(self) -> float:
-        if self.aggregate_start is not None:
-            return self.aggregate_start
-        closed = 120.0 * 1000 / self.rate if self.rate else 0.0
-        return closed + self.aggregate_wait
 
-
-PLANS = {
-    "smoke": Plan(
-        rate=200,
-        tags=12_000,
-        profile_wait=2.0,
-        aggregate_wait=6.0,
-        aggregate_start=10.0,
-        tail_wait=6.0,
-    ),
-    "standard": Plan(rate=1_000, tags=900_000),
-    "burst": Plan(rate=5_000, tags=50_000),
-    "soak": Plan(rate=None, tags=DAY_TAGS),
-    "crash": Plan(rate=1_000, tags=900_000, kill_every=60.0),
-    "tail": Plan(rate=1_000, tags=60_000, tail_cookies=100_000),
-}
-
-_CHANGEABLE = (
-    "profile_wait",
-    "aggregate_wait",
-    "aggregate_start",
-    "tail_wait",
-    "tail_cookies",
-    "kill_every",
-)
+P = TypeVar("P", bound=Plan)
+_BY_RATE_AND_DURATION = {"rate", "events", "seconds"}
 
 
 def tailored(
-    run: str,
+    plan: P,
     *,
     rate: int | None = None,
     duration: float | None = None,
     changes: Mapping[str, object] | None = None,
-) -> Plan:
-    """A standard run with some of its terms changed; None leaves a term as it is."""
-    plan = PLANS[run]
+) -> P:
+    """A standard run with some of its terms changed; None leaves a term as it is, and what is no
+    term of it is passed over.
+    """
+    terms = {field.name for field in fields(plan)} - _BY_RATE_AND_DURATION
     given = {
-        name: value for name in _CHANGEABLE if (value := (changes or {}).get(name)) is not None
+        name: value
+        for name, value in (changes or {}).items()
+        if name in terms and value is not None
     }
     if "kill_every" in given and plan.kill_every is None:
         raise ValueError("only a crash run kills")
@@ -87,8 +55,8 @@ def tailored(
     if plan.rate is None and rate is None:
         return replace(plan, seconds=duration)
     new_rate = rate or plan.rate or 1
-    seconds = duration or plan.tags / (plan.rate or new_rate)
-    return replace(plan, rate=new_rate, tags=max(1, round(seconds * new_rate)))
+    seconds = duration or plan.events / (plan.rate or new_rate)
+    return replace(plan, rate=new_rate, events=max(1, round(seconds * new_rate)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,22 +65,15 @@ class Options:
 
     url: str
     ingest_url: tuple[str, ...] = ()
-    """Where single tags go, in turns; empty: to `url`."""
+    """Where single events go, in turns; empty: to `url`."""
     ca: Path | None = None
     """Certificates that vouch for `https://` servers; None: those that the system trusts."""
     seed: int = 1
-    skew: Skew = "uniform"
-    spell: Spell = "always3"
-    product_id: ProductIdType = "int"
-    cookies: int = COOKIE_COUNT
     connections: int | None = None
-    """For tags, at most; None: what the plan's rate asks for."""
+    """For events, at most; None: what the plan's rate asks for."""
     start_index: int = 0
     preload: int = 0
-    raw_time: bool = False
     send_expected: bool = False
-    timeouts: tuple[float, float, float] = (0.2, 0.2, 60.0)
-    """Seconds for tags, profiles and aggregates."""
     pid: int | None = None
     pid_file: Path | None = None
     data: Path | None = None
@@ -121,7 +82,7 @@ class Options:
 
     @property
     def first(self) -> int:
-        """Index of the first tag of the run proper."""
+        """Index of the first event of the run proper."""
         return self.start_index + self.preload
 
     def check(self, plan: Plan) -> None:

@@ -8,28 +8,25 @@ from time import perf_counter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from penstock.load.report import progress_percent
-
 _LINE_SECONDS = 10.0
 _BAR_SECONDS = 0.2
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function that may be called thousands of times a second with the tags sent."""
+    """Gives a function that may be called thousands of times a second with the events sent."""
     if sys.stderr.isatty():
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[day]} % of a day"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
         ) as bar:
-            task = bar.add_task(label, total=total, day=0.0)
+            task = bar.add_task(label, total=total)
             yield _every(
                 _BAR_SECONDS,
-                lambda sent: bar.update(task, completed=sent, day=progress_percent(sent)),
+                lambda sent: bar.update(task, completed=sent),
             )
     else:
         yield _every(_LINE_SECONDS, lambda sent: _line(label, sent, total))
@@ -49,5 +46,5 @@ def _every(seconds: float, show: Callable[[int], None]) -> Callable[[int], None]
 
 
 def _line(label: str, sent: int, total: int) -> None:
-    sys.stderr.write(f"{label}: {sent}/{total} ms ({progress_percent(sent)} % of a day)\n")
+    sys.stderr.write(f"{label}: {sent:,} of {total:,} events\n")
     sys.stderr.flush()

@@ -66,11 +66,8 @@ def _durations(report: Report) -> Table:
     for name, operation in report.operations.items():
         table.add_row(name, *_cells(operation.latency), "")
     table.add_row("client's send lag", *_cells(report.send_lag), "")
-    for name, freshness in (
-        ("profile freshness", report.profile_freshness),
-        ("aggregate freshness", report.aggregate_freshness),
-    ):
-        table.add_row(name, *_cells(freshness.delay), str(freshness.overdue))
+    for name, freshness in report.freshness.items():
+        table.add_row(f"{name}: freshness", *_cells(freshness.delay), str(freshness.overdue))
     return table
 
 
@@ -92,19 +89,17 @@ def _summary(report: Report) -> Table:
     )
     rss, disk = resources.server_peak_rss_bytes, resources.disk_bytes
     for name, value in (
-        ("tags accepted", report.tags_accepted),
-        ("tags of unknown fate", report.tags_indeterminate),
-        ("logical progress", f"{report.progress_ms} ms, {report.progress_percent} % of a day"),
+        ("events accepted", report.accepted),
+        ("events of unknown fate", report.indeterminate),
         ("seconds", report.seconds),
         ("kills", report.kills),
-        ("profile score", report.profile_score),
-        ("aggregate score", report.aggregate_score),
-        ("total score, 20000 for a perfect day", report.total_score),
+        *((f"{name}: score of 100", value) for name, value in report.scores.items()),
+        *((name.replace("_", " "), value) for name, value in report.facts.items()),
         ("client CPU per request, us", resources.client_cpu_us_per_request),
         ("server CPU seconds", resources.server_cpu_seconds),
         ("server peak memory, MiB", None if rss is None else round(rss / _MIB, 1)),
         ("data on disk, MiB", None if disk is None else round(disk / _MIB, 1)),
-        ("bytes written per byte of tags", resources.write_amplification),
+        ("bytes written per byte of events", resources.write_amplification),
     ):
         table.add_row(name, "-" if value is None else str(value))
     return table

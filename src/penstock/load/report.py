@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from penstock.load.audiences.instants import DAY_MS
 from penstock.load.client import Failure
 from penstock.load.histogram import Durations, Histogram
+from penstock.load.workload import Facts
 
 WRONG_SHOWN_MAX = 10
 TEXT_SHOWN_MAX = 2_000
@@ -41,7 +41,7 @@ class WrongAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
-    """From the 204 of a sampled tag to the first answer that shows it."""
+    """From the answer that a sampled event is accepted to the first one that shows it."""
 
     delay: Durations
     overdue: int
@@ -64,13 +64,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     seconds: float
     first_index: int
-    tags_accepted: int
-    tags_indeterminate: int
-    progress_ms: int
-    progress_percent: float
-    profile_score: float | None
-    aggregate_score: float | None
-    total_score: float | None
+    accepted: int
+    """Events of the run proper."""
+    indeterminate: int
+    """Events of which nobody knows whether they are stored."""
+    scores: dict[str, float | None]
+    """By the kind of query, out of 100; None where none was answered."""
+    facts: Facts
+    """What the workload says besides."""
     kills: int
     perfect: bool
     reasons: list[str]
@@ -78,8 +79,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     operations: dict[str, Operation]
     send_lag: Durations
     """From the intended to the actual sending; the client's own share of the latencies."""
-    profile_freshness: Freshness
-    aggregate_freshness: Freshness
+    freshness: dict[str, Freshness]
+    """By the kind of query."""
     resources: Resources
     wrong_answers: list[WrongAnswer]
 
@@ -155,14 +156,3 @@ def score(tally: Tally, *, answered_only: bool) -> float | None:
     """Out of 100; unanswered queries are not ok, unless killing the server excuses them."""
     graded = tally.exact + tally.wrong + (0 if answered_only else tally.failed)
     return round(100 * tally.exact / graded, 4) if graded else None
-
-
-def progress_percent(tags: int) -> float:
-    """Each tag is one millisecond of a logical day."""
-    return round(100 * tags / DAY_MS, 4)
-
-
-def total_score(profile: float | None, aggregate: float | None, percent: float) -> float | None:
-    if profile is None or aggregate is None:
-        return None
-    return round((profile + aggregate) * percent, 2)

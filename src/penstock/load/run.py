@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import uvloop
 
-from penstock.load.audiences.preload import assume, preload
-from penstock.load.audiences.workload import Audiences
 from penstock.load.chaos import Server
 from penstock.load.client import Endpoint
 from penstock.load.drive import Drive
@@ -16,44 +14,32 @@ from penstock.load.fates import ACCEPTED, INDETERMINATE
 from penstock.load.freshness import Prober
 from penstock.load.holding import check_holding
 from penstock.load.plans import Options, Plan
+from penstock.load.preload import assume, preload
 from penstock.load.progress import progress
-from penstock.load.report import (
-    Report,
-    Resources,
-    progress_percent,
-    score,
-    total_score,
-)
+from penstock.load.report import Report, Resources, score
 from penstock.load.resources import Meter, disk_bytes
 from penstock.load.session import Session
 from penstock.load.tail import check_tail
+from penstock.load.workload import Workload
 
-_NO_CONTENT = 204
 _TIMEOUT = "timeout"
 
 
-def run(name: str, plan: Plan, options: Options) -> Report:
+def run(name: str, plan: Plan, options: Options, workload: Workload) -> Report:
     """Drive the server of `options` through `plan`; blocks until the report is complete."""
-    return uvloop.run(_run(name, plan, options))
+    return uvloop.run(_run(name, plan, options, workload))
 
 
-async def _run(name: str, plan: Plan, options: Options) -> Report:
-    workload = Audiences(options, plan)
+async def _run(name: str, plan: Plan, options: Options, workload: Workload) -> Report:
     endpoint = Endpoint(options.url, options.ca)
     server = Server(options, endpoint)
     try:
         await server.start()
-        await check_holding(endpoint, options.start_index)
-        assume(workload.stream, workload.ledger, count=options.start_index)
+        await check_holding(endpoint, workload, options.start_index)
+        assume(workload, options.start_index)
         if options.preload:
             with progress("preload", options.preload) as show:
-                await preload(
-                    endpoint,
-                    workload.stream,
-                    workload.ledger,
-                    count=options.preload,
-                    on_progress=show,
-                )
+                await preload(endpoint, workload, options.preload, show)
         session = Session(options, plan, workload=workload)
         return await _measured(name, plan, session, server)
     finally:
@@ -70,7 +56,7 @@ async def _measured(name: str, plan: Plan, session: Session, server: Server) -> 
     if plan.kill_every is not None:
         tasks.append(asyncio.create_task(server.kill_repeatedly(plan.kill_every)))
     try:
-        with progress(name, plan.tags) as show:
+        with progress(name, plan.events) as show:
             await drive.run(show)
         await _cancel(tasks)
         if plan.kill_every is not None:
@@ -97,34 +83,28 @@ class _Outcome(NamedTuple):
         first = session.options.first
         fates = session.ledger.fates[first : first + sent]
         killed = self.plan.kill_every is not None
-        profiles = score(session.queries["user_profiles"], answered_only=killed)
-        aggregates = score(session.queries["aggregates"], answered_only=killed)
-        profile_freshness, aggregate_freshness = self.prober.freshness().values()
-        percent = progress_percent(first + sent)
-        reasons = self._reasons(profile_freshness.overdue + aggregate_freshness.overdue)
+        workload, freshness = session.workload, self.prober.freshness()
+        scores = {
+            kind.name: score(session.queries[kind.name], answered_only=killed)
+            for kind in workload.kinds
+        }
+        reasons = self._reasons(sum(kind.overdue for kind in freshness.values()))
         return Report(
             run=name,
             rate=self.plan.rate,
             seed=session.options.seed,
             seconds=round(self.drive.seconds, 3),
             first_index=first,
-            tags_accepted=int((fates == ACCEPTED).sum()),
-            tags_indeterminate=int((fates == INDETERMINATE).sum()),
-            progress_ms=first + sent,
-            progress_percent=percent,
-            profile_score=profiles,
-            aggregate_score=aggregates,
-            total_score=total_score(profiles, aggregates, percent),
+            accepted=int((fates == ACCEPTED).sum()),
+            indeterminate=int((fates == INDETERMINATE).sum()),
+            scores=scores,
+            facts=workload.facts(first + sent, scores),
             kills=self.kills,
             perfect=not reasons,
             reasons=reasons,
-            operations={
-                name: tally.operation()
-                for name, tally in (("user_tags", session.tags), *session.queries.items())
-            },
+            operations={name: tally.operation() for name, tally in session.tallies.items()},
             send_lag=session.send_lag.durations(),
-            profile_freshness=profile_freshness,
-            aggregate_freshness=aggregate_freshness,
+            freshness=freshness,
             resources=resources,
             wrong_answers=session.wrong_answers,
         )
@@ -133,17 +113,20 @@ class _Outcome(NamedTuple):
         """Why it is not perfect: every answer is to be exact and none missing; kills excuse
         failures, but none in the tail.
         """
-        tags, queries = self.session.tags, self.session.queries
+        workload, events = self.session.workload, self.session.events
         killed = self.plan.kill_every is not None
-        excused = {"user_tags", "user_profiles", "aggregates"} if killed else set()
+        excused = {workload.operation, *(kind.name for kind in workload.kinds)} if killed else set()
         reasons = []
-        accepted = tags.outcomes.get(_NO_CONTENT, 0)
+        accepted = events.outcomes.get(workload.success, 0)
         if not accepted:
-            reasons.append("no tag was accepted")
-        if other := tags.sent - tags.failed - accepted:
-            reasons.append(f"user_tags: {other} of {tags.sent} got another success than 204")
+            reasons.append(f"no {workload.unit} was accepted")
+        if other := events.sent - events.failed - accepted:
+            reasons.append(
+                f"{workload.operation}: {other} of {events.sent} got another success than "
+                f"{workload.success}"
+            )
         patience = self.session.patience
-        for name, tally in (("user_tags", tags), *queries.items()):
+        for name, tally in self.session.tallies.items():
             if tally.wrong:
                 reasons.append(
                     f"{name}: {tally.wrong} of {tally.sent} answers are wrong, see below"
@@ -158,12 +141,14 @@ class _Outcome(NamedTuple):
                     )
                 reasons.append(reason)
         if overdue and not killed:
-            reasons.append(f"{overdue} of the tags that were looked for did not show in time")
+            reasons.append(
+                f"{overdue} of the {workload.unit}s that were looked for did not show in time"
+            )
         return reasons
 
 
 def _resources(session: Session, meter: Meter, cpu_seconds: float) -> Resources:
-    requests = session.tags.sent + sum(tally.sent for tally in session.queries.values())
+    requests = sum(tally.sent for tally in session.tallies.values())
     written, data = meter.written_bytes, session.options.data
     return Resources(
         client_cpu_seconds=round(cpu_seconds, 3),
@@ -172,7 +157,7 @@ def _resources(session: Session, meter: Meter, cpu_seconds: float) -> Resources:
         server_peak_rss_bytes=meter.peak_rss_bytes,
         disk_bytes=None if data is None else disk_bytes(data),
         write_amplification=(
-            None if written is None else round(written / max(1, session.tag_bytes), 3)
+            None if written is None else round(written / max(1, session.event_bytes), 3)
         ),
     )
 

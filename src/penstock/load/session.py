@@ -1,4 +1,4 @@
-"""The shared state of a run: sends tags and queries, keeps the ledger, grades every answer."""
+"""The shared state of a run: sends events and queries, keeps the ledger, grades every answer."""
 
 import asyncio
 from time import perf_counter
@@ -13,7 +13,7 @@ from penstock.load.plans import Options, Plan
 from penstock.load.report import TEXT_SHOWN_MAX, WRONG_SHOWN_MAX, Tally, WrongAnswer
 from penstock.load.workload import Kind, Query, Workload
 
-_NO_CONTENT, _OK = 204, 200
+_OK = 200
 _MARK_SECONDS = 0.05
 _DRAIN_TICK_SECONDS = 0.002
 
@@ -40,16 +40,16 @@ class Session:
             start=options.first,
             memory_seconds=max(kind.wait_seconds for kind in workload.kinds) + 1,
         )
-        self.tags = Tally()
+        self.events = Tally()
         self.send_lag = Histogram()
-        self.tag_bytes = 0
+        self.event_bytes = 0
         self.newest_accepted: tuple[int, float] | None = None
         self.wrong_answers: list[WrongAnswer] = []
         kinds = workload.kinds
         names = [*(kind.name for kind in kinds), *(kind.tail_name for kind in kinds)]
         self.queries = {name: Tally() for name in names}
-        tag_seconds = options.timeouts[0]
-        self.patience = {workload.operation: tag_seconds}
+        seconds = workload.timeout_seconds
+        self.patience = {workload.operation: seconds}
         """Seconds after which an answer is given up."""
         for kind in kinds:
             self.patience |= dict.fromkeys((kind.name, kind.tail_name), kind.timeout_seconds)
@@ -60,8 +60,8 @@ class Session:
                 Pool(
                     edge,
                     size=max(1, self.connections // len(edges)),
-                    timeout_seconds=tag_seconds,
-                    on_end=self._tag_ended,
+                    timeout_seconds=seconds,
+                    on_end=self._event_ended,
                 ),
             )
             for edge in edges
@@ -81,10 +81,10 @@ class Session:
         )
         self._marked = 0.0
 
-    def send_tag(self, index: int, body: bytes, *, intended: float) -> None:
+    def send(self, index: int, body: bytes, *, intended: float) -> None:
         self.ledger.fate[index] = PENDING
-        self.tags.sent += 1
-        self.tag_bytes += len(body)
+        self.events.sent += 1
+        self.event_bytes += len(body)
         edge, pool = self._edges[index % len(self._edges)]
         pool.submit(Exchange(edge.event(self.workload.path, body), index, intended=intended))
 
@@ -101,11 +101,16 @@ class Session:
         asked = Asked(query, settled, tally)
         self._query_pools[kind.name].submit(Exchange(payload, asked, intended=intended))
 
+    @property
+    def tallies(self) -> dict[str, Tally]:
+        """Of everything that is asked, by its name."""
+        return {self.workload.operation: self.events} | self.queries
+
     def settled(self, wait_seconds: float) -> int:
         return self.frontier.settled(perf_counter(), wait_seconds=wait_seconds)
 
     @property
-    def unfinished_tags(self) -> int:
+    def unfinished_events(self) -> int:
         return sum(pool.unfinished for _, pool in self._edges)
 
     @property
@@ -123,7 +128,7 @@ class Session:
 
     async def drain(self) -> None:
         """Wait until every request has ended."""
-        while self.unfinished_tags or self.unfinished_queries:
+        while self.unfinished_events or self.unfinished_queries:
             self.tick()
             await asyncio.sleep(_DRAIN_TICK_SECONDS)
         self._marked = perf_counter()
@@ -133,12 +138,12 @@ class Session:
         for pool in self._pools:
             await pool.close()
 
-    def _tag_ended(self, exchange: Exchange[int]) -> None:
+    def _event_ended(self, exchange: Exchange[int]) -> None:
         status = exchange.status
-        self.tags.end(status, exchange.ended - exchange.intended, exchange.body)
+        self.events.end(status, exchange.ended - exchange.intended, exchange.body)
         if exchange.sent:
             self.send_lag.record(exchange.sent - exchange.intended)
-        if status == _NO_CONTENT:
+        if status == self.workload.success:
             fate = ACCEPTED
             self.newest_accepted = (exchange.token, exchange.ended)
         elif 400 <= status < 500 or status in (Failure.CONNECT, Failure.QUEUE_FULL):

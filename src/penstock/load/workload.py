@@ -1,10 +1,12 @@
 """What a workload is to the driver: events to send, questions about them, and exact grades."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from penstock.load.fates import Fates
+
+Facts = dict[str, int | float | None]
 
 
 class Verdict(NamedTuple):
@@ -64,9 +66,21 @@ class Workload(Protocol):
     of it imports the server.
     """
 
+    name: str
+    """Of the application, as `penstock load` knows it."""
+    unit: str
+    """What one event is called."""
+    topic: str
+    """What the server's log has for each event: one record here."""
     operation: str
     """What takes one event in each request, as the report names it."""
     path: str
+    success: int
+    """The one status that accepts an event."""
+    timeout_seconds: float
+    """How long the answer to an event is waited for."""
+    batch_path: str
+    """Where many events go at once, a line each, before a run."""
 
     @property
     def ledger(self) -> Fates: ...
@@ -76,6 +90,9 @@ class Workload(Protocol):
 
     def bodies(self, count: int) -> list[bytes]:
         """The next events, by now in the ledger."""
+
+    def skip(self, count: int) -> None:
+        """Take the next events into the ledger without making their bodies."""
 
     def query(self, kind: Kind, number: int, *, before: int) -> Query:
         """About events below `before`; the same number, the same query."""
@@ -91,3 +108,8 @@ class Workload(Protocol):
 
     def look(self, kind: Kind, index: int) -> Look | None:
         """For the event at `index` alone; None where an answer could not tell."""
+
+    def facts(self, sent: int, scores: Mapping[str, float | None]) -> Facts:
+        """What the report says besides, by name: `sent` events since the beginning of the stream,
+        and the score of each kind of query.
+        """

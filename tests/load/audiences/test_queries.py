@@ -4,22 +4,22 @@ import pytest
 
 from penstock.load.audiences.instants import MINUTE_MS, STREAM_START_MS
 from penstock.load.audiences.ledger import Ledger
-from penstock.load.audiences.population import populate
-from penstock.load.audiences.preload import assume
+from penstock.load.audiences.plans import Options, Plan
 from penstock.load.audiences.queries import QueryMix
-from penstock.load.audiences.stream import Stream
+from penstock.load.audiences.workload import Audiences, progress_percent, total_score
 from penstock.load.fates import ACCEPTED, Frontier
-from penstock.load.report import Tally, progress_percent, score, total_score
+from penstock.load.preload import assume
+from penstock.load.report import Tally, score
 
 TAGS = 400_000
 
 
 @pytest.fixture(scope="module")
 def ledger() -> Ledger:
-    population = populate(1, cookies=5_000)
-    ledger = Ledger(population, capacity=TAGS)
-    assume(Stream(population, seed=1, skew="zipf"), ledger, count=TAGS)
-    return ledger
+    options = Options(url="http://127.0.0.1", skew="zipf", cookies=5_000)
+    workload = Audiences(options, Plan(rate=1_000, events=TAGS))
+    assume(workload, TAGS)
+    return workload.ledger
 
 
 def test_au_121_queries_depend_on_seed_rate_and_number_alone(ledger: Ledger) -> None:
@@ -88,6 +88,7 @@ def test_au_131_a_published_score_is_reproduced() -> None:
     aggregate = score(aggregates, answered_only=False)
     assert profile == pytest.approx(94.82, abs=0.01)
     assert aggregate == pytest.approx(93.99, abs=0.01)
-    assert total_score(profile, aggregate, 100.04) == pytest.approx(18_889, abs=1)
+    scores = {"profiles": profile, "aggregates": aggregate}
+    assert total_score(scores, 100.04) == pytest.approx(18_889, abs=1)
     assert progress_percent(86_400_000) == 100.0
     assert score(Tally(), answered_only=False) is None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from penstock.core.edge import ANYBODY, Principal
 from penstock.core.edge.access import Admitting
 from penstock.core.edge.limits import Limits
-from penstock.core.events import DEFAULT_PROJECT
+from penstock.core.projects import DEFAULT_PROJECT
 
 
 class Admitted(NamedTuple):

@@ -9,7 +9,8 @@ from penstock.core import errors
 from penstock.core.edge import NO_CONTENT, Received, Reply, Response, codings, repeats
 from penstock.core.edge.endpoints import Endpoint, IngestEndpoint, Way
 from penstock.core.errors import PenstockError
-from penstock.core.events import DEFAULT_PROJECT, Event, prefixed
+from penstock.core.events import Event
+from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Handle
 
 
@@ -84,7 +85,7 @@ def decided(endpoint: Endpoint, received: Received, reply: Reply, *, keyed: bool
     events = reply.events
     if len(events) == 1 and received.project == DEFAULT_PROJECT:  # a call of `_parts` takes longer
         topic, encode, _, key = endpoint.ways[type(events[0])]
-        keys = (key(events[0]),) if keyed else ()
+        keys = (order_of(DEFAULT_PROJECT, key(events[0])),) if keyed else ()
         parts: Sequence[Part] = (Part(topic, (encode(events[0]),), keys),)
     else:
         parts = _parts(endpoint.ways, events, received.project, keyed=keyed)
@@ -95,7 +96,7 @@ def decided(endpoint: Endpoint, received: Received, reply: Reply, *, keyed: bool
         parts,
         reply.response,
         reply.rejected,
-        prefixed(received.project, reply.idempotency_key),
+        name_of(received.project, reply.idempotency_key),
         repeats.fingerprint(endpoint.operation, received),
         repeated,
         repeats.packed(repeated),
@@ -118,7 +119,7 @@ def _parts(
 
 def _part(way: Way, events: Sequence[Event], project: str, *, keyed: bool) -> Part:
     encode = way.encode if project == DEFAULT_PROJECT else way.of(project)
-    keys = list(map(way.key, events)) if keyed else ()
+    keys = [order_of(project, way.key(event)) for event in events] if keyed else ()
     return Part(way.topic, list(map(encode, events)), keys)
 
 

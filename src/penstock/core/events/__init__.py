@@ -20,15 +20,12 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from penstock.core.errors import Misconfigured, PenstockError
+from penstock.core.projects import DEFAULT_PROJECT
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=False):
     """Base of all events. Subclass with `tag="<fact>/<version>"`."""
 
-
-DEFAULT_PROJECT = "default"
-_OF_PROJECT = "\x1f"
-"""Before and behind a project's name, in front of what is kept under a name of the project's."""
 
 E = TypeVar("E", bound=Event)
 Format = Literal["msgpack", "json", "avro"]
@@ -40,15 +37,6 @@ _FORMS: dict[bytes, Format] = {b"{": "json", b"\x00": "avro"}
 _NAMED = b"\x81"
 """How a map of one begins, in MessagePack: an array that belongs to a project."""
 _MALFORMED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
-
-
-def prefixed(project: str, name: str) -> str:
-    """A name that no other project can have; names of the default one stay as they are, for they
-    are older than projects.
-    """
-    if project == DEFAULT_PROJECT and not name.startswith(_OF_PROJECT):
-        return name
-    return f"{_OF_PROJECT}{project}{_OF_PROJECT}{name}"
 
 
 class Undecodable(PenstockError):

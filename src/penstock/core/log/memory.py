@@ -65,8 +65,7 @@ class MemoryLog:
         return self.failing
 
     def identity(self, topic: str) -> str:
-        del topic
-        return self._identity
+        return f"{self._identity}/{topic}"
 
     def partitions(self, topic: str) -> int:
         del topic

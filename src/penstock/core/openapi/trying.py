@@ -1,14 +1,23 @@
-"""An operation's example, as it is sent."""
+"""An operation's example, as it is sent: in the hour in which that is done."""
 
 import shlex
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-from penstock.core.interface import Offer, Parameter
+from penstock.core.interface import HOUR, Offer, Parameter
 
 LOCAL = "http://127.0.0.1:8080"
 """Where a server is as long as nobody says otherwise."""
+_SPECIAL = frozenset('"$`\\!')
+"""What says something between double quotes."""
+_SETS_HOUR = "HOUR=$(date -u +%Y-%m-%dT%H)\n"
+
+
+def hour(at_ms: int) -> str:
+    """As `HOUR` is spelled; of milliseconds since 1970."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H")
 
 
 class Way(NamedTuple):
@@ -60,9 +69,18 @@ def curl(offer: Offer, url: str = LOCAL, *, way: Way | None = None) -> str:
     way = way or next(ways(offer))
     takes = offer.interface.takes
     words = ["curl"] if way.method == "GET" else ["curl", "-X", way.method]
-    parts = [shlex.join([*words, url + target(offer, way)])]
-    parts += [shlex.join(["-H", f"{name}: {value}"]) for name, value in headers(offer)]
+    parts = [[*words, url + target(offer, way)]]
+    parts += [["-H", f"{name}: {value}"] for name, value in headers(offer)]
     if takes is not None and takes.example:
-        option = "--data-binary" if takes.lines else "-d"
-        parts.append(shlex.join([option, takes.example.decode()]))
-    return " \\\n  ".join(parts)
+        parts.append(["--data-binary" if takes.lines else "-d", takes.example.decode()])
+    spelled = " \\\n  ".join(" ".join(map(_word, part)) for part in parts)
+    return (_SETS_HOUR if any(HOUR in word for part in parts for word in part) else "") + spelled
+
+
+def _word(text: str) -> str:
+    """A word of a shell that knows `$HOUR`."""
+    if HOUR not in text:
+        return shlex.quote(text)
+    if set(text) & _SPECIAL:
+        return "'" + text.replace("'", "'\"'\"'").replace(HOUR, "'$HOUR'") + "'"
+    return '"' + text.replace(HOUR, "${HOUR}") + '"'

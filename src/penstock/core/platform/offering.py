@@ -8,7 +8,8 @@ from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
 from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
-from penstock.core.manifest import Context, Manifest, Route
+from penstock.core.manifest import Manifest, Route
+from penstock.core.platform.answering import ApplicationContext
 from penstock.core.settings import Settings
 
 
@@ -35,7 +36,7 @@ def offer_ingest(
         offer_at(edge, offer, endpoint)
 
 
-def offer_routes(edge: Dispatcher, manifest: Manifest, context: Context) -> None:
+def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationContext) -> None:
     """What one application answers from the stores, by what its routes may reach."""
     for route in manifest.routes:
         endpoint = AnswerEndpoint(
@@ -52,8 +53,8 @@ def offer_routes(edge: Dispatcher, manifest: Manifest, context: Context) -> None
         offer_at(edge, route, endpoint)
 
 
-def _answering(route: Route, context: Context) -> Answering:
+def _answering(route: Route, context: ApplicationContext) -> Answering:
     async def answer(received: Received) -> Response | Reply:
-        return await route.handle(received, context)
+        return await route.handle(received, context.of(received.project))
 
     return answer

@@ -40,6 +40,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     partition in the upper 16 bits, its offset in the lower 48. The rows of one record lie in one
     partition of the table, and on one shard: they go in together or not at all.
     """
+    project: str
+    """That of the record. Every named query asks for rows of one project."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ class Table(Generic[E]):
     flush: Flush
     retained: str = "1"
     """SQL condition of the rows that retention has not given up; only they are compared."""
+    compared: str = ""
+    """SQL of what two tables of the same events have in common, from `{table}`, where that is not
+    their rows: of one whose rows are sums of a block, the sums by key. It takes `retained` itself.
+    """
     expired: Callable[[Any], int | None] = field(default=lambda _: None)
     """From the carry: partitions with a lower number may be dropped; None: keep everything."""
     gauges: Callable[[Any], dict[str, float]] = field(default=lambda _: {})
@@ -109,13 +115,17 @@ class Table(Generic[E]):
     def name(self) -> str:
         return self.table
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(field.name for field in msgspec.structs.fields(self.row))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Index(Generic[E]):
     space: str
     topic: Topic[E]
     entries: Callable[[Sequence[Record[E]]], Sequence[Entry]]
-    """Records → one entry each. Pure."""
+    """Records → one entry each. Pure. The platform keeps the groups of projects apart."""
     version: int = 1
     """One more whenever the same events give other entries: then old and new ones do not mix."""
     keep: int = 0

@@ -23,24 +23,26 @@ class Decoded(NamedTuple):
 class Decoding(Generic[T]):
     """Records into events, the undecodable ones put aside."""
 
-    def __init__(self, projection: Projection, stores: Stores, *, of: str) -> None:
-        """`of`: the projection's own name, also where a shadow of it is filled."""
-        self._projection = projection
+    def __init__(self, projection: Projection, stores: Stores, *, into: str) -> None:
+        """`into`: what is filled, whose dead letters they are; a shadow of it maybe."""
+        self._into = into
+        self._name = projection.name
+        self._topic = projection.topic.name
         self._stores = stores
-        self._of = of
         self._codec = stores.codec(projection.topic)
         self._given_up: dict[int, frozenset[int]] = {}
 
     def resume(self, partition: int) -> None:
-        self._given_up[partition] = self._stores.dead_letters.given_up(self._of, partition)
+        self._given_up[partition] = self._stores.dead_letters.given_up(self._name, partition)
 
     def records(self, partition: int, batch: Batch) -> Decoded:
-        name, topic = self._projection.name, self._projection.topic.name
         known = self._given_up.get(partition, ())
         given_up = {offset for offset in known if batch.first <= offset < batch.next}
         dead_lettered = 0
         for damage in batch.damages:
-            letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
+            letter = damaged(
+                self._into, self._topic, partition, damage, self._stores.clock.now_ms()
+            )
             self._stores.dead_letters.add(letter)
             dead_lettered += letter.records
         if not given_up:
@@ -78,8 +80,8 @@ class Decoding(Generic[T]):
         at = bisect_left(batch.offsets, offset)
         self._stores.dead_letters.add(
             DeadLetter(
-                projection=self._projection.name,
-                topic=self._projection.topic.name,
+                projection=self._into,
+                topic=self._topic,
                 partition=partition,
                 offset=offset,
                 next=offset + 1,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
@@ -11,14 +11,27 @@ import msgspec
 
 from penstock.core.errors import Damaged
 from penstock.core.log import Batch, record_place
-from penstock.core.projection import Fold, Index, Projection, Record, Row, Rows, Table, verdicts
+from penstock.core.position import is_of
+from penstock.core.projection import (
+    Fold,
+    Index,
+    Projection,
+    Record,
+    Row,
+    Rows,
+    Table,
+    verdicts,
+    witness,
+)
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import DeadLetter
-from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.projection.views import ViewSink
+from penstock.core.projects import DEFAULT_PROJECT, NOT_OF_TEXT, key_of
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
 
@@ -26,6 +39,8 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
+_group_of = itemgetter(0)
+_DEFAULT_ALONE = frozenset((DEFAULT_PROJECT,))
 
 
 def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
@@ -37,15 +52,11 @@ def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
     return IndexSink(projection, stores, into=into)
 
 
-class TableSink:
+class TableSink(ViewSink):
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
+        super().__init__(table, stores, into=into)
         self._table = table
-        self._into = into or table.table
         self._warehouse = stores.tables
-        self._state = stores.state
-        self._decoding: Decoding[Any] = Decoding(
-            replace(table, table=self._into), stores, of=table.name
-        )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
         self._proved: set[int] = set()
@@ -67,7 +78,7 @@ class TableSink:
         if planned is None:
             self._carries[partition] = self._table.carry
             return Resume(None)
-        if planned.log != log:
+        if not is_of(planned.log, log):
             raise verdicts.other_log(self._into, "table")
         self._carries[partition] = _unpack(planned.carry)
         return Resume(planned.position, planned.first)
@@ -77,16 +88,6 @@ class TableSink:
         if planned is not None:
             self._plan(partition, planned._replace(proof=proof))
 
-    def judge(self, partition: int, disproved: str) -> None:
-        verdicts.note(self._state, self._into, partition, disproved)
-
-    def judged(self) -> dict[int, str]:
-        return verdicts.told(self._state, self._into)
-
-    def position(self, partition: int) -> int:
-        stored = self.stored(partition)
-        return 0 if stored is None else stored.next
-
     def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
         return None if planned is None else planned.position
@@ -94,7 +95,7 @@ class TableSink:
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage
-        return self._warehouse.lacking(self._into)
+        return witness.missing(self._warehouse, self._state, self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
@@ -109,11 +110,13 @@ class TableSink:
         return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, dead_lettered)
 
     def _plan(self, partition: int, block: Block) -> Block:
-        """The block as it is planned: one that is made again, while retention deletes what proved
-        it, keeps its proof.
+        """The block as it is planned: one that is made again keeps the name of its log, and its
+        proof while retention deletes what proved it.
         """
         was = self._planned.get(partition)
-        if was is not None and not block.proof and was == block._replace(proof=was.proof):
+        if was is not None and (was.first, was.next) == (block.first, block.next):
+            block = block._replace(log=was.log, proof=block.proof or was.proof)
+        if was == block:
             return was
         self._warehouse.plan(self._into, partition, was, block)
         self._planned[partition] = block
@@ -128,13 +131,16 @@ class TableSink:
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         if rows:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
 
     def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
+        # Before anything is added: new rows of a partition would stand for those that it lost.
+        if lost := witness.missing(self._warehouse, self._state, self._into):
+            raise Damaged(self._into, lost)
         if ahead := ahead_of(self._warehouse, self._into, partition):
             raise Damaged(self._into, ahead)
         self._proved.add(partition)
@@ -184,12 +190,16 @@ class TableSink:
         if not rows:
             return 0
         try:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
         except BadRows as error:
             return self._bisect(
                 partition, token, rows, span=(0, len(rows)), batch=batch, error=error
             )
         return 0
+
+    def _send(self, rows: Sequence[Row], token: str) -> None:
+        lines = _encode_lines(rows)
+        self._warehouse.insert(self._into, lines, len(rows), token, self._table.columns)
 
     def _bisect(
         self,
@@ -212,7 +222,7 @@ class TableSink:
             chunk = rows[part[0] : part[1]]
             name = f"{token}/{chunk[0].log_offset}-{chunk[-1].log_offset}"
             try:
-                self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+                self._send(chunk, name)
             except BadRows as again:
                 refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused
@@ -228,12 +238,12 @@ class IndexSink(SpaceSink):
         decoded = self._decoding.records(partition, batch)
         dead_lettered = decoded.dead_lettered
         try:
-            entries = self._index.entries(decoded.records)
+            entries = self._entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             dead_lettered += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda record: found.extend(self._index.entries([record])),
+                lambda record: found.extend(self._entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
@@ -242,8 +252,20 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        for entry in self._index.entries([self._decoding.record(letter)]):
+        for entry in self._entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
+
+    def _entries(self, records: Sequence[Record[Any]]) -> Sequence[Entry]:
+        """With each project's groups apart."""
+        entries = self._index.entries(records)
+        projects = {record.project for record in records}
+        highest = max(map(_group_of, entries), default=b"")
+        if projects <= _DEFAULT_ALONE and highest < NOT_OF_TEXT:
+            return entries
+        return [
+            entry._replace(group=key_of(record.project, entry.group))
+            for record, entry in zip(records, entries, strict=True)
+        ]
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
         """Groups that have grown by `keep` since their last trim: a hot group never holds more than

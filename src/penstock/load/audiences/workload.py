@@ -1,22 +1,22 @@
 """Audiences as a workload of the driver: tags in, profiles and aggregates asked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 import msgspec
 
 from penstock.load.audiences.aggregates import COUNT, AggregateOracle, AggregateQuery
-from penstock.load.audiences.instants import MINUTE_MS
+from penstock.load.audiences.instants import DAY_MS, MINUTE_MS
 from penstock.load.audiences.ledger import Ledger
+from penstock.load.audiences.plans import Options, Plan
 from penstock.load.audiences.population import ACTIONS, populate
 from penstock.load.audiences.profiles import ProfileOracle, ProfileQuery
 from penstock.load.audiences.queries import QueryMix
 from penstock.load.audiences.stream import Stream
 from penstock.load.audiences.tail import questions
 from penstock.load.audiences.wire import AggregateAnswer, ProfileAnswer
-from penstock.load.plans import Options, Plan
-from penstock.load.workload import Kind, Query, Verdict
+from penstock.load.workload import Facts, Kind, Query, Verdict
 
 PROFILE_BOUND_SECONDS, AGGREGATE_BOUND_SECONDS = 10.0, 60.0
 TAGS_PER_PROFILE, TAGS_PER_AGGREGATE = 10, 1_000
@@ -42,13 +42,18 @@ class _Shown:
 class Audiences:
     """See `penstock.load.workload.Workload`."""
 
+    name = "audiences"
+    unit = "tag"
+    topic = "audiences.tags"
     operation = "user_tags"
     path = "/user_tags"
+    success = 204
+    batch_path = "/user_tags/batch"
 
     def __init__(self, options: Options, plan: Plan) -> None:
         population = populate(options.seed, cookies=options.cookies, product_id=options.product_id)
         self.stream = Stream(population, seed=options.seed, skew=options.skew, spell=options.spell)
-        self.ledger = Ledger(population, capacity=options.first + plan.tags)
+        self.ledger = Ledger(population, capacity=options.first + plan.events)
         self._plan = plan
         self._seed = options.seed
         self._mix = QueryMix(self.ledger, seed=options.seed, rate=plan.rate or 0)
@@ -56,7 +61,7 @@ class Audiences:
             self.ledger, drop_zero_fraction=options.spell == "drop000", raw_time=options.raw_time
         )
         self._aggregates = AggregateOracle(self.ledger)
-        _, profile_seconds, aggregate_seconds = options.timeouts
+        self.timeout_seconds, profile_seconds, aggregate_seconds = options.timeouts
         self._profile = Kind(
             name="user_profiles",
             tail_name="tail_profiles",
@@ -85,6 +90,9 @@ class Audiences:
         block = self.stream.block(self.ledger.size, count)
         self.ledger.append(block)
         return self.stream.bodies(block)
+
+    def skip(self, count: int) -> None:
+        self.ledger.append(self.stream.block(self.ledger.size, count))
 
     def query(self, kind: Kind, number: int, *, before: int) -> Query:
         if kind is self._profile:
@@ -123,6 +131,14 @@ class Audiences:
             return None
         return _Shown(query.target, in_profile=False)
 
+    def facts(self, sent: int, scores: Mapping[str, float | None]) -> Facts:
+        percent = progress_percent(sent)
+        return {
+            "progress_ms": sent,
+            "progress_percent": percent,
+            "total_score": total_score(scores, percent),
+        }
+
     def _profile_of(self, index: int) -> ProfileQuery:
         ledger = self.ledger
         cookie, at = ledger.cookies.item(index), ledger.instants.at(index)
@@ -148,3 +164,14 @@ class Audiences:
             brand_id=population.brands[population.product_brands.item(product)],
             category_id=population.categories[population.product_categories.item(product)],
         )
+
+
+def progress_percent(tags: int) -> float:
+    """Each tag is one millisecond of a logical day (AU-131)."""
+    return round(100 * tags / DAY_MS, 4)
+
+
+def total_score(scores: Mapping[str, float | None], percent: float) -> float | None:
+    """20,000 for a perfect day (AU-131); None where a kind of query was not answered."""
+    known = [score for score in scores.values() if score is not None]
+    return round(sum(known) * percent, 2) if len(known) == len(scores) else None

@@ -6,13 +6,12 @@ from collections.abc import Callable
 import msgspec
 
 from penstock.load.asking import Asker
-from penstock.load.audiences.ledger import Ledger
-from penstock.load.audiences.stream import Stream
 from penstock.load.client import Endpoint, Exchange
 from penstock.load.fates import ACCEPTED
+from penstock.load.workload import Workload
 
-_BATCH_TAGS = 1_000
-_BLOCK_TAGS = 8_192
+_BATCH_EVENTS = 1_000
+_BLOCK_EVENTS = 8_192
 _CONNECTIONS = 4
 _TIMEOUT_SECONDS = 60.0
 _OK, _OVERLOADED = 200, 503
@@ -28,37 +27,31 @@ class _Accepted(msgspec.Struct, frozen=True):
     accepted: int
 
 
-def assume(stream: Stream, ledger: Ledger, *, count: int) -> None:
-    """Take the next `count` tags for accepted without sending them."""
+def assume(workload: Workload, count: int) -> None:
+    """Take the next `count` events for accepted without sending them."""
+    ledger = workload.ledger
     stop = ledger.size + count
-    while ledger.size < stop:
-        first = ledger.size
-        block = stream.block(first, min(_BLOCK_TAGS, stop - first))
-        ledger.append(block)
-        ledger.settle(first, len(block), fate=ACCEPTED)
+    while (first := ledger.size) < stop:
+        block = min(_BLOCK_EVENTS, stop - first)
+        workload.skip(block)
+        ledger.settle(first, block, fate=ACCEPTED)
 
 
 async def preload(
-    endpoint: Endpoint,
-    stream: Stream,
-    ledger: Ledger,
-    *,
-    count: int,
-    on_progress: Callable[[int], None],
+    endpoint: Endpoint, workload: Workload, count: int, on_progress: Callable[[int], None]
 ) -> None:
-    """Send the next `count` tags as fast as the server takes them."""
+    """Send the next `count` events as fast as the server takes them."""
     asker = Asker(endpoint, connections=_CONNECTIONS, timeout_seconds=_TIMEOUT_SECONDS)
+    ledger = workload.ledger
     stop, done = ledger.size + count, 0
 
     async def work() -> None:
         nonlocal done
-        while ledger.size < stop:
-            first = ledger.size
-            block = stream.block(first, min(_BATCH_TAGS, stop - first))
-            ledger.append(block)
-            await _send(asker, b"\n".join(stream.bodies(block)), first, len(block))
-            ledger.settle(first, len(block), fate=ACCEPTED)
-            done += len(block)
+        while (first := ledger.size) < stop:
+            bodies = workload.bodies(min(_BATCH_EVENTS, stop - first))
+            await _send(asker, workload, bodies, first)
+            ledger.settle(first, len(bodies), fate=ACCEPTED)
+            done += len(bodies)
             on_progress(done)
 
     try:
@@ -71,16 +64,16 @@ async def preload(
         await asker.close()
 
 
-async def _send(asker: Asker, body: bytes, first: int, count: int) -> None:
+async def _send(asker: Asker, workload: Workload, bodies: list[bytes], first: int) -> None:
     for _ in range(_OVERLOADED_RETRIES):
-        exchange = await asker.ask("/user_tags/batch", body)
+        exchange = await asker.ask(workload.batch_path, b"\n".join(bodies))
         if exchange.status != _OVERLOADED:
             break
         # A shed batch was not begun, so sending it again counts nothing twice.
         await asyncio.sleep(_OVERLOADED_PAUSE_SECONDS)
-    if exchange.status != _OK or _accepted(exchange) != count:
+    if exchange.status != _OK or _accepted(exchange) != len(bodies):
         raise PreloadFailed(
-            f"batch of {count} tags from {first}: status {exchange.status}, "
+            f"batch of {len(bodies)} {workload.unit}s from {first}: status {exchange.status}, "
             f"answer {exchange.body[:500].decode(errors='replace')}"
         )
 
