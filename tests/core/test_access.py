@@ -1,5 +1,7 @@
 """Access: nobody, anyone, and who has a key of the settings."""
 
+import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -11,7 +13,7 @@ from penstock.core.edge.access import Access, Keys, admitting
 from penstock.core.edge.gate import Gate
 from penstock.core.errors import Forbidden, Misconfigured, Unauthorized
 from support.asking import Hosted, ask
-from support.hosts import Request, Rig, note_endpoint
+from support.hosts import Request, Rig, note_endpoint, served
 from support.logs import account
 
 ANN, BOB = b"ann's very random key", b"bob's"
@@ -101,3 +103,43 @@ def test_a_handler_knows_who_asks_and_strangers_are_refused_before_their_body(
     assert stranger.headers["www-authenticate"] == "Bearer"
     assert asked == [Principal("ann")] * 2
     assert account(rig.log)[1] == 1
+
+
+def test_who_was_let_in_is_not_who_asks_next_on_the_same_connection(rig: Rig) -> None:
+    """Behind a proxy clients share connections."""
+    asked: list[Principal] = []
+
+    def ingest(received: Received) -> Reply:
+        asked.append(received.who)
+        return Reply(())
+
+    gate = Gate(admitting(KEYS, SETTING), None)
+    rig.edge.add("POST", "/keyed", replace(note_endpoint, ingest=ingest, gate=gate))
+    stranger = b"POST /keyed HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
+    known = b"POST /keyed HTTP/1.1\r\nhost: x\r\nx-api-key: %b\r\ncontent-length: %d\r\n\r\n"
+
+    chunked = known.replace(b"content-length: %d", b"transfer-encoding: chunked") % ANN
+
+    async def work() -> list[int]:
+        async with served(rig) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            statuses = []
+            for head, body in (
+                (stranger, b"1"),
+                (chunked, b""),
+                (b"", b"5dc\r\n%b\r\n0\r\n\r\n" % (b"x" * 1_500)),
+                (stranger, b"1"),
+                (known % (ANN, 1), b"1"),
+                (stranger, b"1"),
+            ):
+                writer.write(head + body)
+                if not head or len(body) == 1:
+                    answer = await reader.readuntil(b"\r\n\r\n")
+                    statuses.append(int(answer.split()[1]))
+                    length = re.search(rb"content-length: (\d+)", answer)
+                    await reader.readexactly(int(length[1]) if length else 0)
+            writer.close()
+            return statuses
+
+    assert asyncio.run(work()) == [401, 413, 401, 204, 401]
+    assert asked == [Principal("ann")]

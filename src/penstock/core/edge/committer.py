@@ -119,7 +119,8 @@ class Committer:
         """
         group, size = self._group, self._group.size
         for part in judged.parts:
-            size += sum(map(len, part.payloads))
+            payloads = part.payloads
+            size += len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
         if size > self._bytes_max:
             tally(self._log, topic, judged)
             raise Overloaded("the log is behind; try again in a second")

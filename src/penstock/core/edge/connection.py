@@ -181,8 +181,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
                 raise Rejected("the request ends within its head")
 
     def _begin(self, spelling: bytes) -> None:
-        edge = self._edge
-        settings = edge.settings
+        edge, settings = self._edge, self._edge.settings
         self._began = perf_counter()
         self.requests += 1
         head = self._find_head(spelling)

@@ -200,6 +200,7 @@ class Exchange(ABC):
         keep_alive: bool = True,
     ) -> None:
         edge, head = self._edge, self._head
+        self._admitted = None  # the next request may be anybody else's
         if accountable:
             edge.account(head.endpoint.topic)
         request = (head.method, head.path, head.request_id)

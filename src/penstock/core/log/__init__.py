@@ -51,6 +51,8 @@ class Append(NamedTuple):
     from this partition of the source; the others are no event that was received, and count as
     nothing. The receipt is that of the first that was stored, or `DUPLICATE`.
     """
+    taken_ms: int = 0
+    """When another log took its records, of which this one is to be a copy; 0: now."""
     follows: bool = False
     """It is of the request of the append before it in the submission, and stored only if that is;
     if not, it has that one's receipt.

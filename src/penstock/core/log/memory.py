@@ -149,7 +149,7 @@ class MemoryLog:
             self._keys[key] = (self._clock.latest_ms(), append.fingerprint, append.answer)
         records = self._records.setdefault(append.topic, [])
         first = len(records)
-        records.extend((now, payload) for payload in append.payloads)
+        records.extend((append.taken_ms or now, payload) for payload in append.payloads)
         self._count(append.topic, stored=count, duplicate=0, rejected=append.rejected)
         return Receipt(0, first)
 
