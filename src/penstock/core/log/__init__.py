@@ -12,7 +12,7 @@ the key of a record chooses its partition.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from penstock.core.errors import PenstockError
 
@@ -109,6 +109,8 @@ class Batch(NamedTuple):
     """When the log took each of them; empty where it took all of them when it took the oldest."""
     proof: str = ""
     """By which the record before `next` is known again, if that was asked for and there is one."""
+    records: Sequence[Any] | None = None
+    """What somebody made of all the payloads already, for everybody who reads them."""
 
     @property
     def times_ms(self) -> Sequence[int]:
