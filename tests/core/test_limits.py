@@ -116,7 +116,7 @@ def test_a_project_has_one_bucket() -> None:
 
 
 def test_however_many_come_a_bounded_number_is_kept_and_those_who_ask_are_among_them() -> None:
-    """Reliability 18 and 21."""
+    """Reliability 21."""
     limits = Limits([Limit(per="client", rate=1, seconds=86_400)], now=Clock(), callers_max=100)
     assert asked(limits, "busy") == 0
     for n in range(10_000):
