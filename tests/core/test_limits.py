@@ -193,7 +193,11 @@ def test_a_limit_is_spelled_as_the_operation_spells(hosted: Hosted, rig: Rig) ->
 
 
 def test_limits_and_policies_may_come_from_settings() -> None:
-    offer = SimpleNamespace(access="anyone", limits=lambda rate: (Limit(per="client", rate=rate),))
+    offer = SimpleNamespace(
+        operation="tests.limited",
+        access="anyone",
+        limits=lambda rate: (Limit(per="client", rate=rate),),
+    )
     made = gate(cast("Ingest", offer), 7)
     assert made is not None
     for _ in range(7):
