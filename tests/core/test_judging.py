@@ -17,7 +17,9 @@ from penstock.core.errors import (
     MethodNotAllowed,
     NotReady,
     PenstockError,
+    RateLimited,
     Rejected,
+    Unauthorized,
     UnsupportedType,
 )
 from penstock.core.events import Event
@@ -148,6 +150,8 @@ class OfAnApplication(Rejected):
         UnsupportedType("no", accepts="gzip"),
         NotReady("no", retry_after=7, detail="a folder"),
         MethodNotAllowed(("GET",)),
+        Unauthorized("no", code="no_such_key"),
+        RateLimited("no", retry_after=9),
         PenstockError(),
     ],
     ids=lambda error: type(error).__name__,
@@ -165,7 +169,7 @@ def test_every_refusal_is_told_as_it_was(error: PenstockError) -> None:
     assert (told.value.status, told.value.message, told.value.code, told.value.retry_after) == (
         error.status, error.message, error.code, error.retry_after,
     )  # fmt: skip
-    assert getattr(told.value, "accepts", "") == getattr(error, "accepts", "")
+    assert told.value.headers == error.headers
     assert str(told.value) == error.message  # its detail is for lines of the process that has it
 
 
@@ -191,6 +195,18 @@ def test_through_the_edge_coded_notes_are_stored_and_defects_told_as_such(
     assert [codec.decode(record).number for record in contents(rig.log)] == [6, 12]
     assert account(rig.log)[1:] == (5, 2, 0, 3)
     assert "_ingest" in str(rig.lines.named("request.failed")[0]["exc_info"])
+
+
+@pytest.mark.parametrize(
+    ("body", "elsewhere"),
+    [(b"a note\n" * 128, True), (b"a note\n" * 127, False), (b"a note" * 128, False)],
+)
+def test_a_body_of_many_lines_is_not_judged_on_the_loop(
+    hosted: Hosted, rig: Rig, monkeypatch: pytest.MonkeyPatch, body: bytes, elsewhere: bool
+) -> None:
+    """Nobody has any patience, and only elsewhere there is a queue (reliability 42)."""
+    monkeypatch.setattr("penstock.core.edge.judges._WAIT_SECONDS_MAX", -1)
+    assert ask(hosted, rig, Request(pieces=(body,))).status == (503 if elsewhere else 204)
 
 
 def test_who_is_not_judged_in_time_is_told_so(
