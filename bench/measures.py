@@ -13,9 +13,11 @@ from bench.hostile import hostile
 from bench.load import load, workload_rows
 from bench.profiling import profile
 from bench.requests import preloaded
+from bench.routing import routing
 from bench.rows import Plan, Row
 from bench.servers import scratch, serving
 from bench.sharing import sharing
+from bench.trimming import trimming
 
 # -- the reference workload ---------------------------------------------------------------------
 
@@ -68,6 +70,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "latency": latency,
     "profile": profile,
     "redirect": redirect,
+    "routing": routing,
     "idle": idle,
     "sharing": sharing,
     "hostile": hostile,
@@ -78,6 +81,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "ten_times": ten_times,
     "growth": growth,
     "backup": backup,
+    "trimming": trimming,
     "kafka": kafka,
     "workers": workers,
     "shared": shared,

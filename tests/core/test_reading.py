@@ -173,12 +173,13 @@ def test_what_a_projection_has_is_compared_wherever_it_begins(
     log: MemoryLog, codec: Counting, shared: Reading
 ) -> None:
     say(log, codec, *range(60))
-    Follower(shared, 25).go_on()
+    first = Follower(shared, 25)
+    first.go_on()
     other = shared.listener()
     for offset in (0, 3, 7, 14, 60):
         with pytest.raises(Disproved):
             other.read(TOPIC, 0, offset, 10, "of another log")
-    assert other.read(TOPIC, 0, 3, 10, log.identity(TOPIC)).next == 7
+    assert other.read(TOPIC, 0, 3, 10, first.proof).next == 7
 
 
 def test_another_log_under_the_same_name_is_read_anew(

@@ -84,10 +84,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: Annotated[
         str,
         Meta(
-            description="Addresses and networks, comma-separated, whose `X-Forwarded-For` and "
-            "`Forwarded` are believed; `*`: everyone's."
+            description="Addresses and networks, comma-separated, whose `X-Forwarded-For`, "
+            "`X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` and `X-Request-Id` are believed: "
+            "they have to write each, or take away what came; `*`: everyone's."
         ),
     ] = ""
+    hosts: Annotated[
+        str,
+        Meta(
+            description="Hosts that are claimed for a class of operations, comma-separated, as in "
+            "`console=app.example, links=go.example, links=*.go.example`; `*`: every host that is "
+            "claimed for nothing else. Classes are `console` and `links`; what is of neither is "
+            "answered on every host."
+        ),
+    ] = "console=*"
     origins: Annotated[
         str,
         Meta(
@@ -181,6 +191,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="How long an `Idempotency-Key` is remembered; on Kafka by its edge alone."
         ),
     ] = 24.0
+    kept_hours: Annotated[
+        str,
+        Meta(
+            description="Hours that the records of topics are kept, comma-separated, as in "
+            "`audiences.tags=720`; `*=720`: of all others; 0: for ever. A topic that is not named: "
+            "as its application says."
+        ),
+    ] = ""
+    kept_bytes: Annotated[
+        str,
+        Meta(
+            description="Bytes that topics may take, as in `audiences.tags=50e9`, before their "
+            "oldest records go; `*=50e9`: each other one; 0: as many as there are. A topic that is "
+            "not named: as its application says."
+        ),
+    ] = ""
     kafka_partitions: Annotated[
         int,
         Meta(ge=1, le=32_768, description="Partitions that a topic has on Kafka, at the least."),
@@ -188,10 +214,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_replication: Annotated[
         Count, Meta(description="Copies that Kafka keeps of a topic made by `penstock migrate`.")
     ] = 3
-    kafka_retention_hours: Annotated[
-        Seconds,
-        Meta(description="How long Kafka keeps the records of a topic made so; 0: for ever."),
-    ] = 168.0
     kafka_format: Annotated[
         str,
         Meta(

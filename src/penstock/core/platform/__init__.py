@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from uuid import uuid4
 
 import msgspec
@@ -17,8 +17,10 @@ import msgspec
 from penstock.core import engines
 from penstock.core.clock import Clock, careful
 from penstock.core.edge.dispatcher import Dispatcher
+from penstock.core.errors import NotReady
 from penstock.core.ids import Ids
 from penstock.core.log.disk import FATAL
+from penstock.core.log.forgetting import Forgetting
 from penstock.core.manifest import Manifest, check_columns
 from penstock.core.platform.answering import ApplicationContext, Sources
 from penstock.core.platform.checking import check
@@ -29,7 +31,8 @@ from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.platform.scheduling import schedules
+from penstock.core.platform.scheduling import alone, schedules
+from penstock.core.platform.trimming import forgetting, telling
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
@@ -86,6 +89,7 @@ class Platform:
             self.pools = Pools(settings.query_seconds_max)
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
             self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
+            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
             self._offer(applications)
@@ -105,6 +109,25 @@ class Platform:
             clock=self.clock,
             logger=self.logger,
         )
+
+    def _forget(self) -> Forgetting | None:
+        """Have the log trimmed, or tell whoever trims it what is needed yet."""
+        found = forgetting(
+            self.settings,
+            self.manifests,
+            self._opened,
+            self.consumers,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        tell = telling(self.settings, self._opened, self.consumers)
+        works = {"trimming": None if found is None else found.turn, "needs": tell}
+        self._schedules += [
+            alone(name, work, clock=self.clock, logger=self.logger)
+            for name, work in works.items()
+            if work is not None
+        ]
+        return found
 
     def _observe(self) -> Observing:
         observing = Observing(
@@ -156,7 +179,18 @@ class Platform:
         self.consumers.start()
         for schedule in self._schedules:
             schedule.start()
+        if not engines.is_embedded(self.settings.log_url):  # who may be away for long
+            threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
         self._observing.start()
+
+    def _tell_kept(self) -> None:
+        """A line for each topic that the brokers do not keep as they are to."""
+        with suppress(NotReady):  # told by those who need them
+            for topic, found in engines.kept_otherwise(self.settings, self.kept).items():
+                wanted, remedy = str(self.kept[topic]), "run `penstock migrate`"
+                self.logger.warning(
+                    "log.kept_otherwise", topic=topic, wanted=wanted, kept=found, remedy=remedy
+                )
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""
