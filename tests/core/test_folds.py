@@ -158,7 +158,6 @@ def test_a_log_that_takes_nothing_moves_no_state(
 
 
 def test_a_step_that_does_not_end_is_named(bench: Bench, fold: Fold[Moved, Purse]) -> None:
-    """Reliability 13."""
     gate = threading.Event()
 
     def waiting(was: Purse, record: Record[Moved]) -> Step[Purse]:

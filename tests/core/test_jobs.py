@@ -129,7 +129,6 @@ def test_what_never_will_is_given_up_at_once(bench: Errands, trick: str, said: s
 
 
 def test_an_attempt_that_takes_too_long_is_ended(bench: Errands) -> None:
-    """Reliability 13."""
     folding = fold(seconds_max=0.01, retry=Retry(1))
     bench.ask(folding, Asked("a", trick="hang"), Asked("b"))
     bench.settle(bench.owner(folding))
@@ -158,7 +157,7 @@ def die_of_it(bench: Errands, cursor: FoldCursor) -> None:
 def test_work_that_kills_its_process_is_quarantined_and_takes_nobody_with_it(
     bench: Errands,
 ) -> None:
-    """Reliability 14. What was under way beside it is tried again alone."""
+    """What was under way beside it is tried again alone."""
     folding = fold()
     bench.ask(folding, Asked("a"), Asked("kill", trick="hold"), Asked("b"))
     bench.carry_on(bench.owner(folding))

@@ -187,7 +187,7 @@ def test_no_step_of_the_clock_brings_a_timer_too_early(bench: Timed, hours: floa
 def test_a_step_that_cannot_bear_a_timer_is_a_dead_letter_and_the_timer_does_not_come_again(
     bench: Timed,
 ) -> None:
-    """Reliability 12. It is retried like any record."""
+    """It is retried like any record."""
     folding = fold()
     bench.say(folding, Set("a", "bad", 1), Set("a", "x", 2))
     bench.settle(bench.settle(bench.owner(folding)))
@@ -225,7 +225,7 @@ def test_a_fold_whose_topic_has_no_elapsed_sets_no_timers(bench: Timed) -> None:
 def test_a_log_that_takes_nothing_lets_timers_wait(
     bench: Timed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reliability 8. It is tried later and later, and nothing is lost or said twice."""
+    """It is tried later and later, and nothing is lost or said twice."""
     folding = fold()
     bench.say(folding, Set("a", "x", 1))
     cursor = bench.owner(folding)
@@ -244,7 +244,7 @@ def test_a_log_that_takes_nothing_lets_timers_wait(
 
 
 def test_turns_that_nobody_can_read_any_more_are_passed_over(bench: Timed) -> None:
-    """Reliability 5. Of a damaged log the origins are known, and not what they stood for."""
+    """Of a damaged log the origins are known, and not what they stood for."""
     folding = fold()
     lost = Origin(f"{folding.space}/due", 0, [40])
     stored(bench.log, [Append(folding.topic.name, [b"unreadable"], [b""], origin=lost)])
