@@ -103,6 +103,7 @@ def test_every_timer_comes_once_whoever_is_killed_and_whoever_owns_it(
                     owners[number % 2] = bench.owner(folding)
                 bench.state.at = ""
             case sets:
+                bench.clock.ms += 1  # what is said anew is known by when it was said
                 at_ms = [None if s.at_ms is None else origin_ms + s.at_ms for s in sets]
                 made = [
                     Set(s.key, s.name, ms, s.keep, s.trick)
