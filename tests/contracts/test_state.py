@@ -202,6 +202,8 @@ def test_a_history_is_read_from_its_first_entry_on(state: State) -> None:
     assert state.first(SPACE, [b"g"], 3) == [history[:3]]
     assert state.first(SPACE, [b"g", b"none"], 100) == [history, []]
     assert state.first(SPACE, [b"g"], 0) == [[]]
+    assert state.first(SPACE, [b"g", b"none"], 2, b"\x02") == [history[1:3], []]
+    assert state.first(SPACE, [b"g"], 2, b"\x05\x00") == [[]]
 
 
 def test_a_trim_keeps_the_first_and_forgets_the_rest_of_its_group_only(state: State) -> None:

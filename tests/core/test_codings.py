@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.edge.codings import ACCEPTED, inflate, named
+from penstock.core.codings import ACCEPTED, inflate, named
 from penstock.core.errors import BadEncoding, PenstockError, TooLarge, UnsupportedType
 from support import coded
 from support.asking import Hosted, ask

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import brotli
 import pytest
 
-from penstock.core.edge.codings import inflate
+from penstock.core.codings import inflate
 from penstock.core.errors import BadEncoding, PenstockError, TooLarge
 from support import coded
 from support.coded import MIB

@@ -1,6 +1,7 @@
 """Folds: the state of each key, and what is decided on it, once, however often it is tried."""
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from functools import reduce
@@ -13,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.projection import Fold, Record, Topic
+from penstock.core.projection import Fold, Record, Step, Topic
+from penstock.core.projection.folding import FoldSink
+from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
 from penstock.core.projects import DEFAULT_PROJECT, key_of
+from penstock.core.watch import Watch
 from support.folded import Bench
-from support.logs import add, contents
+from support.logs import ANSWER_SECONDS, add, contents, wait_until
 from support.notes import Crash
 from support.purses import TRICKS, Decided, Emptied, Moved, Purse, purses, renamed, step
 from support.records import records
@@ -153,6 +157,37 @@ def test_a_log_that_takes_nothing_moves_no_state(
     assert (bench.known(fold), bench.said(fold)) == oracle(moves)
 
 
+def test_a_step_that_does_not_end_is_named(bench: Bench, fold: Fold[Moved, Purse]) -> None:
+    gate = threading.Event()
+
+    def waiting(was: Purse, record: Record[Moved]) -> Step[Purse]:
+        assert gate.wait(ANSWER_SECONDS)
+        return step(was, record)
+
+    slow = replace(fold, step=waiting)
+    inner = FoldSink(slow, bench.stores)
+    consumer = Consumer(slow, inner, bench.log, bench.clock, bench.lines.logger)
+    watch = Watch(
+        {slow.name: consumer}, bench.log, None, clock=bench.clock, logger=bench.lines.logger
+    )
+    bench.say(slow, Moved(POT, 1))
+    consumer.start()
+    try:
+        wait_until(lambda: inner.stepping == 0)
+        watch._look()
+        assert consumer.hangs() == ""
+        bench.clock.seconds += 11
+        watch._look()
+        assert "record 0/0" in watch.problem(slow.name)
+        gate.set()
+        wait_until(lambda: consumer.cursors[0].held == 1)
+        watch._look()
+        assert watch.problem(slow.name) == ""
+    finally:
+        gate.set()
+        consumer.stop()
+
+
 # -- retried and rebuilt ------------------------------------------------------------------------
 
 
@@ -221,6 +256,36 @@ def test_a_rebuild_names_a_key_that_differs(bench: Bench, fold: Fold[Moved, Purs
     richer = replace(fold, step=lambda was, r: step(was, heard(r, Moved(r.event.purse, 2))))
     [difference] = bench.rebuild(replace(richer, emits=fold.emits), swap=False).differences[:1]
     assert "'a'" in difference
+
+
+def test_a_rebuild_names_the_first_event_that_differs(
+    bench: Bench, fold: Fold[Moved, Purse]
+) -> None:
+    """Also where the states are equal: another event, one that is not said any more, and one that
+    was not said.
+    """
+    bench.say(fold, Moved("a", 5), Moved("a", -1), Moved("a", -2), Moved("a", -2))
+    bench.carry(fold)
+
+    def saying(change: Callable[[Any], Sequence[Any]]) -> list[str]:
+        def stepped(was: Purse, record: Record[Moved]) -> Step[Purse]:
+            made = step(was, record)
+            return made._replace(events=[kept for event in made.events for kept in change(event)])
+
+        differences: list[str] = bench.rebuild(replace(fold, step=stepped), swap=False).differences
+        return differences
+
+    decisions = fold.emits[0].name
+    assert saying(lambda event: [event]) == []
+    [other] = saying(lambda e: [msgspec.structs.replace(e, left=9) if e.number == 2 else e]
+                     if isinstance(e, Decided) else [e])  # fmt: skip
+    assert other.startswith(f"{decisions}/1 is Decided")
+    assert "rebuilt record 0/2 says Decided" in other
+    [fewer] = saying(lambda e: [e] if e.number != 3 or not isinstance(e, Decided) else [])
+    assert fewer.startswith(f"{decisions}/2 is Decided")
+    assert fewer.endswith("which nothing says rebuilt")
+    [more] = saying(lambda e: [e, e] if e.number == 3 and isinstance(e, Decided) else [e])
+    assert more.startswith(f"{decisions} lacks what rebuilt record 0/3 says")
 
 
 def test_what_was_lost_with_the_state_is_said_by_who_makes_it_again(

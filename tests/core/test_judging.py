@@ -10,7 +10,8 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from penstock.core.edge import Received, Reply, codings, judging
+from penstock.core import codings
+from penstock.core.edge import Received, Reply, judging
 from penstock.core.edge.endpoints import Way
 from penstock.core.edge.judging import Defect, Judged, Part
 from penstock.core.errors import (

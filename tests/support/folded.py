@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from penstock.core.events import Event
 from penstock.core.log import Log
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Fold, Topic
@@ -51,7 +52,7 @@ class Bench:
         self.state: Any = engine(folder / "state")
         self.stores = Stores(None, self.state, DeadLetters(self.state), self.clock, log=self.log)
 
-    def cursor(self, fold: Fold[Moved, Purse]) -> Cursor:
+    def cursor(self, fold: Fold[Any, Any]) -> Cursor:
         return Cursor(fold, sink(fold, self.stores), self.log, self.clock, self.lines.logger)
 
     def carry(self, fold: Fold[Moved, Purse], block: int = 40, blocks: int = 1 << 30) -> Cursor:
@@ -63,12 +64,12 @@ class Bench:
                 blocks -= 1
         return cursor
 
-    def say(self, fold: Fold[Moved, Purse], *moves: Moved) -> None:
+    def say(self, fold: Fold[Any, Any], *events: Event) -> None:
         encode = fold.topic.codec().encode
-        add(self.log, *map(encode, moves), topic=fold.topic.name)
+        add(self.log, *map(encode, events), topic=fold.topic.name)
 
-    def known(self, fold: Fold[Moved, Purse], space: str = "") -> dict[str, Purse]:
-        entries = self.state.scan(space or fold.space)
+    def known(self, fold: Fold[Any, Any], space: str = "") -> dict[str, Any]:
+        entries = [entry for entry in self.state.scan(space or fold.space) if entry.group]
         return {entry.group.decode(): fold.read(entry.value) for entry in entries}
 
     def said(self, fold: Fold[Moved, Purse]) -> list[list[object]]:
@@ -77,7 +78,7 @@ class Bench:
     def events(self, topic: Topic[Any]) -> list[object]:
         return [topic.codec().decode(payload) for payload in contents(self.log, topic.name)]
 
-    def rebuild(self, fold: Fold[Moved, Purse], **how: bool) -> Any:
+    def rebuild(self, fold: Fold[Any, Any], **how: bool) -> Any:
         inner = sink(fold, self.stores)
         live = Consumer(fold, inner, self.log, self.clock, self.lines.logger)
         work = Rebuild(live, self.stores, self.log, self.clock, self.lines.logger)

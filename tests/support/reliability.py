@@ -113,6 +113,12 @@ ROWS: Mapping[int, Row] = {
         "It is one moment of the log with all that was acknowledged before, proved by counts and "
         "checksums; what is not as it was written is not restored.",
     ),
+    25: Row(
+        "A URL that leads inside: by an address however it is spelled, by a name that means one, "
+        "now and then or among others, by a redirect; and others who answer without end",
+        "Nothing inside is connected to, when it is saved and when it is sent; an answer is "
+        "bounded in bytes and in time.",
+    ),
     33: Row(
         "Pages of other origins",
         "They may send events where that is set, never ask, and never with credentials.",

@@ -11,6 +11,7 @@ from penstock.cli.backup import backup, salvage
 from penstock.cli.dead_letters import dead_letters
 from penstock.cli.doctor import doctor
 from penstock.cli.events import events
+from penstock.cli.jobs import jobs
 from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import data_option, rebuild, topics
 from penstock.cli.status import status
@@ -76,7 +77,7 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, topics, events, status, backup, salvage,
+    migrate, copy, rebuild, dead_letters, jobs, topics, events, status, backup, salvage,
     doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)

@@ -19,7 +19,7 @@ from penstock.core.control import FILE, Door, Job
 from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
 from penstock.core.log.disk import failed_open
-from penstock.core.operations import Letter, Operations, TopicLine, View
+from penstock.core.operations import JobLine, Letter, Operations, TopicLine, View
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
 from penstock.core.settings import Settings
@@ -49,6 +49,14 @@ class Operating(Protocol):
     def take_back(
         self, projection: str, partition: int, offsets: Sequence[int]
     ) -> list[Letter]: ...
+
+    def jobs(self, of: str = "", limit: int = 100) -> list[JobLine]: ...
+
+    def show_job(self, number: str) -> JobLine: ...
+
+    def retry_job(self, number: str) -> JobLine: ...
+
+    def drop_job(self, number: str) -> JobLine: ...
 
     def rebuild(
         self,
@@ -124,6 +132,18 @@ class Remote:
 
     def take_back(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]:
         return self._letters("take_back", projection, partition, offsets)
+
+    def jobs(self, of: str = "", limit: int = 100) -> list[JobLine]:
+        return self._ask("jobs", {"projection": of, "limit": limit}, list[JobLine])
+
+    def show_job(self, number: str) -> JobLine:
+        return self._ask("show_job", {"number": number}, JobLine)
+
+    def retry_job(self, number: str) -> JobLine:
+        return self._ask("retry_job", {"number": number}, JobLine)
+
+    def drop_job(self, number: str) -> JobLine:
+        return self._ask("drop_job", {"number": number}, JobLine)
 
     def rebuild(
         self,

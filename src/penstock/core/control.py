@@ -74,6 +74,10 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accept_loss: bool = False
 
 
+class DeadJobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    number: str
+
+
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: int
 
@@ -103,6 +107,10 @@ class Control:
                 LetterNames,
                 lambda w: operations.take_back(w.projection, w.partition, w.offsets),
             ),
+            "jobs": (LettersWanted, lambda w: operations.jobs(w.projection, w.limit)),
+            "show_job": (DeadJobName, lambda n: operations.show_job(n.number)),
+            "retry_job": (DeadJobName, lambda n: operations.retry_job(n.number)),
+            "drop_job": (DeadJobName, lambda n: operations.drop_job(n.number)),
             "rebuild": (RebuildWanted, self._rebuild),
             "job": (JobName, self._job),
         }

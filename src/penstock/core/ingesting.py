@@ -14,6 +14,7 @@ from penstock.core.edge.origins import EVERYONE, Origins
 from penstock.core.events import Event
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.projection import Topic
+from penstock.core.projection.due import Heard
 from penstock.core.settings import Settings
 
 
@@ -55,6 +56,7 @@ def ways(settings: Settings, emits: Iterable[Topic[Any]]) -> dict[type[Event], W
         for topic in emits
         for codec in (engines.codec_of(settings, topic),)
         for kind in topic.events
+        if not issubclass(kind, Heard)  # they are the platform's to say
     }
 
 

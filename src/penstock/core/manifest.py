@@ -19,6 +19,7 @@ from penstock.core.edge.origins import Allowed
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.projection import Fold, Projection, Table, Topic
+from penstock.core.projection.due import Heard
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 from penstock.core.warehouse.cluster import Layout
@@ -167,7 +168,9 @@ class Manifest:
             self._own("projection", (projection.name,), separator)
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
-        emitting = [(of.name, of.emits) for of in self.projections if isinstance(of, Fold)]
+        folds = [of for of in self.projections if isinstance(of, Fold)]
+        self._own("job", (job.name for fold in folds for job in fold.jobs), ".")
+        emitting = [(fold.name, fold.emits) for fold in folds]
         emitting += [(of.operation, of.emits) for of in self.ingest]
         emitting += [(of.operation, of.emits) for of in self.routes]
         for name, emits in emitting:
@@ -175,7 +178,8 @@ class Manifest:
                 raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
         if silent := [of.operation for of in self.ingest if not of.emits]:
             raise ValueError(f"{', '.join(silent)} emits to no topic")
-        kinds = Counter(kind.__name__ for topic in self.topics for kind in topic.events)
+        own = [k for topic in self.topics for k in topic.events if not issubclass(k, Heard)]
+        kinds = Counter(kind.__name__ for kind in own)
         if twice := sorted(kind for kind, topics in kinds.items() if topics > 1):
             raise ValueError(f"{', '.join(twice)} is of more than one topic: its type tells which")
         known = {*self.errors, *(kind.default_code for kind in catalogue())}

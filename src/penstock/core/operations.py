@@ -1,7 +1,9 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -12,13 +14,16 @@ from penstock.core.events import Undecodable
 from penstock.core.log import Batch, Reader
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.platform import Platform
-from penstock.core.projection import Table
+from penstock.core.projection import Fold, Table
 from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.dead_jobs import DeadJob, DeadJobs
 from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
 from penstock.core.projection.disk_space import DiskSpace
+from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
+from penstock.core.projects import own_key
 from penstock.core.warehouse import sql
 
 
@@ -54,6 +59,22 @@ class Letter(msgspec.Struct, frozen=True):
     """The event as far as it can be decoded, otherwise the bytes in hex; at most 4 KiB."""
 
 
+class JobLine(msgspec.Struct, frozen=True):
+    """A job that was given up, readable."""
+
+    number: str
+    job: str
+    projection: str
+    project: str
+    key: str
+    name: str
+    attempts: int
+    reason: str
+    at_ms: int
+    work: str
+    """As JSON; at most 4 KiB."""
+
+
 _RECORD_SHOWN = 4_096
 
 
@@ -67,6 +88,7 @@ class Operations:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._stores = platform.require_stores()
+        self._dead_jobs = DeadJobs(self._stores.state)
 
     def topics(self) -> list[TopicLine]:
         platform = self._platform
@@ -158,6 +180,31 @@ class Operations:
         self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 
+    def jobs(self, of: str = "", limit: int = 100) -> list[JobLine]:
+        """Those that were given up, of a job or a fold, or of all."""
+        return [_job_line(dead) for dead in islice(self._dead_jobs.all(of), limit)]
+
+    def show_job(self, number: str) -> JobLine:
+        return _job_line(self._dead_jobs.one(number))
+
+    def retry_job(self, number: str) -> JobLine:
+        """Let it be tried again, as often as at first; it leaves the dead letters at once."""
+        dead = self._dead_jobs.one(number)
+        consumer = self._consumer(dead.projection)
+        sink, fold = consumer.sink, consumer.projection
+        if not isinstance(sink, FoldSink) or dead.job not in {job.name for job in sink.fold.jobs}:
+            raise Rejected(f"{dead.projection} has no job {dead.job} any more")
+        with consumer.paused():
+            identity = self._platform.follow.identity(fold.topic.name)
+            sink.retry_job(identity, dead, self._platform.clock.now_ms())
+        return _job_line(dead)
+
+    def drop_job(self, number: str) -> JobLine:
+        """Forget it. The log has what wanted it, and that it was given up."""
+        dead = self._dead_jobs.one(number)
+        self._dead_jobs.remove(dead)
+        return _job_line(dead)
+
     def give_up(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]:
         """Leave records out of this projection from its next rebuild on, until they are taken back.
 
@@ -222,6 +269,7 @@ class Operations:
                 platform.settings.disk_free_bytes_min,
             ),
             leaving=platform.leaving.is_set,
+            shared=self._shared(),
         )
         return work.run(
             self._statement(consumer),
@@ -230,6 +278,16 @@ class Operations:
             swap=not dry_run,
             accept_loss=accept_loss,
         )
+
+    def _shared(self) -> set[str]:
+        """Topics that not a single fold alone says something in."""
+        manifests = self._platform.manifests
+        folds = [p for m in manifests for p in m.projections if isinstance(p, Fold)]
+        said = Counter(topic.name for fold in folds for topic in fold.emits)
+        offers = [offer.emits for manifest in manifests for offer in manifest.ingest]
+        offers += [offer.emits for manifest in manifests for offer in manifest.routes]
+        asked = {topic.name for emits in offers for topic in emits}
+        return asked | {topic for topic, count in said.items() if count > 1}
 
     def _statement(self, consumer: Consumer) -> str:
         if not isinstance(consumer.projection, Table):
@@ -270,3 +328,22 @@ class Operations:
             letter.at_ms,
             shown[:_RECORD_SHOWN],
         )
+
+
+def _job_line(dead: DeadJob) -> JobLine:
+    try:
+        work = msgspec.json.encode(msgspec.msgpack.decode(dead.work)).decode()
+    except (msgspec.MsgspecError, TypeError):
+        work = dead.work.hex()
+    return JobLine(
+        dead.number,
+        dead.job,
+        dead.projection,
+        dead.project,
+        own_key(dead.project, dead.key).decode(errors="backslashreplace"),
+        dead.name,
+        dead.attempts,
+        dead.reason,
+        dead.at_ms,
+        work[:_RECORD_SHOWN],
+    )

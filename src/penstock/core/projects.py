@@ -27,3 +27,9 @@ def key_of(project: str, key: bytes) -> bytes:
 def order_of(project: str, key: bytes) -> bytes:
     """The same of a key that orders records; those that have none, and no order, stay without."""
     return key and key_of(project, key)
+
+
+def own_key(project: str, key: bytes) -> bytes:
+    """What `key_of` was given."""
+    front = b"%b%b%b" % (NOT_OF_TEXT, project.encode(), NOT_OF_TEXT)
+    return key.removeprefix(front)

@@ -191,6 +191,36 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="How long an `Idempotency-Key` is remembered; on Kafka by its edge alone."
         ),
     ] = 24.0
+    reach_networks: Annotated[
+        str,
+        Meta(
+            description="Networks, comma-separated, that jobs and schedules may reach besides the "
+            "public addresses, as in `10.1.0.0/16, ::1`."
+        ),
+    ] = ""
+    reach_ports: Annotated[
+        str, Meta(description="Ports, comma-separated, that jobs and schedules may reach.")
+    ] = "80, 443"
+    reach_seconds_max: Annotated[
+        Seconds,
+        Meta(description="Longest that a request to others may take, from its turn to its end."),
+    ] = 30.0
+    reach_answer_bytes_max: Annotated[
+        Bytes, Meta(description="Largest answer that is taken from others, also when inflated.")
+    ] = 1_048_576
+    reach_at_once_max: Annotated[
+        Count, Meta(description="Requests to others that are under way at once.")
+    ] = 64
+    reach_host_at_once_max: Annotated[
+        Count, Meta(description="Of these, to one host and port.")
+    ] = 8
+    reach_certificates: Annotated[
+        str,
+        Meta(
+            description="PEM file of authorities whose certificates jobs and schedules believe "
+            "besides those that the system believes."
+        ),
+    ] = ""
     kept_hours: Annotated[
         str,
         Meta(

@@ -206,8 +206,12 @@ METRICS = {
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
     "penstock_projection_dead_lettered": "Events put aside; see `dead-letters list`.",
     "penstock_projection_retries": "Attempts that failed and were tried again.",
+    "penstock_due_late_seconds": "How long the next timer or job of a fold has been due.",
+    "penstock_jobs_running": "Attempts of jobs that are under way.",
+    "penstock_jobs_ended": "Attempts that ended, by how; what was given up: `jobs list`.",
     "penstock_disk_bytes": "Bytes on disk, by store.",
     "penstock_disk_free_bytes": "Free space of the data folder's disk. Below the minimum: 503.",
+    "penstock_reach_requests": "Requests to others by outcome; `out_of_bounds`: not let out.",
     "penstock_samples_failed": "Samples that could not be had; a line `metrics.failed` says why.",
     "penstock_application": "Numbers an application reports of itself, by name.",
 }

@@ -85,6 +85,8 @@ class Watch:
         self._unread = {name for name, c in consumers.items() if isinstance(c.projection, Table)}
         """Tables that have not been read since the start."""
         self._failing: set[str] = set()
+        self._hanging: dict[str, str] = {}
+        """Steps that do not end, by fold; replaced whole."""
         self._looks = 0
         self._in_hand: tuple[str, float] | None = None
         """The view that is looked at, and since when."""
@@ -127,6 +129,8 @@ class Watch:
 
     def problem(self, name: str) -> str:
         """Why a view does not answer, or is not carried on; empty when all is well."""
+        if hangs := self._hanging.get(name):
+            return hangs
         try:
             self.vouch(name)
         except NotReady as error:
@@ -196,6 +200,7 @@ class Watch:
     def _look(self) -> None:
         for name, consumer in self._consumers.items():
             self._in_hand = name, self._clock.monotonic()
+            self._look_at_steps(name, consumer)
             try:
                 of_table = isinstance(consumer.projection, Table)
                 if not of_table or name in self._unread or self._looks % _LOOKS_PER_TABLE == 0:
@@ -212,6 +217,12 @@ class Watch:
                 self._failing.discard(name)
         self._in_hand = None
         self._looks += 1
+
+    def _look_at_steps(self, name: str, consumer: Consumer) -> None:
+        hangs = consumer.hangs()
+        if hangs and not self._hanging.get(name):
+            self._logger.error("fold.step_does_not_end", projection=name, error=hangs)
+        self._hanging = {**self._hanging, name: hangs}
 
     def _prove(self, name: str, consumer: Consumer) -> None:
         lacks = consumer.sink.lacks(deep=name in self._unread)

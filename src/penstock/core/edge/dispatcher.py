@@ -5,8 +5,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
+from penstock.core import codings
 from penstock.core.clock import Clock, careful
-from penstock.core.edge import Received, Refusing, Reply, Response, codings, judging, repeats
+from penstock.core.edge import Received, Refusing, Reply, Response, judging, repeats
 from penstock.core.edge.committer import Committer, Settle, tally
 from penstock.core.edge.connections import Connections
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target

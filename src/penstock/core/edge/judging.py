@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from penstock.core import errors
-from penstock.core.edge import NO_CONTENT, Received, Reply, Response, codings, repeats
+from penstock.core import codings, errors
+from penstock.core.edge import NO_CONTENT, Received, Reply, Response, repeats
 from penstock.core.edge.endpoints import Endpoint, IngestEndpoint, Way
 from penstock.core.errors import PenstockError
 from penstock.core.events import Event

@@ -34,6 +34,9 @@ from penstock.core.platform.positions import Positions
 from penstock.core.platform.scheduling import alone, schedules
 from penstock.core.platform.trimming import forgetting, telling
 from penstock.core.projection.sinks import Stores
+from penstock.core.projection.workers import Workers
+from penstock.core.reach import Reach
+from penstock.core.reach.http import Client
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
 from penstock.core.worker import Worker
@@ -69,7 +72,8 @@ class Platform:
         """What of this process has ended that was to go on, since the first did."""
         check(settings, self.manifests, self.roles)
         with ExitStack() as opening:
-            self._opened = Opened(settings, self.manifests, self.roles, self.clock)
+            self._workers = Workers(logger)
+            self._opened = Opened(settings, self.manifests, self.roles, self.clock, self._workers)
             opening.callback(self._opened.close)
             self.follow, self.log = self._opened.follow, self._opened.log
             self.stores = self._opened.stores
@@ -88,6 +92,10 @@ class Platform:
             self.consumers = self._consumers(owner)
             self.pools = Pools(settings.query_seconds_max)
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
+            self.reach: Reach | None = None
+            """What the role work has of the world outside."""
+            if "work" in self.roles:
+                self.reach = self._open_reach(opening)
             self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
             self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
@@ -109,6 +117,12 @@ class Platform:
             clock=self.clock,
             logger=self.logger,
         )
+
+    def _open_reach(self, opening: ExitStack) -> Reach:
+        client = Client(self.settings, self.clock)
+        opening.callback(client.close)
+        self.registry.sources.append(client)
+        return Reach(client)
 
     def _forget(self) -> Forgetting | None:
         """Have the log trimmed, or tell whoever trims it what is needed yet."""
@@ -139,6 +153,7 @@ class Platform:
             logger=self.logger,
         )
         self.registry.sources.extend([self.edge, *self.consumers.values(), observing.meters])
+        self.registry.sources.append(self._workers)
         if "api" in self.roles:
             self.registry.sources.append(observing.watch)
         return observing
@@ -176,6 +191,8 @@ class Platform:
             for manifest in self.manifests:
                 check_columns(self.stores.warehouse, manifest)
         self._observing.begin()
+        if self.reach is not None and self.consumers.jobs:
+            self._workers.start(self.reach)
         self.consumers.start()
         for schedule in self._schedules:
             schedule.start()
@@ -193,10 +210,13 @@ class Platform:
                 )
 
     def close(self) -> None:
-        """Consumers finish their batch, the log commits what it has, the stores close."""
+        """Jobs end or are given back, consumers finish their batch, the log commits what it has,
+        the stores close.
+        """
         self.leaving.set()
         for schedule in self._schedules:
             schedule.stop()
+        self._workers.close()
         self.consumers.stop()
         self.pools.finish()
         self._observing.close()

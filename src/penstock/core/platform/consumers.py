@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from penstock.core.clock import Clock
 from penstock.core.platform.opening import Opened
-from penstock.core.projection import Projection
+from penstock.core.projection import Fold, Projection
 from penstock.core.projection.reading import readings
 from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
@@ -58,6 +58,12 @@ class Consumers(Mapping[str, Consumer]):
 
     def __len__(self) -> int:
         return len(self._named)
+
+    @property
+    def jobs(self) -> list[str]:
+        """Names of those that this process does."""
+        folds = [c.projection for c in self.carried if isinstance(c.projection, Fold)]
+        return [job.name for fold in folds for job in fold.jobs]
 
     def turn(self, consumer: Consumer) -> Turn:
         """To rebuild its read model."""

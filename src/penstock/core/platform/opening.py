@@ -16,6 +16,7 @@ from penstock.core.platform.choosing import chosen
 from penstock.core.projection import Table
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.sinks import Stores
+from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
 from penstock.core.warehouse import sql
@@ -30,11 +31,13 @@ class Opened:
         manifests: Sequence[Manifest],
         roles: Collection[str],
         clock: CarefulClock,
+        workers: Workers,
     ) -> None:
         """Raise `Misconfigured`, with nothing left open, when an engine cannot be opened."""
         self._settings = settings
         self._manifests = manifests
         self._clock = clock
+        self._workers = workers
         self.added: list[str] = []
         """Columns that tables gained by this opening, in words."""
         said = {topic.name: topic.kept for manifest in manifests for topic in manifest.topics}
@@ -92,4 +95,5 @@ class Opened:
                 for manifest in self._manifests:
                     self.added += warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
-        return Stores(warehouse, state, DeadLetters(state), self._clock, codec, self.log)
+        letters = DeadLetters(state)
+        return Stores(warehouse, state, letters, self._clock, codec, self.log, self._workers)

@@ -20,7 +20,13 @@ import msgspec
 
 from penstock.core.events import Codec, Event
 from penstock.core.log.kept import FOREVER, Kept
+from penstock.core.projection.due import Due as Due
+from penstock.core.projection.due import Elapsed as Elapsed
+from penstock.core.projection.due import Heard, is_framed, state_of
 from penstock.core.projection.flush import Flush
+from penstock.core.projection.job import Done as Done
+from penstock.core.projection.job import Failed as Failed
+from penstock.core.projection.job import Job as Job
 from penstock.core.state import Entry
 
 E = TypeVar("E", bound=Event)
@@ -150,6 +156,8 @@ class Step(NamedTuple, Generic[S]):
     """Of the record's key from now on; None: forget the key."""
     events: Sequence[Event] = ()
     """They are durable before state and position move, and in the log once, whatever happens."""
+    due: Sequence[Due] = ()
+    """What is to come later. It waits for the key, also for one that is forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +170,15 @@ class Fold(Generic[E, S]):
 
     space: str
     topic: Topic[E]
+    """To set timers it has `Elapsed` among its events. `key` is asked of the application's own."""
     state: type[S]
     """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
     step: Callable[[S, Record[E]], Step[S]]
     """Pure. A record whose step raises is a dead letter, and changes nothing."""
     emits: tuple[Topic[Any], ...] = ()
     """Topics of what it says; an event's type tells which."""
+    jobs: tuple[Job[Any], ...] = ()
+    """What does the work that it wants. Then its topic has `Done` and `Failed` among its events."""
     version: int = 1
     """One more whenever the same events give other states: then old and new ones do not mix."""
     state_bytes_max: int = 65_536
@@ -176,6 +187,8 @@ class Fold(Generic[E, S]):
     """Of one step."""
     events_bytes_max: int = 1_048_576
     """Of one step, as they are stored."""
+    due_max: int = 100
+    """Of one key, and of one step."""
     flush: Flush
     keep: ClassVar[int] = 1
     """A key has one entry."""
@@ -190,18 +203,39 @@ class Fold(Generic[E, S]):
                 f"{self.space} begins with {self.state.__name__}(): give {', '.join(required)} a "
                 "default"
             )
-        kinds = [kind.__name__ for topic in self.emits for kind in topic.events]
+        own = [k for topic in self.emits for k in topic.events if not issubclass(k, Heard)]
+        kinds = [kind.__name__ for kind in own]
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
+        self._check_jobs()
+
+    def _check_jobs(self) -> None:
+        works = [job.work.__name__ for job in self.jobs]
+        if twice := sorted({work for work in works if works.count(work) > 1}):
+            raise ValueError(f"{self.space} has more than one job for {', '.join(twice)}")
+        missing = [kind.__name__ for kind in (Done, Failed) if kind not in self.topic.events]
+        if self.jobs and missing:
+            raise ValueError(f"{self.space} has jobs: {self.topic.name} lacks {', '.join(missing)}")
 
     @property
     def name(self) -> str:
         return self.space
 
+    @property
+    def times(self) -> bool:
+        """Whether it can set timers."""
+        return Elapsed in self.topic.events
+
     @cached_property
-    def read(self) -> Callable[[bytes], S]:
-        """A stored value → the state."""
+    def decode(self) -> Callable[[bytes], S]:
+        """A state as it is stored, without what waits beside it → the state."""
         return msgspec.msgpack.Decoder(self.state).decode
+
+    def read(self, value: bytes) -> S:
+        """A stored value → the state."""
+        if is_framed(value):
+            value = state_of(value)
+        return self.decode(value) if value else self.state()
 
 
 Projection = Table[Any] | Index[Any] | Fold[Any, Any]

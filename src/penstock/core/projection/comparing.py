@@ -202,7 +202,10 @@ def _without(ranges: Sequence[Damage], known: Sequence[Damage]) -> Iterator[tupl
 
 
 def _groups(state: State, space: str) -> Iterator[tuple[bytes, History]]:
+    """But for the one without a name: an index of the others."""
     for group, entries in groupby(state.scan(space), key=lambda entry: entry.group):
+        if not group:
+            continue
         yield group, [(entry.sort, entry.value) for entry in entries]
 
 

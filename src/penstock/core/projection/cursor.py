@@ -320,7 +320,7 @@ class Cursor:
             self._resumed = False
         else:
             self.failures += 1
-            self._retry_at = self._clock.monotonic() + _backoff(self.failures)
+            self._retry_at = self._clock.monotonic() + backoff(self.failures)
             self._fail(error, "retrying")
 
     def compare(self) -> None:
@@ -395,6 +395,6 @@ def _spelt(error: Exception) -> str:
     return f"{type(error).__name__}: {told(error)}"
 
 
-def _backoff(failures: int) -> float:
+def backoff(failures: int) -> float:
     low, high = _BACKOFF_SECONDS
     return min(high, low * 2.0 ** min(failures, 16)) * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

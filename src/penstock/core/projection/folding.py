@@ -5,20 +5,30 @@ the same steps from the same states, and the log knows it by its origin. So even
 exactly once, whenever the process ends, and none of them before what it was made from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
+
+import msgspec
 
 from penstock.core.errors import Disproved, Moved, NotReady
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.position import is_of
 from penstock.core.projection import Fold, Record
-from penstock.core.projection.contract import Outcome
+from penstock.core.projection.block import Block
+from penstock.core.projection.contract import Outcome, Resume
+from penstock.core.projection.dead_jobs import DeadJob
 from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
+from penstock.core.projection.doing import Doing
+from penstock.core.projection.due import Elapsed, Heard
+from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.spaces import SpaceSink
-from penstock.core.projection.stepping import Block, Said, Stepper
+from penstock.core.projection.stepping import Said, Stepper
 from penstock.core.projection.stores import Stores
+from penstock.core.projection.timers import Timers
+from penstock.core.projects import own_key
 from penstock.core.state import Entry, Place, Position
 
 _PORTION_RECORDS = 10_000
@@ -31,17 +41,39 @@ class FoldSink(SpaceSink):
         super().__init__(fold, stores, into=into)
         self.muted = False
         """Whether what it says is in the log already, or is somebody else's to say."""
-        self._fold = fold
+        self.outputs: Outputs | None = None
+        """What it says then is held against the log by this."""
+        self.fold = fold
         self._log = stores.log
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
+        self._codec = stores.codec(fold.topic)
+        self.stepping: int | None = None
+        """Number of the record whose step is under way. For any thread."""
+        self.stir: Callable[[], None] = lambda: None
+        """Called when a job has ended; on another thread."""
+        self._workers = stores.workers
+        self._timers: dict[int, Timers] = {}
+        self._doing: dict[int, Doing] = {}
+
+    def resume(self, log: str, partition: int) -> Resume:
+        """As of one position: another one may be at it, too."""
+        while True:
+            found = super().resume(log, partition)
+            self._timers[partition] = Timers(self._state, self._into, partition)
+            self.doing(partition).resume()
+            if self.stored(partition) == self._positions[partition]:
+                return found
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
         decoded = self._decoding.records(partition, batch)
         block = self._block(partition, decoded.records)
-        poison = self._steps(partition, decoded, batch, block)
-        self._keep(partition, Position(log, batch.next, self._fold.version, batch.proof), block)
-        stepped = len(decoded.records) - poison
-        return Outcome(stepped, decoded.given_up, decoded.dead_lettered + poison)
+        try:
+            stale, poison = self._steps(partition, decoded, batch, block)
+        finally:
+            self.stepping = None
+        self._keep(partition, Position(log, batch.next, self.fold.version, batch.proof), block)
+        stepped = len(decoded.records) - stale - poison
+        return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
@@ -51,7 +83,7 @@ class FoldSink(SpaceSink):
         record = self._decoding.record(letter)
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
-        said = Saying(f"{self._fold.space}/{letter.partition}/{letter.offset}", letter.partition)
+        said = Saying(f"{self.fold.space}/{letter.partition}/{letter.offset}", letter.partition)
         said.add(record.number, self._stepper.step(block, record))
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
@@ -69,10 +101,19 @@ class FoldSink(SpaceSink):
             raise Moved(f"{self._into} is at {found} in partition {partition}, not at {was}")
         return Block({k: v for k, v in zip(keys, values, strict=True) if v is not None})
 
-    def _steps(self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]) -> int:
-        """Step by step; what is said is durable when this returns. How many became dead letters."""
-        step, said, poison = self._stepper.step, Saying(self._fold.space, partition), 0
+    def _steps(
+        self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]
+    ) -> tuple[int, int]:
+        """Step by step; what is said is durable when this returns. How many were timers that
+        nobody waits for, and how many became dead letters.
+        """
+        step, said, stale, poison = self._stepper.step, Saying(self.fold.space, partition), 0, 0
         for record in decoded.records:
+            event = record.event
+            if isinstance(event, Heard) and not block.hear(record.project, event):
+                stale += 1
+                continue
+            self.stepping = record.number
             try:
                 found = step(block, record)
             except Disproved:
@@ -85,16 +126,20 @@ class FoldSink(SpaceSink):
             if found:
                 said.add(record.number, found)
                 if said.records >= _PORTION_RECORDS or said.bytes >= _PORTION_BYTES:
+                    self.stepping = None
                     self._say(said)
-                    said = Saying(self._fold.space, partition)
+                    said = Saying(self.fold.space, partition)
+        self.stepping = None
         self._say(said)
-        return poison
+        return stale, poison
 
     def _say(self, said: "Saying") -> None:
+        if self.muted and self.outputs is not None:
+            said.show(self.outputs)
         if self.muted or not said.records:
             return
         if self._log is None:
-            raise NotReady(f"{self._fold.space} decides, and this process may not append")
+            raise NotReady(f"{self.fold.space} decides, and this process may not append")
         stored(self._log, said.appends())
 
     def _keep(
@@ -105,16 +150,91 @@ class FoldSink(SpaceSink):
         *,
         settled: Sequence[Place] = (),
     ) -> None:
-        written = block.written.items()
-        self._write(
-            partition,
-            position,
-            [Entry(key, b"", value) for key, value in written if value is not None],
-            deletes=[
-                *(Place(self._into, k) for k, v in written if v is None and k in block.found),
-                *settled,
-            ],
-        )
+        entries = block.entries(partition)
+        deletes = [*block.deletes(self._into, partition), *settled]
+        self._write(partition, position, entries, deletes=deletes)
+        if block.quiet or (timers := self._timers.get(partition)) is None:
+            return
+        timers.note(entries)
+        timers.turn = max(timers.turn, block.turn or 0)
+        if (doing := self._doing.get(partition)) is not None:
+            doing.heard(entries, deletes, block.ended_at(partition))
+
+    # -- what is to come ------------------------------------------------------------------------
+
+    def timers(self, partition: int) -> Timers:
+        """Of a partition that was resumed."""
+        return self._timers[partition]
+
+    def doing(self, partition: int) -> Doing:
+        """Of a partition that was resumed; from now on it is followed."""
+        found = self._doing.get(partition)
+        if found is None:
+            found = self._doing[partition] = Doing(
+                self.fold,
+                self._state,
+                self._workers,
+                into=self._into,
+                partition=partition,
+                codec=self._codec,
+                write=partial(self._beside, partition),
+                stir=self._stirred,
+            )
+        return found
+
+    def _stirred(self) -> None:
+        self.stir()
+
+    def say_due(self, partition: int, now_ms: int) -> bool:
+        """Say which of the timers have elapsed whose time has come, and which jobs have ended.
+        False when the log had this turn already, and took nothing.
+        """
+        if self._log is None:
+            raise NotReady(f"{self.fold.space} decides, and this process may not append")
+        timers, endings = self._timers[partition], self.doing(partition).endings
+        elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self.fold.times else []
+        turn, of = timers.turn + 1, self._codec.of
+        payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
+        for project, at in elapsed:
+            key = own_key(project, at.key)
+            payloads.append(of(project)(Elapsed(key, at.name, at.wanted_ms, turn, at.at_ms)))
+            keys.append(at.key)
+        for one in endings:
+            event = msgspec.structs.replace(one.event, turn=turn)
+            payloads += [of(one.project)(event), *one.payloads]
+            keys += one.keys
+            size, said = size + sum(map(len, one.payloads)), said + 1
+            if size > _PORTION_BYTES or len(payloads) > 2 * _PORTION_RECORDS:
+                break
+        if not payloads:
+            return True
+        origin = Origin(f"{self.fold.space}/due", partition, [turn] * len(payloads))
+        append = Append(self.fold.topic.name, payloads, keys, origin=origin)
+        if not stored(self._log, [append])[0].stored:
+            return False
+        if elapsed:
+            timers.past(elapsed[-1][1])
+        for _ in range(said):
+            endings.popleft()
+        return True
+
+    def retry_job(self, log: str, dead: DeadJob, now_ms: int) -> None:
+        """Let it be tried again. In the same write it leaves the dead letters."""
+        position = self.stored(dead.partition)
+        if position is None or position.log != log:
+            raise NotReady(f"{self._into} is not there yet; try again")
+        self._positions[dead.partition] = position
+        doing = self.doing(dead.partition)
+        entry, gone = doing.by_hand(dead, now_ms)
+        self._beside(dead.partition, [entry], [gone])
+        doing.queue.note([entry])
+
+    def _beside(self, partition: int, entries: Sequence[Entry], deletes: Sequence[Place]) -> None:
+        """Write without a step."""
+        position = self._positions.get(partition)
+        if position is None:
+            raise NotReady(f"{self._into} is not there yet")
+        self._write(partition, position, entries, deletes=deletes)
 
 
 class Saying:
@@ -138,6 +258,11 @@ class Saying:
             numbers.append(number)
             self.bytes += len(payload)
         self.records += len(said)
+
+    def show(self, outputs: Outputs) -> None:
+        for topic, (payloads, _, numbers) in self._topics.items():
+            for number, payload in zip(numbers, payloads, strict=True):
+                outputs.see(topic, number, payload)
 
     def appends(self) -> list[Append]:
         return [

@@ -6,8 +6,8 @@ becomes of a rebuild, no shadow is left: what a process that was killed could no
 start drops.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, closing
 
 import msgspec
 
@@ -15,11 +15,13 @@ from penstock.core.clock import Clock
 from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import Follow, Reader
 from penstock.core.position import Position
-from penstock.core.projection import Projection, Table, comparing
+from penstock.core.projection import Fold, Projection, Table, comparing
 from penstock.core.projection.coverage import Uncovered, begins, uncovered
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
+from penstock.core.projection.outputs import Outputs
+from penstock.core.projection.queue import keep_by_hand
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.lease import Leases
@@ -114,8 +116,12 @@ class Rebuild:
         turn: Turn | None = None,
         disk_space: DiskSpace | None = None,
         leaving: Callable[[], bool] = lambda: False,
+        shared: Collection[str] = (),
     ) -> None:
-        """`leaving`: the process is about to end. Without `turn` nobody else may have a hand in."""
+        """`leaving`: the process is about to end. `shared`: topics that more than one writes to.
+        Without `turn` nobody else may have a hand in.
+        """
+        self._shared = shared
         self._live = live
         self._stores = stores
         self._log = log
@@ -169,6 +175,7 @@ class Rebuild:
             if isinstance(self._sink, FoldSink):
                 # Beside a live fold that gets as far; from scratch, what the log lacks it gets now.
                 self._sink.muted = compare or not swap
+                self._sink.outputs = self._outputs(opened) if compare else None
             self._create(statement)
             return self._run(reader, progress, compare=compare, swap=swap, accept_loss=accept_loss)
 
@@ -197,6 +204,20 @@ class Rebuild:
                 self._live.begin()
         name, kept = self._live.projection.name, [str(one) for one in self._uncovered]
         return Rebuilt(name, self._records(), compare, differences, lost, swap, kept)
+
+    def _outputs(self, opened: ExitStack) -> Outputs:
+        fold, log = self._live.projection, self._log
+        assert isinstance(fold, Fold)
+        outputs = Outputs(
+            fold,
+            opened.enter_context(closing(log.reader())),
+            self._stores.codec,
+            starts=lambda topic: log.start(topic, 0),
+            shared=self._shared,
+        )
+        if outputs.not_compared:
+            self._logger.warning("rebuild.not_compared", topics=", ".join(outputs.not_compared))
+        return outputs
 
     def _watch(self) -> None:
         """Between two blocks. Raise `NoDiskSpace` and `NotReady`."""
@@ -288,7 +309,9 @@ class Rebuild:
         if isinstance(projection, Table):
             tables = self._stores.tables
             return comparing.table_differences(projection, tables, self._shadow_name, kept)
-        return comparing.entry_differences(projection, self._stores.state, self._shadow_name)
+        states = comparing.entry_differences(projection, self._stores.state, self._shadow_name)
+        outputs = self._sink.outputs if isinstance(self._sink, FoldSink) else None
+        return states if outputs is None else [*states, *outputs.differences()]
 
     def _lost(self, *, equal: bool) -> list[str]:
         """What the live model has and the shadow has not."""
@@ -332,6 +355,8 @@ class Rebuild:
                 self._stores.tables.carry_over(projection.table, one.partition, self._shadow_name)
             self._stores.tables.exchange(self._shadow_name, projection.table)
         else:
+            if isinstance(self._sink, FoldSink):
+                keep_by_hand(self._stores.state, projection.space, self._shadow_name)
             self._stores.state.swap(self._shadow_name, projection.space)
         dead_letters.forget(projection.name)
         for letter in [*kept, *dead_letters.letters(self._shadow_name, limit=1 << 62)]:

@@ -12,14 +12,17 @@ from contextlib import closing, suppress
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
-from penstock.core.log import Follow, Reader, Share
+from penstock.core.log import Follow, Reader, Share, record_place
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
+from penstock.core.projection.deciding import FoldCursor
+from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.reading import Reading
 from penstock.core.telemetry import Logger, Samples
 
 _LOOK_SECONDS_MAX = 5.0
+_STEP_SECONDS_MAX = 10.0
 
 
 class Consumer:
@@ -52,6 +55,8 @@ class Consumer:
         """Whether a look found that, so that a later one may find it mended; what a cursor met is
         mended by a rebuild only.
         """
+        self._step: tuple[int | None, float] = (None, 0.0)
+        """The record whose step was under way at a look, and since when it is."""
         self._told: dict[int, str] = {}
         """Why the positions of partitions are disproved, as those said who carry them."""
         self._log = log
@@ -65,6 +70,8 @@ class Consumer:
         self._idle = True
         self._listens = False
         self._share: Share | None = None
+        if isinstance(sink, FoldSink):
+            sink.stir = self._wake.set
         self._dealt = False
         """Whether it was told which partitions are its own; they may be none."""
         self._thread: threading.Thread | None = None
@@ -136,6 +143,26 @@ class Consumer:
             if cursor.state != "stopped" or cursor.disproved is not None:
                 cursor.stop(damaged)
 
+    def hangs(self) -> str:
+        """The record whose step does not end, as far as looks have seen, in words; or nothing.
+
+        To be asked every second or so. Nobody can end it: the fold holds up until a restart.
+        """
+        at = self.sink.stepping if isinstance(self.sink, FoldSink) else None
+        now = self._clock.monotonic()
+        known, since = self._step
+        if at is None or at != known:
+            self._step = (at, now)
+            return ""
+        if now - since < _STEP_SECONDS_MAX:
+            return ""
+        partition, offset = record_place(at)
+        return (
+            f"the step of record {partition}/{offset} of {self.projection.topic.name} has not "
+            f"ended for {now - since:.0f} seconds; correct the fold, or give the record up, and "
+            "restart"
+        )
+
     def hear(self) -> None:
         """Learn what those found who carry the partitions that this process does not; while the
         state is away what was heard last holds.
@@ -201,7 +228,8 @@ class Consumer:
         self._wake.set()
 
     def _cursor(self, partition: int) -> Cursor:
-        return Cursor(
+        kind = FoldCursor if isinstance(self.sink, FoldSink) else Cursor
+        return kind(
             self.projection, self.sink, self._log, self._clock, self._logger, partition=partition
         )
 
@@ -311,3 +339,5 @@ class Consumer:
                 status = cursor.status()
                 samples.gauge("penstock_projection_lag_records", status.lag_records, **of)
                 samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)
+            if isinstance(cursor, FoldCursor):
+                samples.gauge("penstock_due_late_seconds", cursor.late_seconds(), **of)

@@ -4,7 +4,7 @@ Every step hears its key's state as it would be read from the store. So blocks m
 and the states are the same, and what a step did to a state before it raised is forgotten.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -12,6 +12,8 @@ import msgspec
 from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
+from penstock.core.projection.block import Block
+from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Heard, Table, Waiting
 from penstock.core.projects import order_of
 
 E = TypeVar("E", bound=Event)
@@ -35,30 +37,18 @@ class _Way(NamedTuple):
     key: Callable[[Any], bytes]
 
 
-class Block(Generic[S]):
-    """What is known of the keys of some records, and what has become of it."""
-
-    __slots__ = ("found", "states", "written")
-
-    def __init__(self, found: Mapping[bytes, bytes]) -> None:
-        self.found = found
-        """Values as they were stored."""
-        self.written: dict[bytes, bytes | None] = {}
-        """Values that are others now; None: it is to be forgotten."""
-        self.states: dict[bytes, S] = {}
-        """Of either, as far as they were read."""
-
-
 class Stepper(Generic[E, S]):
     def __init__(self, fold: Fold[E, S], codec: Callable[[Topic[Any]], Codec[Any]]) -> None:
         self._fold = fold
         self._key = fold.topic.key
         self._step = fold.step
-        self._read = fold.read
+        self._read = fold.decode
+        self._jobs = {job.work: job for job in fold.jobs}
         self._ways = {
             kind: _Way(topic.name, codec(topic).of, topic.key)
             for topic in fold.emits
             for kind in topic.events
+            if not issubclass(kind, Heard)  # they are the platform's to say
         }
 
     def keys(self, records: Iterable[Record[E]]) -> list[bytes]:
@@ -72,7 +62,9 @@ class Stepper(Generic[E, S]):
         return list(found)
 
     def key(self, record: Record[E]) -> bytes:
-        key = order_of(record.project, self._key(record.event))
+        event = record.event
+        own = event.key if isinstance(event, Heard) else self._key(event)
+        key = order_of(record.project, own)
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
@@ -85,24 +77,28 @@ class Stepper(Generic[E, S]):
         key = self.key(record)
         state = self._state(block, key)
         try:
-            after, events = self._step(state, record)
+            after, events, due = self._step(state, record)
             said = self._said(record.project, events) if events else ()
+            waiting, works = self._due(block.table(key), due, record) if due else (None, ())
             if after is None:
                 block.written[key] = None
                 block.states.pop(key, None)
-                return said
-            block.states[key], block.written[key] = self._kept(after)
+            else:
+                block.states[key], block.written[key] = self._kept(after)
         except Exception:
             block.states.pop(key, None)  # it may have been changed in place
             raise
+        if waiting is not None:
+            block.waiting[key] = waiting
+            block.works.update(((key, name), work) for name, work in works)
         return said
 
     def _state(self, block: Block[S], key: bytes) -> S:
         state = block.states.get(key)
         if state is not None:
             return state
-        value = block.written[key] if key in block.written else block.found.get(key)
-        if value is None:
+        value = block.state(key)
+        if not value:
             return self._fold.state()
         try:
             return self._read(value)
@@ -138,3 +134,48 @@ class Stepper(Generic[E, S]):
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said
+
+    def _due(
+        self, waiting: Table, due: Sequence[Due], record: Record[E]
+    ) -> tuple[Table, Sequence[tuple[str, bytes]]]:
+        """What waits for a key from now on; and by name, what is to be done of that."""
+        fold, after, works = self._fold, dict(waiting), list[tuple[str, bytes]]()
+        if len(due) > fold.due_max:
+            raise ValueError(f"{len(due)} are due of one step; at most {fold.due_max}")
+        for one in due:
+            was = after.get(one.name)
+            if one.at_ms is None:
+                after.pop(one.name, None)
+                continue
+            job, work = self._work(one)
+            made = _waiting(one, was, record, job)
+            if was is None or one.keep == "latest" or made.at_ms < was.at_ms:
+                after[one.name] = made
+                works.append((one.name, work))
+        if len(after) > fold.due_max:
+            raise ValueError(f"{len(after)} are due of one key; at most {fold.due_max}")
+        return after, works
+
+    def _work(self, due: Due) -> tuple[str, bytes]:
+        """The job that does it, and what it is to do; nothing for a timer."""
+        if due.work is None:
+            if not self._fold.times:
+                raise ValueError(f"{self._fold.topic.name} has no `Elapsed` among its events")
+            return "", b""
+        job = self._jobs.get(type(due.work))
+        if job is None:
+            raise ValueError(f"{type(due.work).__name__} is the work of no job of the fold")
+        work = _pack(due.work)
+        if len(work) > job.work_bytes_max:
+            raise ValueError(f"{len(work)} bytes of work; {job.name} takes {job.work_bytes_max}")
+        return job.name, work
+
+
+def _waiting(due: Due, was: Waiting | None, record: Record[Any], job: str) -> Waiting:
+    """Raise `ValueError` for what cannot wait."""
+    if not 0 < len(due.name.encode()) <= NAME_BYTES_MAX:
+        raise ValueError(f"{due.name!r} is due; a name has 1 to {NAME_BYTES_MAX} bytes")
+    if not (isinstance(due.at_ms, int) and due.at_ms <= LATEST_MS):
+        raise ValueError(f"{due.name} is due at {due.at_ms}, which is no time in milliseconds")
+    wanted_ms = record.at_ms if was is None else max(record.at_ms, was.wanted_ms + 1)
+    return Waiting(max(0, due.at_ms), wanted_ms, record.project, job)

@@ -9,6 +9,7 @@ from penstock.core.events import Codec
 from penstock.core.log import Log
 from penstock.core.projection import Topic
 from penstock.core.projection.dead_letters import DeadLetters
+from penstock.core.projection.workers import Workers
 from penstock.core.state import State
 from penstock.core.warehouse import Warehouse
 
@@ -25,6 +26,8 @@ class Stores(NamedTuple):
     """What the records of a topic are read with."""
     log: Log | None = None
     """What folds say goes there; None in a process that may not append."""
+    workers: Workers | None = None
+    """Who does the work of jobs; None in a process that does none."""
 
     @property
     def tables(self) -> Warehouse:

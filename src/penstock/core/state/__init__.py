@@ -22,7 +22,7 @@ OURS = "penstock."
 
 class Entry(NamedTuple):
     group: bytes
-    """1 to 65,534 bytes of any value."""
+    """Up to 65,534 bytes of any value; what has none is the platform's."""
     sort: bytes
     """Orders the entries of a group, ascending; empty for a plain value."""
     value: bytes
@@ -88,8 +88,10 @@ class State(Protocol):
         """Raise `NotReady` when the store is away, or is not fit to be one any more."""
         ...
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
-        """Each group's first `limit` entries, in the order of their sort keys.
+    def first(
+        self, space: str, groups: Sequence[bytes], limit: int, start: bytes = b""
+    ) -> list[History]:
+        """Each group's first `limit` entries from a sort key on, in the order of sort keys.
 
         Raise `NotReady` when the store cannot read them, or lost the space since it was last there.
         """

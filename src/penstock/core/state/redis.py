@@ -14,6 +14,7 @@ docs/decisions/0011 has the why and the figures.
 """
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -141,9 +142,8 @@ class RedisState:
             if evicted > self._evicted:  # it starts at nothing whenever the server does
                 self._forgetful |= set(self._redis.hvals(_SPACES))
             self._evicted = evicted
-            generation, wanted, there = self._lacking(
-                keys=[_SPACES], args=[space, _LOOKED_FOR_AT_ONCE]
-            )
+            asked = [space, _LOOKED_FOR_AT_ONCE]
+            generation, wanted, there = self._lacking(keys=[_SPACES], args=asked)
         if generation and not wanted:
             return "the state has lost the names of its keys"
         if there < wanted:
@@ -156,17 +156,17 @@ class RedisState:
         if found:
             raise NotReady(f"the state {found}")
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+    def first(
+        self, space: str, groups: Sequence[bytes], limit: int, start: bytes = b""
+    ) -> list[History]:
         histories = self._histories(space, groups)
         found = self._generations.get(space, _NOWHERE)
         known = self._expected.get(space, _NOWHERE)
         if known == _NOWHERE:
             self._expected[space] = found
-        elif known != found and not space.startswith(
-            OURS
-        ):  # what nobody makes again comes and goes
+        elif known != found and not space.startswith(OURS):  # ours comes and goes
             raise NotReady(f"{space} is gone from the state, or was made again; ask again")
-        return [history[:limit] for history in histories]
+        return [one[bisect_left(one, (start,)) :][:limit] for one in histories]
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         def ask(pipe: Any, keys: bytes) -> None:

@@ -122,12 +122,14 @@ class RocksState:
         if self._broken:
             raise NotReady(self._broken, detail=str(self._path))
 
-    def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
+    def first(
+        self, space: str, groups: Sequence[bytes], limit: int, start: bytes = b""
+    ) -> list[History]:
         family = self._family(space)
         if family is None:
             return [[] for _ in groups]
         try:
-            return [history(family, group, limit) for group in groups]
+            return [history(family, group, limit, start) for group in groups]
         except Exception as error:  # the binding raises plain Exception
             raise self._unread(space, error) from error
 

@@ -25,14 +25,14 @@ def behind(prefix: bytes) -> bytes:
     return (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
 
 
-def history(family: Rdict, group: bytes, limit: int) -> History:
-    start = prefix(group)
+def history(family: Rdict, group: bytes, limit: int, start: bytes = b"") -> History:
+    whole = prefix(group)
     bounds = ReadOptions()
-    bounds.set_iterate_upper_bound(behind(start))  # it need not look at the next group at all
-    items: Iterable[tuple[Any, Any]] = family.items(from_key=start, read_opt=bounds)
-    found = [(key[len(start) :], value) for key, value in islice(items, limit)]
+    bounds.set_iterate_upper_bound(behind(whole))  # it need not look at the next group at all
+    items: Iterable[tuple[Any, Any]] = family.items(from_key=whole + start, read_opt=bounds)
+    found = [(key[len(whole) :], value) for key, value in islice(items, limit)]
     if len(found) < limit:
-        _check_end(family, start + found[-1][0] if found else start, bounds)
+        _check_end(family, whole + (found[-1][0] if found else start), bounds)
     return found
 
 
