@@ -13,6 +13,7 @@ from penstock.cli.doctor import doctor
 from penstock.cli.events import events
 from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import data_option, rebuild, topics
+from penstock.cli.schedules import schedules
 from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
 from penstock.core.errors import PenstockError
@@ -73,7 +74,7 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, topics, events, status, backup, salvage,
+    migrate, copy, rebuild, dead_letters, schedules, topics, events, status, backup, salvage,
     doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)

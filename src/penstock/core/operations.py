@@ -1,11 +1,19 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+import time
 from contextlib import closing
 from typing import Any
 
 import msgspec
 
-from penstock.core.errors import Damaged, Disproved, NotFound, PenstockError, Rejected
+from penstock.core.errors import (
+    Damaged,
+    Disproved,
+    NotFound,
+    NotReady,
+    PenstockError,
+    Rejected,
+)
 from penstock.core.events import Undecodable
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
@@ -15,6 +23,8 @@ from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
+from penstock.core.schedules import Line, Ran
+from penstock.core.schedules.asking import Asking
 from penstock.core.warehouse import sql
 
 
@@ -43,6 +53,9 @@ class Letter(msgspec.Struct, frozen=True):
 
 
 _RECORD_SHOWN = 4_096
+_POLL_SECONDS = 0.1
+_UNTAKEN_SECONDS = 30.0
+"""A leader that ended without a word is missed after half of it."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -55,6 +68,7 @@ class Operations:
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._stores = platform.require_stores()
+        self._asking = Asking(platform.manifests, self._stores.state, platform.clock)
 
     def topics(self) -> list[TopicLine]:
         platform = self._platform
@@ -190,6 +204,40 @@ class Operations:
             swap=not dry_run,
             accept_loss=accept_loss,
         )
+
+    def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
+        """Raise `NotFound` for one that there is not."""
+        return self._asking.lines(name, runs)
+
+    def run_schedule(self, name: str, at: str, progress: Progress) -> Ran:
+        """Run the interval of a time, or the newest that is over, and wait for it.
+
+        The process that leads does it; where nobody serves, this one does, and its views first
+        catch up with the log. Raise `NotReady` when nobody takes it in hand.
+        """
+        platform = self._platform
+        wish = self._asking.wish(name, at)
+        scheduler = platform.scheduler
+        if scheduler is not None and not scheduler.running:
+            scheduler.by_hand_only = True
+            platform.start()
+        begun = platform.clock.monotonic()
+        while (ran := self._asking.result(wish)) is None:
+            waited = platform.clock.monotonic() - begun
+            if waited > _UNTAKEN_SECONDS and self._asking.take_back(wish):
+                raise NotReady(
+                    f"nobody has begun {name} within {_UNTAKEN_SECONDS:g} seconds: it runs "
+                    "already, or is to be tried again for an interval before, or no process with "
+                    "the role work leads"
+                )
+            if scheduler is not None:
+                scheduler.wake()
+            progress(0, 1)
+            time.sleep(_POLL_SECONDS)
+            if platform.leaving.is_set():
+                raise NotReady(f"the process stops; see `penstock schedules list {name}`")
+        progress(1, 1)
+        return ran
 
     def _statement(self, consumer: Consumer) -> str:
         if not isinstance(consumer.projection, Table):

@@ -28,10 +28,11 @@ from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.platform.scheduling import schedules
+from penstock.core.platform.scheduling import scheduler
 from penstock.core.projection.sinks import Stores
 from penstock.core.reach import Reach
 from penstock.core.reach.http import Client
+from penstock.core.schedules.scheduler import Scheduler
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
 from penstock.core.worker import Worker
@@ -87,10 +88,12 @@ class Platform:
             """What the role work has of the world outside."""
             if "work" in self.roles:
                 self.reach = self._open_reach(opening)
-            self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
+            self._contexts = self._reached(applications)
             self._offer(applications)
+            self.scheduler = self._schedule(owner)
+            """None in a process without the role work."""
             self._closing = opening.pop_all()
 
     # -- opening --------------------------------------------------------------------------------
@@ -128,16 +131,42 @@ class Platform:
             self.registry.sources.append(observing.watch)
         return observing
 
+    def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:
+        """What each application's routes and schedules reach; core's own, without a name."""
+        if self.stores is None:
+            return {}
+        sources = self.sources
+        contexts = {
+            manifest.name: ApplicationContext(
+                sources, applications[manifest.name], manifest.counters
+            )
+            for manifest in self.manifests
+        }
+        self.registry.sources.extend(contexts.values())
+        return {**contexts, "": ApplicationContext(sources, None, ())}
+
+    def _schedule(self, owner: str) -> Scheduler | None:
+        if self.reach is None:
+            return None
+        made = scheduler(
+            self.manifests,
+            self._contexts,
+            self.consumers,
+            self._opened,
+            self.reach,
+            owner=owner,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        self.registry.sources.append(made)
+        return made
+
     def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
         if self.log is not None:
             offer_ingest(self.edge, self.settings, applications, self.manifests)
-        if "api" not in self.roles:
-            return
-        sources = self.sources
-        for manifest in self.manifests:
-            context = ApplicationContext(sources, applications[manifest.name], manifest.counters)
-            self.registry.sources.append(context)
-            offer_routes(self.edge, manifest, context)
+        if "api" in self.roles:
+            for manifest in self.manifests:
+                offer_routes(self.edge, manifest, self._contexts[manifest.name])
 
     @property
     def sources(self) -> Sources:
@@ -162,15 +191,15 @@ class Platform:
                 check_columns(self.stores.warehouse, manifest)
         self._observing.begin()
         self.consumers.start()
-        for schedule in self._schedules:
-            schedule.start()
         self._observing.start()
+        if self.scheduler is not None:
+            self.scheduler.start()
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""
         self.leaving.set()
-        for schedule in self._schedules:
-            schedule.stop()
+        if self.scheduler is not None:
+            self.scheduler.stop()
         self.consumers.stop()
         self.pools.finish()
         self._observing.close()

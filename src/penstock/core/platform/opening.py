@@ -37,6 +37,8 @@ class Opened:
         if "work" in roles:
             folds = [p.name for p in chosen(settings, manifests) if isinstance(p, Fold)]
             engines.check_folds(settings, folds, appends="edge" in roles)
+            emitting = [of.name for m in manifests for of in m.schedules if of.emits]
+            engines.check_emitting(settings, emitting, appends="edge" in roles)
         with ExitStack() as opening:
             self.log = self._write_log(topics, opening) if "edge" in roles else None
             self.follow = self.log or self._follow_log(topics, opening)
