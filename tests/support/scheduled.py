@@ -16,6 +16,7 @@ from penstock.core.schedules.attempts import Attempts
 from penstock.core.schedules.book import Book, Wish
 from penstock.core.schedules.leading import Leading, Offered
 from penstock.core.schedules.running import Appending
+from penstock.core.state import State
 from penstock.core.state.lease import AloneLeases, Leases
 from penstock.core.state.rocksdb import RocksState
 from support.clock import MovedClock
@@ -144,7 +145,7 @@ class Process:
 
 
 class Bench:
-    def __init__(self, folder: Path, engine: type[RocksState] = RocksState) -> None:
+    def __init__(self, folder: Path, engine: Callable[[Path], State] = RocksState) -> None:
         self.clock = MovedClock()
         self.leases: Leases = AloneLeases(self.clock)
         self.log: Log = SqliteLog(folder / "log.db", self.clock, Limits())
