@@ -89,14 +89,15 @@ class Leading:
         return max(0.0, float(now - self._schedules[name].times.following(progress.done)))
 
     def soonest(self) -> float:
-        """Seconds until something is due, if this process leads."""
-        if not self.leads:
-            return _RENEW_SECONDS
+        """Seconds until something more is due, or the stores are to be looked at anyhow."""
         now = self._clock.believed_ms() / 1000
-        return min(
-            self._schedules[name].times.following(progress.done) - now
-            for name, progress in self._progress.items()
-        )
+        times = [
+            of.open.retry_at
+            if of.open is not None
+            else self._schedules[name].times.following(of.done)
+            for name, of in self._progress.items()
+        ]
+        return min((time - now for time in times if time > now), default=_RENEW_SECONDS)
 
     def turn(self, *, by_hand_only: bool) -> None:
         """Raise what the stores raise: the next turn tries again."""

@@ -38,7 +38,8 @@ class Everywhere:
                 self._logger.warning("schedule.failed", schedule=name, error=outcome.reason)
         for name, schedule in self._schedules.items():
             newest = schedule.times.newest(self._now)
-            if newest <= self._done[name] or self._attempts.busy(name):
+            self._done[name] = min(self._done[name], newest)  # a clock that was ahead may be right
+            if newest == self._done[name] or self._attempts.busy(name):
                 continue
             interval = Interval(self._done[name] * 1000, newest * 1000)
             self._done[name] = newest
@@ -46,8 +47,10 @@ class Everywhere:
             self._attempts.begin(schedule, run)
 
     def soonest(self) -> float:
+        """Seconds until something more is due."""
         now = self._clock.believed_ms() / 1000
-        return min(self._schedules[n].times.following(d) - now for n, d in self._done.items())
+        times = [self._schedules[name].times.following(done) for name, done in self._done.items()]
+        return min((time - now for time in times if time > now), default=_TURN_SECONDS)
 
     @property
     def _now(self) -> int:
