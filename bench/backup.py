@@ -1,7 +1,8 @@
 """A backup beside a server that takes events: what it costs them, and that it is the log.
 
-Rounds without and with it take turns, for this machine drifts. With it, one backup is made after
-another for as long as events are sent.
+Rounds without and with it take turns, each pair in the other order than the one before, for this
+machine drifts; what is told is the median over the pairs. With it, one backup is made after another
+for as long as events are sent, and the one that is under way at the end is given up.
 """
 
 import re
@@ -10,12 +11,13 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import apsw
+import click
 
 from bench.clients import open_loop
 from bench.growth import quiet, settle
@@ -27,8 +29,10 @@ RATE = 5_000
 """Tags a second."""
 _TAKEN_MIN = 0.98 * RATE
 """With less the machine had no time for the load itself, and ratios say nothing."""
-_SECONDS_MAX = 600.0
+_SECONDS_MAX = 300.0
 """For one command."""
+_WARM_UP_SECONDS = 10.0
+_LOOK_SECONDS = 0.05
 _TOPIC = re.compile(r"^(\S+): (\d+) records, checksum (\w+)$", re.MULTILINE)
 
 
@@ -43,111 +47,198 @@ class _Done(NamedTuple):
 
     @property
     def rates(self) -> str:
+        megabytes = self.bytes / 1e6
         return (
-            f"{self.records:,} records in {self.seconds:.1f} s: "
-            f"{self.records / self.seconds:,.0f} records/s, "
-            f"{self.bytes / 1e6 / self.seconds:,.0f} MB/s"
+            f"{self.records:,} records, {megabytes:,.0f} MB, in {self.seconds:.1f} s: "
+            f"{self.records / self.seconds:,.0f} records/s, {megabytes / self.seconds:,.0f} MB/s"
         )
 
 
+class _Round(NamedTuple):
+    p99_ms: float
+    taken: float
+    """Tags a second."""
+    ahead: int
+    """Bytes of the write-ahead log, at the most."""
+
+
 def backup(plan: Plan) -> list[Row]:
-    """Ingest beside `penstock backup create`; then `verify` and `restore` of its last one."""
-    what = f"online backup of {plan.backup_tags:,} tags under {RATE:,} tags/s"
+    """Ingest beside `penstock backup create`; then `verify` and `restore` of the last that was
+    whole, and for comparison one of the stopped server, at full speed.
+    """
     with scratch() as folder:
-        data, kept, restored = folder / "data", folder / "kept", folder / "restored"
+        data, restored = folder / "data", folder / "restored"
+        kept, stopped = folder / "kept", folder / "stopped"
         with serving(folder, "--role", "edge") as server:
             preloaded(server.url, plan.backup_tags)
+        _tell(f"{plan.backup_tags:,} tags are in the log")
         with serving(folder) as server:
             settle(server)
             quiet(server)
-            without, beside, taken = _ingest(server.port, plan, data, folder)
-            made = _run("create", kept, "--data", str(data), copy=kept)
+            pairs, made = _pairs(server.port, plan, data, kept)
         verified = _run("verify", kept, copy=kept)
         back = _run("restore", kept, restored, copy=kept)
+        fast = _run("create", stopped, "--data", data, "--rate", "0", copy=stopped)
         equal = made.said == verified.said == back.said and _equal(data, restored, made)
-    ratio = beside / without
+    commands = {
+        "create": made,
+        "create, stopped, at --rate 0": fast,
+        "verify": verified,
+        "restore": back,
+    }
+    what = f"online backup of {plan.backup_tags:,} tags under {RATE:,} tags/s"
+    rows = _ingest(what, pairs)
+    for name, done in commands.items():
+        proof = ("equal, block by block", equal) if name == "restore" else ("", None)
+        rows.append(Row(f"{what}: {name}", done.rates, *proof))
+    return rows
+
+
+def _ingest(what: str, pairs: list[tuple[_Round, _Round]]) -> list[Row]:
+    without, beside = zip(*pairs, strict=True)
+    ratios = sorted(with_it.p99_ms / alone.p99_ms for alone, with_it in pairs)
+    ratio = statistics.median(ratios)
+    taken = min(one.taken for one in (*without, *beside))
     measured = (
-        f"p99 {without:.2f} ms without, {beside:.2f} ms with it: {ratio:.2f}; {taken:,.0f}/s taken"
+        f"p99 {statistics.median(one.p99_ms for one in without):.2f} ms without, "
+        f"{statistics.median(one.p99_ms for one in beside):.2f} ms with it: {ratio:.2f} "
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f}); {taken:,.0f}/s taken"
     )
+    ahead = [max(one.ahead for one in some) / 2**20 for some in (without, beside)]
     return [
         Row(f"{what}: ingest", measured, "within 20 %", ratio <= 1.2 and taken >= _TAKEN_MIN),
-        Row(f"{what}: create", made.rates, "", None),
-        Row(f"{what}: verify", verified.rates, "", None),
-        Row(f"{what}: restore", back.rates, "equal, block by block", equal),
+        Row(
+            f"{what}: write-ahead log",
+            f"at most {ahead[0]:.0f} MiB without, {ahead[1]:.0f} MiB with it",
+            "",
+            None,
+        ),
     ]
 
 
-def _ingest(port: int, plan: Plan, data: Path, folder: Path) -> tuple[float, float, float]:
-    """p99 in milliseconds without a backup and beside one, over all rounds, and tags a second in
-    the round that took least.
-    """
-    taken = float(RATE)
-    took: tuple[list[float], list[float]] = [], []
+def _pairs(
+    port: int, plan: Plan, data: Path, kept: Path
+) -> tuple[list[tuple[_Round, _Round]], _Done]:
+    """Rounds without and with backups, and the last of those that was whole, which is `kept`."""
+    made: list[_Done] = []
+    making = kept.with_name("making")
+
+    def keep(over: threading.Event) -> None:
+        """Each in the place of the one before. The first of all is made to its end."""
+        create = ("create", making, "--data", data)
+        while not over.is_set() and (
+            done := _unless(over if made else threading.Event(), *create, copy=making)
+        ):
+            made.append(done)
+            shutil.rmtree(kept, ignore_errors=True)
+            making.rename(kept)
+
+    def one(requests: Path, *, backing: bool) -> _Round:
+        sizes = [0]
+        with (
+            _meanwhile(lambda over: _look(data / "log.db-wal", sizes, over)),
+            _meanwhile(keep) if backing else nullcontext(),
+        ):
+            found = open_loop(port, requests, plan.backup_seconds, RATE)
+        p99 = statistics.quantiles(found["latencies_ms"], n=100)[-1]
+        _tell(f"{'beside backups' if backing else 'alone'}: p99 {p99:.2f} ms, {len(made)} are made")
+        return _Round(p99, found["per_second"], max(sizes))
+
+    pairs = []
     with framed("single") as requests:
-        for turn in range(2 * ROUNDS):
-            with _backups(data, folder / "beside") if turn % 2 else nullcontext():
-                found = open_loop(port, requests, plan.backup_seconds, RATE)
-            took[turn % 2].extend(found["latencies_ms"])
-            taken = min(taken, found["per_second"])
-    without, beside = (statistics.quantiles(all_of, n=100)[-1] for all_of in took)
-    return without, beside, taken
+        open_loop(port, requests, _WARM_UP_SECONDS, RATE)
+        for turn in range(ROUNDS):
+            order = (False, True) if turn % 2 == 0 else (True, False)
+            found = {backing: one(requests, backing=backing) for backing in order}
+            pairs.append((found[False], found[True]))
+    return pairs, made[-1]
+
+
+def _look(file: Path, sizes: list[int], over: threading.Event) -> None:
+    while not over.wait(_LOOK_SECONDS):
+        with suppress(FileNotFoundError):
+            sizes.append(file.stat().st_size)
 
 
 @contextmanager
-def _backups(data: Path, target: Path) -> Iterator[None]:
-    """One after another, each in the place of the one before."""
+def _meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """On a thread of its own, which is told when it is over."""
     over = threading.Event()
     failed: list[Exception] = []
 
-    def make() -> None:
+    def run() -> None:
         try:
-            while not over.is_set():
-                _run("create", target, "--data", str(data), copy=target)
-                shutil.rmtree(target)
+            work(over)
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             failed.append(error)
 
-    making = threading.Thread(target=make)
-    making.start()
+    thread = threading.Thread(target=run)
+    thread.start()
     try:
         yield
     finally:
         over.set()
-        making.join()
+        thread.join()
     if failed:
         raise failed[0]
 
 
 def _run(command: str, *arguments: Path | str, copy: Path) -> _Done:
+    done = _unless(threading.Event(), command, *arguments, copy=copy)
+    assert done is not None
+    _tell(f"{command}: {done.rates}")
+    return done
+
+
+def _unless(
+    over: threading.Event, command: str, *arguments: Path | str, copy: Path
+) -> _Done | None:
+    """`penstock backup COMMAND`; None if it is over before the command ends, which ends it."""
     began = time.monotonic()
-    done = subprocess.run(
+    with subprocess.Popen(
         penstock("backup", command, *map(str, arguments)),
-        capture_output=True,
-        timeout=_SECONDS_MAX,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
+    ) as process:
+        while process.poll() is None and not over.wait(_LOOK_SECONDS):
+            if time.monotonic() > began + _SECONDS_MAX:
+                process.kill()
+        if process.poll() is None:
+            process.terminate()
+            return None
+        out, errors = process.communicate()
     seconds = time.monotonic() - began
-    if done.returncode:
-        raise RuntimeError(f"penstock backup {command}: {done.stderr[-2000:]}")
-    said = _TOPIC.findall(done.stdout)
+    if process.returncode:
+        raise RuntimeError(f"penstock backup {command}: {errors[-2000:]}")
+    said = _TOPIC.findall(out)
     size = (copy / "log.db").stat().st_size
     return _Done(seconds, sum(int(records) for _, records, _ in said), size, said)
 
 
 def _equal(data: Path, restored: Path, made: _Done) -> bool:
-    """Whether what was restored is what the log had then, found without what made it."""
+    """Whether what was restored is what the log had then, found without what made it: from the
+    first block on, each is the log's, and none is missing between two.
+    """
     with closing(apsw.Connection(str(data / "log.db"), flags=apsw.SQLITE_OPEN_READONLY)) as log:
         log.execute("ATTACH ? AS restored", (str(restored / "log.db"),))
         records = 0
         for topic, _ in list(log.execute("SELECT id, name FROM restored.topics")):
             table = f"blocks_{topic}"
-            columns = "first, count, body"
-            other = log.execute(
-                f"SELECT count(*) FROM (SELECT {columns} FROM restored.{table} "
-                f"EXCEPT SELECT {columns} FROM main.{table})"
+            differs = log.execute(
+                f"SELECT 1 FROM restored.{table} AS r LEFT JOIN main.{table} AS l USING (first) "
+                "WHERE r.count IS NOT l.count OR r.body IS NOT l.body LIMIT 1"
             ).get
-            if other:
+            [(count, end)] = log.execute(
+                f"SELECT coalesce(sum(count), 0), coalesce(max(first + count), 0) "
+                f"FROM restored.{table}"
+            )
+            if differs or count != end:
                 return False
-            records += int(str(log.execute(f"SELECT sum(count) FROM restored.{table}").get or 0))
+            records += int(str(count))
     return records == made.records
+
+
+def _tell(what: str) -> None:
+    """Where it is; it takes minutes."""
+    click.echo(f"  {time.strftime('%H:%M:%S')} {what}", err=True)

@@ -7,6 +7,7 @@ import sys
 import msgspec
 
 from penstock.core.clock import SystemClock
+from penstock.core.doors import doors
 from penstock.core.edge import Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface, Parameter
@@ -76,15 +77,16 @@ MANIFEST = Manifest(
 def main() -> None:
     port, folder = int(sys.argv[1]), sys.argv[2]
     settings, applications = load({}, {"bench": Settings}, {"port": port, "data": folder})
-    platform = Platform(
-        settings,
-        applications,
-        [MANIFEST],
-        clock=SystemClock(),
-        logger=logger("warning"),
-        roles=("edge",),
-    )
-    serve(platform, lambda _: None)
+    with doors(settings) as found:
+        platform = Platform(
+            settings,
+            applications,
+            [MANIFEST],
+            clock=SystemClock(),
+            logger=logger("warning"),
+            roles=("edge",),
+        )
+        serve(platform, found, lambda _: None)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,9 @@ def test_the_write_ahead_log_is_emptied_once_nothing_is_written(
     shutil.copy(tmp_path / "log.db", tmp_path / "copy.db")
     with closing(SqliteReader(tmp_path / "copy.db")) as reader:
         assert reader.end(TOPIC) == 20
+        kept = reader.blocks(TOPIC, 0)
+        assert reader.bytes_of(TOPIC) >= sum(len(p) for batch in kept for p in batch.payloads) > 0
+        assert reader.bytes_of("nobody's") == 0
 
 
 def test_a_reader_in_the_way_delays_emptying_and_no_commit(sqlite: Log, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from penstock.core.log import DUPLICATE, REUSED, Append, Receipt
 from penstock.core.log.backup import create, restore
 from penstock.core.log.carrying import carry_keys
 from penstock.core.log.kafka.spool import Spool
+from penstock.core.log.pace import Pace
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import Limits, SqliteLog
 from support.clock import MovedClock
@@ -146,7 +147,7 @@ def test_keys_survive_a_restart(tmp_path: Path, clock: MovedClock) -> None:
 def test_keys_are_in_a_backup(tmp_path: Path, clock: MovedClock) -> None:
     with closing(opened(tmp_path / "data", clock)) as log:
         submit(log, FIRST)
-        create(tmp_path / "data" / "log.db", tmp_path / "backup", Quiet)
+        create(tmp_path / "data" / "log.db", tmp_path / "backup", Quiet, Pace(0))
     restore(tmp_path / "backup", tmp_path / "restored", Quiet)
     with closing(opened(tmp_path / "restored", clock)) as log:
         holds(log)

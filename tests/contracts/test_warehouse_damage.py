@@ -205,6 +205,7 @@ def test_fewer_rows_than_there_were() -> None:
     assert fewer({"1": 3}, {"1": 3, "2": 1}) == ""
     assert "which had 3 and has 0" in fewer({"1": 3}, {})
     assert fewer({"1": 3, "": 2}, {}) == ""
+    assert fewer({"1": 3}, {"": 2}) == "", "it was dropped between the two"
     assert "such as 2, " in fewer({"1": 3, "2": 5, "": 2}, {"2": 4})
     assert "such as all, " in fewer({"all": 3, "": 99}, {"all": 2})
 

@@ -18,8 +18,9 @@ from penstock.core.errors import Misconfigured, PenstockError
 from penstock.core.folder import FolderLock
 from penstock.core.log import Append, Receipt
 from penstock.core.log.backup import Unproven, contents_of, create, restore, verify
+from penstock.core.log.pace import Pace
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.log.sqlite_reader import SqliteReader
+from penstock.core.log.sqlite_reader import SqliteReader, connect
 from support.disks import flip
 
 TOPIC = "tests.things"
@@ -98,21 +99,58 @@ def test_it_is_one_moment_of_the_log_however_much_is_written_meanwhile(
                     moves.append(done)
                     add(log, [b"meanwhile"])
 
-        made = create(data / "log.db", tmp_path / "kept", Busy)
+        made = create(data / "log.db", tmp_path / "kept", Busy, Pace(0))
     assert moves
     assert [(one.topic, one.records, one.next) for one in made.topics] == [
         ("tests.others", 1, 1),
         (TOPIC, 300, 300),
     ]
-    assert verify(tmp_path / "kept", Quiet) == made
+    assert verify(tmp_path / "kept", Quiet, Pace(0)) == made
     restore(tmp_path / "kept", tmp_path / "again", Quiet)
     assert records(tmp_path / "again") == before
     assert records(tmp_path / "again", "tests.others") == [b"other"]
 
 
+def test_it_holds_on_to_no_moment_while_it_copies(data: Path, tmp_path: Path) -> None:
+    """Reliability 24: else the write-ahead log would grow by all that is written meanwhile."""
+    with closing(opened(data)) as log:
+        for _ in range(20):
+            add(log, [os.urandom(50_000)])
+    folded: list[object] = []
+    with closing(connect(data / "log.db", writable=True)) as writer:
+
+        class Writing(Quiet):
+            def move(self, done: int, total: int) -> None:
+                super().move(done, total)
+                if self.title == "copying":
+                    writer.execute("INSERT INTO meta VALUES (?, '')", (f"later {len(folded)}",))
+                    folded.append(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").get)
+
+        made = create(data / "log.db", tmp_path / "kept", Writing, Pace(0))
+    assert len(folded) > 5
+    assert set(folded) == {(0, 0, 0)}, "nobody was in the way, and nothing was left"
+    assert [one.records for one in made.topics] == [1, 320]
+    assert not (data / "log.db-wal").exists()
+    with closing(connect(tmp_path / "kept" / "log.db", writable=False)) as kept:
+        assert kept.execute("SELECT count(*) FROM meta WHERE key LIKE 'later%'").get == 0
+
+
+def test_a_log_that_is_cleared_meanwhile_gives_none(data: Path, tmp_path: Path) -> None:
+    with closing(opened(data)) as log:
+
+        class Clearing(Quiet):
+            def move(self, done: int, total: int) -> None:
+                del done, total
+                log.clear()
+
+        with pytest.raises(Unproven, match="cleared or replaced meanwhile"):
+            create(data / "log.db", tmp_path / "kept", Clearing, Pace(0))
+    assert list(tmp_path.iterdir()) == [data]
+
+
 def test_a_restored_log_is_another_one_and_goes_on(data: Path, tmp_path: Path) -> None:
     """Reliability 24."""
-    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    made = create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     restore(tmp_path / "kept", tmp_path / "again", Quiet)
     with closing(opened(tmp_path / "again")) as log:
         assert log.identity(TOPIC) != made.identity
@@ -126,7 +164,7 @@ def test_each_of_several_brings_its_own_moment_back(data: Path, tmp_path: Path) 
     moments = []
     for number in range(3):
         moments.append(records(data))
-        create(data / "log.db", tmp_path / f"kept-{number}", Quiet)
+        create(data / "log.db", tmp_path / f"kept-{number}", Quiet, Pace(0))
         with closing(opened(data)) as log:
             add(log, [b"later %d" % number])
     for number in (0, 2, 1):
@@ -143,16 +181,16 @@ def test_an_interrupted_one_is_none_and_the_next_takes_its_place(
 ) -> None:
     """Reliability 24."""
     with pytest.raises(KeyboardInterrupt):
-        create(data / "log.db", tmp_path / "kept", Interrupted)
+        create(data / "log.db", tmp_path / "kept", Interrupted, Pace(0))
     assert list(tmp_path.iterdir()) == [data]
     killed = tmp_path / ".kept.partial"  # what kill -9 leaves
     killed.mkdir()
     (killed / "log.db").write_bytes(b"half")
     with pytest.raises(Unproven, match="is no backup"):
-        verify(killed, Quiet)
-    create(data / "log.db", tmp_path / "kept", Quiet)
+        verify(killed, Quiet, Pace(0))
+    create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     assert not killed.exists()
-    verify(tmp_path / "kept", Quiet)
+    verify(tmp_path / "kept", Quiet, Pace(0))
 
 
 def test_two_do_not_write_one_folder(data: Path, tmp_path: Path) -> None:
@@ -161,7 +199,7 @@ def test_two_do_not_write_one_folder(data: Path, tmp_path: Path) -> None:
     handle = os.open(other, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     with pytest.raises(Unproven, match="another backup writes"):
-        create(data / "log.db", tmp_path / "kept", Quiet)
+        create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     os.close(handle)
     assert other.exists()
 
@@ -172,7 +210,7 @@ def test_what_is_not_as_it_was_written_is_found_and_not_restored(
 ) -> None:
     """Reliability 24."""
     kept = tmp_path / "kept"
-    create(data / "log.db", kept, Quiet)
+    create(data / "log.db", kept, Quiet, Pace(0))
     match what:
         case "byte":
             flip(kept / "log.db", b"123....")
@@ -188,7 +226,7 @@ def test_what_is_not_as_it_was_written_is_found_and_not_restored(
         case "file":
             (kept / "log.db").unlink()
     with pytest.raises(Unproven):
-        verify(kept, Quiet)
+        verify(kept, Quiet, Pace(0))
     with pytest.raises(Unproven):
         restore(kept, tmp_path / "again", Quiet)
     assert not (tmp_path / "again" / "log.db").exists()
@@ -196,9 +234,9 @@ def test_what_is_not_as_it_was_written_is_found_and_not_restored(
 
 def test_records_that_the_log_had_lost_already_are_counted(data: Path, tmp_path: Path) -> None:
     flip(data / "log.db", b"123....")
-    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    made = create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     assert [(one.records, one.next) for one in made.topics] == [(1, 1), (299, 300)]
-    assert verify(tmp_path / "kept", Quiet) == made
+    assert verify(tmp_path / "kept", Quiet, Pace(0)) == made
 
 
 def test_a_log_whose_pages_are_damaged_gives_no_backup(data: Path, tmp_path: Path) -> None:
@@ -206,7 +244,7 @@ def test_a_log_whose_pages_are_damaged_gives_no_backup(data: Path, tmp_path: Pat
     content[40_960:45_056] = bytes(4_096)
     (data / "log.db").write_bytes(content)
     with pytest.raises(Unproven, match="penstock salvage"):
-        create(data / "log.db", tmp_path / "kept", Quiet)
+        create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     assert list(tmp_path.iterdir()) == [data]
 
 
@@ -217,16 +255,16 @@ def test_a_backup_is_not_put_where_it_would_be_lost_with_the_log(
     for target in (data / "kept", data / "deep" / "kept", tmp_path / "link" / "kept"):
         there = set(data.iterdir())
         with pytest.raises(Unproven, match="inside the data folder"):
-            create(data / "log.db", target, Quiet)
+            create(data / "log.db", target, Quiet, Pace(0))
         assert set(data.iterdir()) == there
 
 
 def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
-    create(data / "log.db", tmp_path / "kept", Quiet)
+    create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     with pytest.raises(Unproven, match="inside the data folder"):
-        create(data / "log.db", data, Quiet)
+        create(data / "log.db", data, Quiet, Pace(0))
     with pytest.raises(Unproven, match="holds something already"):
-        create(data / "log.db", tmp_path / "kept", Quiet)
+        create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     for target in (data, tmp_path / "kept"):
         with pytest.raises(Unproven, match="holds something already"):
             restore(tmp_path / "kept", target, Quiet)
@@ -240,7 +278,7 @@ def test_nothing_is_written_over(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_form_of_another_version_is_refused(data: Path, tmp_path: Path) -> None:
-    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    made = create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     other = msgspec.structs.replace(made, form=2)
     (tmp_path / "kept" / "backup.json").write_bytes(msgspec.json.encode(other))
     with pytest.raises(Unproven, match="has the form 2"):
@@ -262,5 +300,5 @@ def test_a_row_that_is_of_other_types_is_damage_and_nothing_worse(
     assert [(damage.first, damage.next) for damage in batch.damages] == [(7, 8)]
     assert len(batch.payloads) == 299
     assert [d[:2] for block in blocks for d in block.damages] == [(7, 8)]
-    made = create(data / "log.db", tmp_path / "kept", Quiet)
+    made = create(data / "log.db", tmp_path / "kept", Quiet, Pace(0))
     assert [(one.records, one.next) for one in made.topics] == [(1, 1), (299, 300)]

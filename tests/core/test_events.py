@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock.core.events import Codec, Event, Format, Undecodable
+from penstock.core.events import DEFAULT_PROJECT, Codec, Event, Format, Undecodable
+from penstock.core.projection import Topic
 
 FORMS: tuple[Format, ...] = get_args(Format)
 
@@ -56,6 +57,7 @@ EVENTS = st.one_of(
     ),
     st.builds(Named, st.none() | TEXT),
 )
+PROJECTS = st.just(DEFAULT_PROJECT) | st.text("abc-9", min_size=1, max_size=9)
 EXAMPLE = Counted(7, "seven", "7", b"\x07", 0.5)
 
 
@@ -80,27 +82,63 @@ class Registry:
 CODECS = [*(Codec(TYPES, form) for form in FORMS), Codec(TYPES, "avro", schemas=Registry())]
 
 
-@given(EVENTS)
-def test_an_event_is_the_same_again_in_every_form(event: Event) -> None:
+@given(EVENTS, PROJECTS)
+def test_a_record_is_the_same_again_in_every_form(event: Event, project: str) -> None:
     for codec in CODECS:
-        assert codec.decode(codec.encode(event)) == event
+        assert codec.read(codec.of(project)(event)) == (project, event)
 
 
-@given(EVENTS)
-def test_every_codec_reads_what_any_other_wrote(event: Event) -> None:
+@given(EVENTS, PROJECTS)
+def test_every_codec_reads_what_any_other_wrote(event: Event, project: str) -> None:
     for writer in CODECS[:3]:
         for reader in CODECS[:3]:
-            assert reader.decode(writer.encode(event)) == event
+            assert reader.read(writer.of(project)(event)) == (project, event)
 
 
-def test_an_object_names_its_fact_and_its_fields() -> None:
-    assert Codec(TYPES, "json").encode(Named("seven")) == b'{"type":"named/1","name":"seven"}'
+@given(st.lists(st.tuples(PROJECTS, EVENTS), max_size=5))
+def test_many_records_are_read_as_each_alone(records: list[tuple[str, Event]]) -> None:
+    for codec in CODECS:
+        projects, events = codec.read_all([codec.of(whose)(event) for whose, event in records])
+        assert list(zip(projects, events, strict=True)) == records
+
+
+OLDER = (
+    b"\x92\xa7named/1\xa5seven",
+    b'{"type":"named/1","name":"seven"}',
+    b"\x00m\xa0\x0e\xd0\x02\nseven",
+)
+"""What the version before projects made of `Named("seven")` in each form."""
+
+
+def test_what_is_older_than_projects_belongs_to_the_default_one() -> None:
+    for codec in CODECS[:3]:
+        for payload in OLDER:
+            assert codec.read(payload) == (DEFAULT_PROJECT, Named("seven"))
+
+
+def test_the_default_project_is_not_written() -> None:
+    for codec, payload in zip(CODECS[:2], OLDER, strict=False):
+        assert codec.encode(Named("seven")) == codec.of(DEFAULT_PROJECT)(Named("seven")) == payload
+
+
+def test_a_project_is_the_key_of_an_array_or_a_member_of_an_object() -> None:
+    array, object_ = (codec.of("acme")(Named("seven")) for codec in CODECS[:2])
+    assert msgspec.msgpack.decode(array) == {"acme": ["named/1", "seven"]}
+    assert object_ == b'{"type":"named/1","name":"seven","project":"acme"}'
+
+
+def test_an_event_has_no_project_of_its_own() -> None:
+    class Mine(Event, frozen=True, array_like=True, gc=False, tag="mine/1"):
+        project: str
+
+    with pytest.raises(ValueError, match="Mine: a project is the record's"):
+        Topic("tests.mine", (Mine,))
 
 
 def test_avro_is_framed_with_the_number_that_the_registry_gave() -> None:
     registry = Registry()
     written = Codec((Named,), "avro", schemas=registry).encode(Named("seven"))
-    assert written == b"\x00" + (100_001).to_bytes(4, "big") + b"\x02" + b"\x0aseven"
+    assert written == b"\x00" + (100_001).to_bytes(4, "big") + b"\x02" + b"\x0aseven" + b"\x00"
 
 
 @pytest.mark.parametrize("form", FORMS)

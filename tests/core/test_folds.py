@@ -18,6 +18,7 @@ from penstock.core.projection.sinks import sink
 from support.folded import Bench
 from support.notes import Crash
 from support.purses import TRICKS, Decided, Emptied, Moved, Purse, purses, renamed, step
+from support.records import records
 
 POT = "pot"
 _names = count()
@@ -53,8 +54,7 @@ def oracle(moves: Sequence[Moved]) -> tuple[dict[str, Purse], list[list[object]]
             return rest
         return {**rest, event.purse: msgspec.convert(msgspec.to_builtins(made.state), Purse)}
 
-    records = [Record(number, 0, move) for number, move in enumerate(moves)]
-    states = reduce(after, records, dict[str, Purse]())
+    states = reduce(after, records(moves, range(len(moves))), dict[str, Purse]())
     kinds = (Decided, Emptied)
     return states, [[event for event in decided if isinstance(event, kind)] for kind in kinds]
 
@@ -154,6 +154,10 @@ def test_a_log_that_takes_nothing_moves_no_state(
 # -- retried and rebuilt ------------------------------------------------------------------------
 
 
+def heard(record: Record[Moved], event: Moved) -> Record[Moved]:
+    return msgspec.structs.replace(record, event=event)
+
+
 @pytest.mark.parametrize("at", ["", "before", "after"])
 def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
     bench: Bench, fold: Fold[Moved, Purse], at: str
@@ -161,9 +165,7 @@ def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
     bench.say(fold, Moved(POT, 5), Moved(POT, -2, "raise"), Moved(POT, 5))
     bench.carry(fold)
     [letter] = bench.stores.dead_letters.letters(fold.name)
-    mended = replace(
-        fold, step=lambda was, r: step(was, r._replace(event=Moved(POT, r.event.cents)))
-    )
+    mended = replace(fold, step=lambda was, r: step(was, heard(r, Moved(POT, r.event.cents))))
     identity = bench.log.identity(fold.topic.name)
     bench.state.at = at
     with suppress(Crash):
@@ -189,7 +191,7 @@ def test_a_rebuild_says_nothing_and_compares_equal(bench: Bench, fold: Fold[Move
 def test_a_rebuild_names_a_key_that_differs(bench: Bench, fold: Fold[Moved, Purse]) -> None:
     bench.say(fold, Moved("a", 1), Moved("b", 1))
     bench.carry(fold)
-    richer = replace(fold, step=lambda was, r: step(was, r._replace(event=Moved(r.event.purse, 2))))
+    richer = replace(fold, step=lambda was, r: step(was, heard(r, Moved(r.event.purse, 2))))
     [difference] = bench.rebuild(replace(richer, emits=fold.emits), swap=False).differences[:1]
     assert "'a'" in difference
 

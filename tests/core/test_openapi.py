@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Annotated, Any, Literal, cast
 
@@ -10,7 +11,7 @@ import pytest
 from msgspec import Meta
 
 from penstock.core.edge import Received, Reply
-from penstock.core.interface import Answer, Body, Interface, Parameter
+from penstock.core.interface import HOUR, Answer, Body, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi import Document, document, words
 from penstock.core.openapi.trying import curl, target
@@ -220,6 +221,22 @@ def test_an_example_is_a_command_that_a_shell_understands() -> None:
         "curl -X POST http://x/notes/a%2Fb%20c \\\n  -H 'Content-Type: text/lines' \\\n"
         "  --data-binary 'it'\"'\"'s\n'"
     )
+
+
+def test_an_example_is_tried_in_the_hour_of_the_shell() -> None:
+    since = Parameter(name="since", shape=str, meaning="When.", example=(f"{HOUR}:30",))
+    offer = a_route(parameters=(*a_route().interface.parameters, since))
+    assert curl(offer, "http://x") == (
+        "HOUR=$(date -u +%Y-%m-%dT%H)\n"
+        'curl "http://x/notes/a%2Fb%20c?many=1&many=2&since=${HOUR}:30"'
+    )
+    echoed = subprocess.run(
+        ["bash", "-c", f"curl() {{ echo \"${{!#}}\"; }}; {curl(offer, 'http://x')}; echo $HOUR"],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    asked, now = echoed.stdout.splitlines()
+    assert asked.endswith(f"since={now}:30")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d", now)
 
 
 @pytest.mark.parametrize(

@@ -171,9 +171,7 @@ def test_rows_that_retention_gives_up_are_no_loss(carried: Carried) -> None:
     note(carried.log, *range(9))
     carried.carry()
     newest = replace(notes.table, retained="number > (SELECT max(number) - 3 FROM {table})")
-    newest = replace(
-        newest, rows=lambda e, o, at, seen: newest_rows(notes.note_rows(e, o, at, seen))
-    )
+    newest = replace(newest, rows=lambda *given: newest_rows(notes.note_rows(*given)))
     assert len(rows_of(carried.warehouse)) == 9
     rebuilt = rebuild(carried, newest, compare=False)
     assert (rebuilt.swapped, rebuilt.lost) == (True, [])

@@ -92,11 +92,14 @@ def test_a_topic_s_schema_is_registered_once_and_its_number_frames_every_record(
     registry: FakeRegistry, tmp_path: Path
 ) -> None:
     records = codec(settings_for(registry, tmp_path), "tests.names", (Named,))
-    assert records.encode(Named("x")) == b"\x00\x00\x00\x00\x01\x02x"
-    assert records.decode(b"\x00\x00\x00\x00\x01\x02y") == Named("y")
+    assert records.encode(Named("x")) == b"\x00\x00\x00\x00\x01\x02x\x00"
+    assert records.decode(b"\x00\x00\x00\x00\x01\x02y\x00") == Named("y")
     [(subject, schema)] = registry.registered
     assert subject == "tests.names-value"
-    assert json.loads(schema)["fields"] == [{"name": "name", "type": "string"}]
+    assert json.loads(schema)["fields"] == [
+        {"name": "name", "type": "string"},
+        {"name": "project", "type": "string", "default": ""},
+    ]
 
 
 def test_a_start_needs_no_registry_for_what_it_has_registered(

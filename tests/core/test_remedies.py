@@ -9,20 +9,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 import trustme
 from click.testing import CliRunner
 
 from penstock.cli import cli
 from penstock.cli.doctor import CHECKS, Finding, examined
-from penstock.core import server
+from penstock.core.doors import doors
 from penstock.core.errors import Damaged, Misconfigured, NotReady
 from penstock.core.log.disk import failed_open, shortage
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.settings import Settings
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.tls import not_after
-from penstock.main import read_settings
+from penstock.main import build, read_settings
 from support.clock import MovedClock
 from support.damage import Damage, emptied, removed
 
@@ -100,19 +102,53 @@ def test_a_short_disk_is_told_with_what_is_wanted(tmp_path: Path) -> None:
     assert f"and {1 << 62:,} are wanted; free some, or lower PENSTOCK_DISK_FREE_BYTES_MIN" in said
 
 
-def test_a_port_that_is_taken_is_named_once() -> None:
-    with (
-        closing(socket.create_server(("127.0.0.1", 0))) as taken,
-        pytest.raises(Misconfigured) as refused,
-    ):
-        server._listen("127.0.0.1", port := taken.getsockname()[1])
+@pytest.mark.parametrize(
+    ("setting", "remedy"), [("port", "--host and --port"), ("admin_port", "PENSTOCK_ADMIN_PORT")]
+)
+def test_a_port_that_is_taken_is_named_once(setting: str, remedy: str) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(Misconfigured) as refused,
+            doors(msgspec.structs.replace(Settings(port=0), **{setting: port})),
+        ):
+            pass
     assert str(refused.value) == (
         f"listening on 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}; choose another with "
-        "--host and --port"
+        f"{remedy}"
     )
-    with pytest.raises(Misconfigured) as elsewhere:
-        server._listen("192.0.2.1", 0)
+    with pytest.raises(Misconfigured) as elsewhere, doors(Settings(host="192.0.2.1", port=0)):
+        pass
     assert "(" not in str(elsewhere.value)
+
+
+def test_a_port_is_had_before_anybody_is_let_in_and_given_back() -> None:
+    with doors(Settings(port=0)) as found:
+        place = found.users.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(place)
+        found.listen(1)
+        socket.create_connection(place).close()
+    assert found.users.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("PROJECTIONS", "nobody"),
+        ("TRUSTED_PROXIES", "nobody"),
+        ("ORIGINS", "nobody"),
+        ("LOG", "nobody://x"),
+        ("STATE", "nobody://x"),
+        ("WAREHOUSE", "/x"),
+    ],
+)
+def test_a_start_that_its_settings_forbid_makes_nothing(
+    tmp_path: Path, setting: str, value: str
+) -> None:
+    with pytest.raises(Misconfigured, match=f"PENSTOCK_{setting}"):
+        build({f"PENSTOCK_{setting}": value}, {"data": str(tmp_path / "data")})
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("year", [2031, 2049, 2050, 2150])

@@ -10,6 +10,7 @@ from core.test_backup import TOPIC, Quiet, add, opened
 from penstock.core.errors import Misconfigured
 from penstock.core.folder import FolderLock
 from penstock.core.log.backup import Unproven, create
+from penstock.core.log.pace import Pace
 from penstock.core.log.salvage import salvage
 from penstock.core.log.sqlite import SqliteLog
 from penstock.core.log.sqlite_reader import SqliteReader
@@ -114,7 +115,7 @@ def test_one_page_in_the_middle_costs_no_more_than_what_was_on_it(
     on_it = int.from_bytes(sound[at + 3 : at + 5])
     assert len(EXPECTED) - topic.records == on_it * 3
     assert found.lacking == []
-    made = create(tmp_path / "to" / "log.db", tmp_path / "kept", Quiet)
+    made = create(tmp_path / "to" / "log.db", tmp_path / "kept", Quiet, Pace(0))
     assert {one.topic: one.records for one in made.topics} == {TOPIC: topic.records, OTHER: 1}
 
 

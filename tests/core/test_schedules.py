@@ -3,13 +3,17 @@
 Reliability 13 and 37.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from penstock.core.events import Event
+from penstock.core.manifest import Owned, Run
+from penstock.core.reach import Reach
 from penstock.core.schedules.book import RUNS_KEPT
-from support.scheduled import BEGIN, HOUR, Bench, Work, results, schedule
+from support.logs import contents
+from support.scheduled import BEGIN, HOUR, STATEMENTS, Bench, Stated, Work, hour, results, schedule
 
 
 @pytest.fixture
@@ -105,6 +109,17 @@ def test_what_nobody_was_there_for_is_run_by_the_rule_and_named(
     assert bench.stated() == runs
     assert bench.lacking(hourly) == {"tests.hourly": lacking}
     assert len(process.lines.named("schedule.missed")) == len(lacking)
+
+
+def test_what_a_run_returns_belongs_to_the_project_that_it_says(bench: Bench) -> None:
+    async def state(run: Run, reach: Reach) -> Sequence[Event | Owned]:
+        del reach
+        return [Stated(hour(run)), Owned("shop", Stated(hour(run)))]
+
+    bench.pass_hours(1, bench.process(schedule(state)))
+    read = STATEMENTS.codec().read
+    found = [read(payload) for payload in contents(bench.log, STATEMENTS.name)]
+    assert found == [("default", Stated(1)), ("shop", Stated(1))]
 
 
 def test_of_runs_the_newest_are_kept(bench: Bench) -> None:

@@ -1,13 +1,18 @@
 """What was acknowledged before a backup began is in it, whatever the server does meanwhile."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from core.test_backup import Quiet
+from penstock.core.log.backup import create, verify
+from penstock.core.log.pace import Pace
 from support.commands import penstock
 from support.history import History
-from support.process import Process, caught_up
+from support.logs import wait_until
+from support.process import COMMAND, Process, caught_up, clean
 
 TAGS = 400
 Serve = Callable[[Path], Process]
@@ -74,6 +79,41 @@ def test_a_backup_beside_a_loaded_server_holds_all_that_came_before(
     history.send(again.url, "after", TAGS)
     caught_up(again.url)
     history.check(again.url, {"before", "after"})
+
+
+def test_whichever_of_the_two_is_killed_the_other_one_goes_on(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reliability 24."""
+    history, data, process = History(), tmp_path / "data", serve(tmp_path / "data")
+    history.send(process.url, "before", TAGS)
+    partial = tmp_path / ".kept.partial"
+    with subprocess.Popen(
+        [COMMAND, "backup", "create", tmp_path / "kept", "--data", data, "--rate", "0.001"],
+        env=clean(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as slow:
+        wait_until((partial / "log.db").is_file)
+        slow.kill()
+    assert partial.exists()
+    assert not (tmp_path / "kept").exists()
+
+    class Killing(Quiet):
+        killed = False
+
+        def move(self, done: int, total: int) -> None:
+            super().move(done, total)
+            if not Killing.killed:
+                Killing.killed = True
+                process.kill()
+                history.send(serve(data).url, "meanwhile", TAGS)
+
+    monkeypatch.setattr("penstock.core.log.moment._PIECE_BYTES", 1_000)
+    made = create(data / "log.db", tmp_path / "kept", Killing, Pace(0))
+    assert [one.records for one in made.topics if one.topic == "audiences.tags"] == [TAGS]
+    assert verify(tmp_path / "kept", Quiet, Pace(0)) == made
+    assert not partial.exists()
 
 
 def test_nothing_is_made_where_there_is_no_log(tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def test_a_port_in_use_stops_the_start_and_says_what_to_do(tmp_path: Path) -> No
     assert port in said
     assert "--port" in said
     assert "Traceback" not in said
+    assert not (tmp_path / "data").exists(), "a start that cannot be leaves nothing behind"
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from penstock.core.events import Codec, Event
 from penstock.core.log import Log
-from penstock.core.projection import Index, Row, Rows, Table, Topic
+from penstock.core.projection import Index, Record, Row, Rows, Table, Topic
 from penstock.core.projection.flush import Flush
 from penstock.core.settings import Settings
 from penstock.core.state import Entry
@@ -34,26 +34,25 @@ class NoteRow(Row, frozen=True, array_like=True, gc=False):
     """Events before this one: shows that the carry is carried."""
 
 
-def note_rows(
-    events: Sequence[Noted], offsets: Sequence[int], times_ms: Sequence[int], seen: int
-) -> Rows:
-    del times_ms
+def note_rows(records: Sequence[Record[Noted]], seen: int) -> Rows:
     rows: list[NoteRow] = []
-    for event, offset in zip(events, offsets, strict=True):
+    for record in records:
+        event, offset = record.event, record.number
         if event.word == POISON:
             raise ValueError("cannot bear this word")
         if event.word != SKIPPED:
             rows.append(NoteRow(offset, offset % PARTS, event.number, seen))
         seen += 1
-    return Rows(rows, seen, len(events) - len(rows))
+    return Rows(rows, seen, len(records) - len(rows))
 
 
-def note_entries(events: Sequence[Noted], offsets: Sequence[int]) -> list[Entry]:
-    if any(event.word == POISON for event in events):
+def note_entries(records: Sequence[Record[Noted]]) -> list[Entry]:
+    if any(record.event.word == POISON for record in records):
         raise ValueError("cannot bear this word")
     return [
-        Entry(event.word.encode(), b"%08d" % offset, b"%d" % event.number)
-        for event, offset in zip(events, offsets, strict=True)
+        Entry(event.word.encode(), b"%08d" % record.number, b"%d" % event.number)
+        for record in records
+        for event in (record.event,)
     ]
 
 
@@ -102,13 +101,15 @@ class Unreliable(ClickHouse):
     """`refuse`: nothing goes in. `lose the reply`: it goes in, nobody learns. `crash before` and
     `crash after`: the same, and the caller is gone. Anything else: all goes well."""
 
-    def insert(self, table: str, rows: bytes, count: int, token: str) -> None:
+    def insert(
+        self, table: str, rows: bytes, count: int, token: str, columns: Sequence[str] = ()
+    ) -> None:
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "crash before":
             raise Crash
         if fault == "refuse":
             raise Unavailable("the engine is away")
-        super().insert(table, rows, count, token)
+        super().insert(table, rows, count, token, columns)
         if fault == "crash after":
             raise Crash
         if fault == "lose the reply":

@@ -8,7 +8,7 @@ from penstock.core.clock import CarefulClock
 from penstock.core.events import Event
 from penstock.core.log import Log
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.manifest import Context, Run, Schedule
+from penstock.core.manifest import Context, Owned, Run, Schedule
 from penstock.core.projection import Topic
 from penstock.core.reach import Reach
 from penstock.core.schedules import Ran
@@ -61,7 +61,9 @@ class Work:
 
 
 def schedule(
-    run: Callable[[Run, Reach], Awaitable[Sequence[Event]]], name: str = "tests.hourly", **how: Any
+    run: Callable[[Run, Reach], Awaitable[Sequence[Event | Owned]]],
+    name: str = "tests.hourly",
+    **how: Any,
 ) -> Schedule:
     given: dict[str, Any] = {"at": "1 h", "emits": (STATEMENTS,), **how}
     return Schedule(name=name, run=run, **given)

@@ -55,20 +55,23 @@ def serve(
     """Serve HTTP and keep the read models up to date, until stopped."""
     from penstock.cli import shutdown  # noqa: PLC0415 - heavy
     from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
+    from penstock.core.doors import doors  # noqa: PLC0415 - heavy
     from penstock.core.platform import ROLES  # noqa: PLC0415 - heavy
     from penstock.core.server import serve as run  # noqa: PLC0415 - heavy
-    from penstock.main import build  # noqa: PLC0415 - heavy
+    from penstock.main import build, read_settings  # noqa: PLC0415 - heavy
 
     remember = False if forget_heads else None
     given = {"host": host, "port": port, "data": data, "remember_heads": remember}
     overrides = {name: value for name, value in given.items() if value is not None}
-    platform = build(os.environ, overrides, roles=roles or ROLES)
 
     def announce(url: str) -> None:
         click.echo(f"penstock {__version__} serves {url}", err=True)
 
-    beside = [feed(platform)] if demo else []
-    ended = run(platform, announce, beside, stopping=partial(shutdown.stopping, platform))
+    with doors(read_settings(os.environ, overrides)) as found:
+        platform = build(os.environ, overrides, roles=roles or ROLES)
+        beside = [feed(platform)] if demo else []
+        stopping = partial(shutdown.stopping, platform)
+        ended = run(platform, found, announce, beside, stopping=stopping)
     shutdown.stopped(platform, ended)
     sys.exit(ended.status)
 

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from penstock.core.log.backup import Contents
 
 _LOWEST = 19
-"""So whoever serves on this machine goes first, to its processors and, on Linux, to its disk."""
+"""So whoever else this user runs in the same session goes first."""
+_rate = click.option(
+    "--rate",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    metavar="MB/S",
+    help="Megabytes a second at most, in a tenth of the time at most; 0: as fast as it can.",
+)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -24,37 +32,42 @@ def backup() -> None:
 
 @backup.command()
 @click.argument("folder", type=_FOLDER)
+@_rate
 @data_option
-def create(folder: Path, data: str | None) -> None:
+def create(folder: Path, rate: float, data: str | None) -> None:
     """Back the log up to FOLDER, which must not exist yet, or be empty.
 
     A server may go on serving meanwhile: every event that was acknowledged before is in it. FOLDER
-    gets its name when all of it is on the disk, and checked. It lets the server go first, and takes
-    longer on a machine that is busy.
+    gets its name when all of it is on the disk, and checked. It lets the server go first: it reads,
+    writes and checks a little at a time, and takes longer on a machine that is busy.
     """
+    os.nice(_LOWEST)
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
+    from penstock.core.log.pace import Pace  # noqa: PLC0415 - heavy
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     log = engines.log_file(settings)
-    os.nice(_LOWEST)
-    _show(backups.create(log, folder.absolute(), Bar))
+    left = settings.disk_free_bytes_min
+    _show(backups.create(log, folder.absolute(), Bar, Pace(rate * 1e6), free_bytes_min=left))
 
 
 @backup.command()
 @click.argument("folder", type=_FOLDER)
-def verify(folder: Path) -> None:
+@_rate
+def verify(folder: Path, rate: float) -> None:
     """Read the whole backup and prove that it is what was written.
 
     The exit status is 2 when it is not.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
+    from penstock.core.log.pace import Pace  # noqa: PLC0415 - heavy
 
     os.nice(_LOWEST)
-    _show(backups.verify(folder, Bar))
+    _show(backups.verify(folder, Bar, Pace(rate * 1e6)))
 
 
 @backup.command()

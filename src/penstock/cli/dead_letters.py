@@ -1,5 +1,6 @@
 """`penstock dead-letters`: what projections could not take, and what becomes of it."""
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option, tell
 
 if TYPE_CHECKING:
+    from penstock.cli.remote import Operating
     from penstock.core.operations import Letter
 
 _ALL = 1_000_000
+_SHOWN_MAX = 20
 _AT_ONCE_MAX = 10_000
 
 
@@ -33,13 +36,7 @@ def list_letters(projection: str, limit: int, data: str | None) -> None:
     if not letters:
         click.echo("no dead letters")
         return
-    rows = [
-        (letter.projection, str(letter.partition), str(letter.offset),
-         str(letter.next - letter.offset), _at(letter), letter.code, letter.reason)
-        for letter in letters
-    ]  # fmt: skip
-    head = ("projection", "partition", "offset", "records", "since", "code", "reason")
-    echo_rows(head, rows)
+    _echo(letters)
 
 
 @dead_letters.command()
@@ -71,7 +68,12 @@ def retry(
     projection: str, offsets: tuple[int, ...], partition: int, data: str | None, *, every: bool
 ) -> None:
     """Project them again; each that succeeds leaves the dead letters."""
-    _each("retry", projection, offsets, partition, data, every=every)
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    _check_named(offsets, every=every)
+    with operations(data) as operating:
+        letters = _named(operating, projection, offsets, partition, every=every)
+        _each("retry", operating.retry_dead_letter, letters)
 
 
 @dead_letters.command()
@@ -79,13 +81,33 @@ def retry(
 @click.argument("offsets", type=int, nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Drop all of the projection.")
 @click.option("--partition", default=0, show_default=True)
-@click.confirmation_option(prompt="Drop them for good? The log keeps the records.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @data_option
 def drop(
-    projection: str, offsets: tuple[int, ...], partition: int, data: str | None, *, every: bool
+    projection: str,
+    offsets: tuple[int, ...],
+    partition: int,
+    data: str | None,
+    *,
+    every: bool,
+    yes: bool,
 ) -> None:
-    """Give them up for this projection; the log keeps the records."""
-    _each("drop", projection, offsets, partition, data, every=every)
+    """Forget them, once you have seen which they are; the log keeps the records."""
+    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
+
+    _check_named(offsets, every=every)
+    with operations(data) as operating:
+        letters = _named(operating, projection, offsets, partition, every=every)
+        if not letters:
+            click.echo("no dead letters")
+            return
+        _echo(letters[:_SHOWN_MAX])
+        if more := len(letters[_SHOWN_MAX:]):
+            click.echo(f"and {more:,} more")
+        if not yes:
+            which = "this one" if len(letters) == 1 else f"these {len(letters):,}"
+            click.confirm(f"Drop {which} for good? The log keeps the records.", abort=True)
+        _each("drop", operating.drop_dead_letter, letters)
 
 
 def _numbers(
@@ -146,36 +168,49 @@ def _rebuilt(
     tell(rebuilt)
 
 
-def _each(
-    verb: str,
+def _check_named(offsets: tuple[int, ...], *, every: bool) -> None:
+    if bool(offsets) == every:
+        raise click.UsageError("name offsets, or say --all")
+
+
+def _named(
+    operating: "Operating",
     projection: str,
     offsets: tuple[int, ...],
     partition: int,
-    data: str | None,
     *,
     every: bool,
-) -> None:
-    from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
-    from penstock.core.errors import PenstockError  # noqa: PLC0415 - beside the one above
+) -> "list[Letter]":
+    """Those that are meant, each of which is there: nothing is done before."""
+    if every:
+        return operating.dead_letters(projection, _ALL)
+    return [operating.show_dead_letter(projection, partition, offset) for offset in offsets]
 
-    if bool(offsets) == every:
-        raise click.UsageError("name offsets, or say --all")
+
+def _each(verb: str, act: "Callable[[str, int, int], Letter]", letters: "Sequence[Letter]") -> None:
+    from penstock.core.errors import PenstockError  # noqa: PLC0415 - heavy
+
     failed = 0
-    with operations(data) as operating:
-        names = [(partition, offset) for offset in offsets]
-        if every:
-            letters = operating.dead_letters(projection, _ALL)
-            names = [(letter.partition, letter.offset) for letter in letters]
-        act = operating.retry_dead_letter if verb == "retry" else operating.drop_dead_letter
-        for name in names:
-            try:
-                act(projection, *name)
-            except PenstockError as error:
-                failed += 1
-                click.echo(f"{projection}/{name[0]}/{name[1]}: {error}", err=True)
-    click.echo(f"{verb}: {len(names) - failed} done, {failed} failed")
+    for letter in letters:
+        try:
+            act(letter.projection, letter.partition, letter.offset)
+        except PenstockError as error:
+            failed += 1
+            name = f"{letter.projection}/{letter.partition}/{letter.offset}"
+            click.echo(f"{name}: {error}", err=True)
+    click.echo(f"{verb}: {len(letters) - failed} done, {failed} failed")
     if failed:
         raise SystemExit(1)
+
+
+def _echo(letters: "Sequence[Letter]") -> None:
+    rows = [
+        (letter.projection, str(letter.partition), str(letter.offset),
+         str(letter.next - letter.offset), _at(letter), letter.code, letter.reason)
+        for letter in letters
+    ]  # fmt: skip
+    head = ("projection", "partition", "offset", "records", "since", "code", "reason")
+    echo_rows(head, rows)
 
 
 def _at(letter: "Letter") -> str:

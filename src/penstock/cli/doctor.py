@@ -18,7 +18,9 @@ from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
+    from penstock.core.log.pace import Pace
     from penstock.core.log.sqlite_reader import SqliteReader
+    from penstock.core.projection import Projection
     from penstock.core.settings import Settings
 
 _SQLITE_MIN = (3, 51, 3)
@@ -26,9 +28,7 @@ _FILES_MIN = 16_384
 """Room for ten thousand clients, and for the stores."""
 _CLOCK_MIN = 1_700_000_000
 _CLOCK_SKEW_SECONDS = 2.0
-_BLOCKS_AT_ONCE = 20_000
-
-
+_RECORDS_AT_ONCE = 1_000
 _CERTIFICATE_DAYS_MIN = 14
 
 Check = Callable[["Settings"], "Iterator[Finding]"]
@@ -46,7 +46,7 @@ class Finding(NamedTuple):
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="Read the whole log and check every block.")
+@click.option("--deep", is_flag=True, help="Read the whole log, gently, and check every block.")
 @data_option
 def doctor(data: str | None, *, deep: bool) -> None:
     """Check the data folder, SQLite, the disk, the clock, the limits, the servers in use, and
@@ -206,15 +206,17 @@ def _tls(settings: "Settings") -> Iterator[Finding]:
 def _log(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
+    from penstock.core.beginning import check_may_begin  # noqa: PLC0415 - heavy
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
-    from penstock.core.log.disk import failed_open, forsaken  # noqa: PLC0415 - heavy
+    from penstock.core.log.disk import failed_open, forsaken, is_there  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_reader import connect  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if why := forsaken(path):
         yield Finding(path.stem, "fail", why)
         return
-    if not path.exists():
+    if not is_there(path):
+        check_may_begin(settings, _projections(settings))
         yield Finding(path.stem, "ok", "there is none yet")
         return
     try:
@@ -259,10 +261,14 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
 def _tables(settings: "Settings") -> dict[str, str]:
     """Tables, and the topics whose events they hold."""
     from penstock.core.projection import Table  # noqa: PLC0415 - heavy
+
+    return {p.table: p.topic.name for p in _projections(settings) if isinstance(p, Table)}
+
+
+def _projections(settings: "Settings") -> "list[Projection]":
     from penstock.main import manifests  # noqa: PLC0415 - heavy
 
-    projections = [p for manifest in manifests(settings.applications) for p in manifest.projections]
-    return {p.table: p.topic.name for p in projections if isinstance(p, Table)}
+    return [p for manifest in manifests(settings.applications) for p in manifest.projections]
 
 
 def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str]:
@@ -344,16 +350,20 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
     import apsw  # noqa: PLC0415 - heavy
 
     from penstock.core.engines import own_file  # noqa: PLC0415 - heavy
+    from penstock.core.folder import is_taken  # noqa: PLC0415 - heavy
+    from penstock.core.log.pace import Pace  # noqa: PLC0415 - heavy
     from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
 
     path = own_file(settings)
     if not path.exists() or path.stem == "spool":
         return
+    served = is_taken(settings.folder, "edge")
+    pace = Pace(float("inf") if served else 0)  # whoever is served goes first
     with closing(SqliteReader(path)) as reader:
         for topic in reader.topics():
             reached = Reached()
             try:
-                _read(reader, topic, reached)
+                read_all(reader, topic, reached, pace)
             except (apsw.Error, MemoryError, TypeError, UnicodeError) as error:  # as rows may claim
                 where = f"{topic}: unreadable from record {reached.next} on: {error}"
                 yield Finding("blocks", "fail", f"{where}; `penstock salvage` copies the rest")
@@ -369,16 +379,18 @@ class Reached:
     lost: int = 0
 
 
-def _read(reader: "SqliteReader", topic: str, reached: Reached) -> None:
+def read_all(reader: "SqliteReader", topic: str, reached: Reached, pace: "Pace") -> None:
+    """A little at a time, and nothing is held between two."""
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
 
     end = reader.end(topic)
     with Bar(f"checking {topic}", "records") as bar:
         while reached.next < end:
-            batch = reader.read(topic, 0, reached.next, _BLOCKS_AT_ONCE)
+            batch = reader.read(topic, 0, reached.next, _RECORDS_AT_ONCE)
             reached.lost += sum(damage.next - damage.first for damage in batch.damages)
             reached.next = batch.next
             bar.move(reached.next, end)
+            pace.did()
 
 
 CHECKS: Sequence[Check] = (

@@ -109,7 +109,8 @@ def _event(payload: bytes, codec: "Codec[Any] | None") -> dict[str, object]:
 
     if codec is not None:
         try:
-            return {"event": msgspec.structs.asdict(codec.decode(payload))}
+            project, event = codec.read(payload)
+            return {"project": project, "event": msgspec.structs.asdict(event)}
         except Undecodable:
             pass
     return {"undecodable": payload.hex()}

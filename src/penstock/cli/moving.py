@@ -18,7 +18,8 @@ def migrate(data: str | None) -> None:
     """Create what is missing: the log's topics, the warehouse's tables.
 
     Run it before the first start on engines that other processes share, and after an upgrade. What
-    is there already stays as it is; what differs from the settings is named.
+    is there already stays as it is, but for columns with a default that a table lacks; these are
+    added. What differs from the settings is named.
     """
     from penstock.main import prepare  # noqa: PLC0415 - heavy
 

@@ -1,6 +1,8 @@
 """`penstock rebuild` and `penstock topics`."""
 
+import os
 import sys
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -76,15 +78,41 @@ def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
 @click.command()
 @data_option
 def topics(data: str | None) -> None:
-    """List the log's topics, their offsets, and how far each projection is."""
+    """List the log's topics, their offsets and sizes, and how far each projection is.
+
+    A topic's bytes are told of an embedded log that can be read.
+    """
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     with operations(data) as operating:
         lines = operating.topics()
+    sizes = _sizes(data)
     rows = [
-        (line.topic, str(line.partition), str(line.start), str(line.end), name, str(position),
-         str(line.end - position))
+        (line.topic, str(line.partition), str(line.start), str(line.end),
+         sizes.get(line.topic, "-"), name, str(position), str(line.end - position))
         for line in lines
         for name, position in line.projections.items() or [("", line.end)]
     ]  # fmt: skip
-    echo_rows(("topic", "partition", "first", "next", "projection", "position", "behind"), rows)
+    head = ("topic", "partition", "first", "next", "bytes", "projection", "position", "behind")
+    echo_rows(head, rows)
+
+
+def _sizes(data: str | None) -> dict[str, str]:
+    """Bytes of each topic, without those that are not known."""
+    import apsw  # noqa: PLC0415 - heavy
+
+    from penstock.core.engines import is_embedded, own_file  # noqa: PLC0415 - heavy
+    from penstock.core.errors import NotReady  # noqa: PLC0415 - heavy
+    from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
+    from penstock.main import read_settings  # noqa: PLC0415 - heavy
+
+    settings = read_settings(os.environ, {} if data is None else {"data": data})
+    sizes: dict[str, str] = {}
+    if is_embedded(settings.log_url):
+        with (
+            suppress(NotReady, apsw.Error),
+            closing(SqliteReader(own_file(settings))) as reader,
+        ):
+            for topic in reader.topics():
+                sizes[topic] = str(reader.bytes_of(topic))
+    return sizes

@@ -16,6 +16,7 @@ from penstock.core.projection import Table
 from penstock.core.projection.dead_letters import GIVEN_UP_SPACE
 from penstock.core.projection.dead_letters import SPACE as DEAD_LETTERS
 from penstock.core.projection.verdicts import SPACE as VERDICTS
+from penstock.core.projection.witness import SPACE as COUNTED
 from penstock.core.warehouse import sql
 
 _BODY_BYTES_MAX = 1_024
@@ -57,7 +58,7 @@ def reset(platform: Platform) -> None:
             else:
                 stores.state.drop(projection.space)
         stores.tables.create(sql.schema(manifest.package))
-    for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS):
+    for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):
         stores.state.drop(space)
     platform.watch.begin()
     for consumer in platform.consumers.carried:

@@ -101,14 +101,14 @@ class Copy:
         return found
 
     def _carry(self, topic: Topic[Any], move: Callable[[int], None]) -> Sum:
-        codec, encode, total = self._read(topic), self._write(topic).encode, Sum()
+        codec, write, total = self._read(topic), self._write(topic), Sum()
         with closing(self._source.reader()) as reader:
             for partition in range(self._source.partitions(topic.name)):
                 position = self._source.start(topic.name, partition)
                 end = self._source.end(topic.name, partition)
                 while position < end:
                     batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS)
-                    _submit(self._target, _append(topic, codec, encode, batch.payloads))
+                    _submit(self._target, _append(topic, codec, write, batch.payloads))
                     total = _added(total, codec, batch.payloads)
                     lost = sum(damage.next - damage.first for damage in batch.damages)
                     total = total._replace(damaged=total.damaged + lost)
@@ -136,7 +136,7 @@ class Copy:
 def _append(
     topic: Topic[Any],
     codec: Codec[Any],
-    encode: Callable[[Any], bytes],
+    write: Codec[Any],
     payloads: Sequence[bytes],
 ) -> Append:
     """What cannot be decoded goes over as it is: it is somebody's dead letter."""
@@ -144,8 +144,8 @@ def _append(
     keys: list[bytes] = []
     for payload in payloads:
         try:
-            event = codec.decode(payload)
-            made.append(encode(event))
+            project, event = codec.read(payload)
+            made.append(write.of(project)(event))
             keys.append(topic.key(event))
         except Undecodable:
             made.append(payload)
@@ -181,7 +181,7 @@ def _added(total: Sum, codec: Codec[Any], payloads: Sequence[bytes]) -> Sum:
     for payload in payloads:
         spelled = payload
         with suppress(Undecodable):
-            spelled = _canonical(codec.decode(payload))
+            spelled = _canonical(codec.read(payload))
         checksum += int.from_bytes(hashlib.blake2b(spelled, digest_size=8).digest())
     return total._replace(records=total.records + len(payloads), checksum=checksum & _MASK)
 

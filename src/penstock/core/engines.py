@@ -29,11 +29,28 @@ def is_embedded(url: str) -> bool:
     return urlsplit(url).scheme in EMBEDDED
 
 
+_KNOWN = {
+    "LOG": (("sqlite", "kafka", "kafkas"), "sqlite:///path or kafka://host:9092"),
+    "STATE": (("rocksdb", "redis", "rediss"), "rocksdb:///path or redis://host:6379/0"),
+    "WAREHOUSE": (
+        ("chdb", "clickhouse", "clickhouses"),
+        "chdb:///path or clickhouse://host:8123/database",
+    ),
+}
+
+
+def check_known(settings: Settings) -> None:
+    """Raise `Misconfigured` for a URL that names no engine."""
+    urls = (settings.log_url, settings.state_url, settings.warehouse_url)
+    for setting, url in zip(_KNOWN, urls, strict=True):
+        _check(setting, url)
+
+
 def log_file(settings: Settings) -> Path:
     """Of the embedded log, which must be there: who reads makes nothing. Raise `Misconfigured`."""
     if _is_kafka(settings.log_url):
         raise Misconfigured("the log is on Kafka, whose own tools do this; it is for embedded logs")
-    path = _path(settings.log_url, "LOG", "sqlite")
+    path = _path(settings.log_url, "LOG")
     if not path.is_file():
         raise Misconfigured(
             f"there is no log {path}; name the data folder of a server with --data or PENSTOCK_DATA"
@@ -86,7 +103,7 @@ def open_log(settings: Settings, clock: CarefulClock, topics: Sequence[str]) -> 
         from penstock.core.log.kafka.edge import KafkaLog  # noqa: PLC0415 - an extra
 
         return KafkaLog(settings, clock, topics)
-    path = _path(settings.log_url, "LOG", "sqlite")
+    path = _path(settings.log_url, "LOG")
     lines = logger(settings.log_level, settings.log_format)
     log = SqliteLog(path, clock, Limits.of(settings), lines=lines)
     clock.reach(log.newest_ms)
@@ -99,7 +116,7 @@ def follow_log(settings: Settings, topics: Sequence[str]) -> Follow:
         from penstock.core.log.kafka.follow import KafkaFollower  # noqa: PLC0415 - an extra
 
         return KafkaFollower(settings, topics)
-    return SqliteFollower(_path(settings.log_url, "LOG", "sqlite"))
+    return SqliteFollower(_path(settings.log_url, "LOG"))
 
 
 def open_state(settings: Settings) -> State:
@@ -110,7 +127,7 @@ def open_state(settings: Settings) -> State:
         return RedisState(settings.state_url)
     from penstock.core.state.rocksdb import RocksState  # noqa: PLC0415 - heavy to import
 
-    return RocksState(_path(settings.state_url, "STATE", "rocksdb"))
+    return RocksState(_path(settings.state_url, "STATE"))
 
 
 def check_folds(settings: Settings, folds: Sequence[str], *, appends: bool) -> None:
@@ -151,9 +168,7 @@ def open_leases(settings: Settings, state: State, clock: Clock) -> Leases:
 
 def open_warehouse(settings: Settings) -> Warehouse:
     """Raise `Misconfigured`."""
-    scheme = urlsplit(settings.warehouse_url).scheme
-    if scheme not in ("chdb", "clickhouse", "clickhouses"):
-        raise _unknown("WAREHOUSE", scheme, "chdb:///path or clickhouse://host:8123/database")
+    _check("WAREHOUSE", settings.warehouse_url)
     from penstock.core.warehouse.clickhouse import ClickHouse  # noqa: PLC0415 - heavy to import
 
     return ClickHouse(settings)
@@ -165,9 +180,8 @@ def prepare_warehouse(settings: Settings, packages: Sequence[str]) -> list[str]:
         if is_embedded(settings.warehouse_url):
             opened.callback(FolderLock(settings.folder, "work").release)
         warehouse = opened.enter_context(closing(open_warehouse(settings)))
-        for package in packages:
-            warehouse.create(sql.schema(package))
-    return [f"warehouse {redacted(settings.warehouse_url)}: its tables are there"]
+        added = [told for package in packages for told in warehouse.create(sql.schema(package))]
+    return [f"warehouse {redacted(settings.warehouse_url)}: its tables are there", *added]
 
 
 def prepare_state(settings: Settings) -> list[str]:
@@ -183,17 +197,15 @@ def _is_kafka(url: str) -> bool:
     return urlsplit(url).scheme in ("kafka", "kafkas")
 
 
-def _path(url: str, setting: str, scheme: str) -> Path:
-    parts = urlsplit(url)
-    if parts.scheme != scheme:
-        raise _unknown(setting, parts.scheme, f"{scheme}:///path or {_SERVERS[setting]}")
-    return Path(parts.path)
+def _path(url: str, setting: str) -> Path:
+    """Of an embedded engine."""
+    _check(setting, url)
+    return Path(urlsplit(url).path)
 
 
-_SERVERS = {"LOG": "kafka://host:9092", "STATE": "redis://host:6379/0"}
-
-
-def _unknown(setting: str, scheme: str, known: str) -> Misconfigured:
-    return Misconfigured(
-        f"PENSTOCK_{setting}: there is no engine {scheme or 'for a bare path'}; use {known}"
-    )
+def _check(setting: str, url: str) -> None:
+    schemes, known = _KNOWN[setting]
+    if (scheme := urlsplit(url).scheme) not in schemes:
+        raise Misconfigured(
+            f"PENSTOCK_{setting}: there is no engine {scheme or 'for a bare path'}; use {known}"
+        )

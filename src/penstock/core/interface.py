@@ -11,6 +11,10 @@ import msgspec
 from msgspec import Meta
 
 JSON = "application/json"
+HOUR = "2026-03-01T14"
+"""Of every time in an example. It stands for the hour in which the example is tried, which nobody
+refuses as too late, nor has forgotten.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

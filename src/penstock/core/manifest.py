@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -21,7 +21,9 @@ from penstock.core.intervals import Interval, Times
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.reach import Reach
 from penstock.core.state import History
-from penstock.core.warehouse import Row, Value, Warehouse
+from penstock.core.warehouse import Row, Value, Warehouse, sql
+from penstock.core.warehouse.cluster import Layout
+from penstock.core.warehouse.columns import columns_of
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -118,6 +120,13 @@ class Run:
     """The application's stores and settings, as its routes have them."""
 
 
+class Owned(NamedTuple):
+    """An event of a project that is not the default one."""
+
+    project: str
+    event: Event
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """What is done at the end of every interval, by one of all processes that could do it.
@@ -130,7 +139,7 @@ class Schedule:
     name: str
     at: str
     """`60 s`, `5 min`, `1 h`, or cron and perhaps a zone: `0 7 * * * Europe/Warsaw`."""
-    run: Callable[[Run, Reach], Awaitable[Sequence[Event]]]
+    run: Callable[[Run, Reach], Awaitable[Sequence[Event | Owned]]]
     """On a thread and an event loop of its own: it may block. What it returns is appended."""
     emits: tuple[Topic[Any], ...] = ()
     """Topics of what it returns; an event's type tells which."""
@@ -235,21 +244,29 @@ class Manifest:
 
 
 def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
-    """A column is written down twice, in `tables.sql` and in the row; here the two are tied.
-
-    Raise `Misconfigured`.
+    """That each table has the columns that its declaration says, and its rows fill. Raise
+    `Misconfigured`.
     """
+    declared = {Layout.name(text): text for text in sql.schema(manifest.package)}
     for projection in manifest.projections:
-        if isinstance(projection, Table):
-            declared = [field.name for field in msgspec.structs.fields(projection.row)]
-            found = warehouse.columns(projection.table)
-            if not found:
-                raise Misconfigured(
-                    f"PENSTOCK_WAREHOUSE has no table {projection.table}; run `penstock migrate`"
-                )
-            if declared != found:
-                raise Misconfigured(
-                    f"the table {projection.table} has the columns {', '.join(found)}; this "
-                    f"version writes {', '.join(declared)}. Run "
-                    f"`penstock rebuild {projection.table} --from-scratch`"
-                )
+        if not isinstance(projection, Table):
+            continue
+        table = projection.table
+        named = [column.split()[0] for column in columns_of(declared[table])]
+        if {*named} != {*projection.columns}:
+            raise Misconfigured(
+                f"tables.sql gives {table} the columns {', '.join(named)}, and its rows have "
+                f"{', '.join(projection.columns)}"
+            )
+        found = warehouse.differences(declared[table])
+        if found is None:
+            raise Misconfigured(f"PENSTOCK_WAREHOUSE has no table {table}; run `penstock migrate`")
+        if found.others:
+            raise Misconfigured(
+                f"the table {table} is of another version: {', '.join(found.others)}. Run "
+                f"`penstock rebuild {table} --from-scratch`"
+            )
+        if found.addable:
+            raise Misconfigured(
+                f"the table {table} lacks {', '.join(found.addable)}; run `penstock migrate`"
+            )

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import resource
 import signal
-import socket
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -13,18 +12,18 @@ from typing import NamedTuple
 
 import uvloop
 
-from penstock.core import heap, tls
+from penstock.core import heap
 from penstock.core.admin import admin_edge
 from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
+from penstock.core.doors import Doors
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.listener import BACKLOG, Listener
 from penstock.core.edge.watchdog import Watchdog
-from penstock.core.errors import Misconfigured
 from penstock.core.health import Health
 from penstock.core.pages import Pages
 from penstock.core.platform import Platform
-from penstock.core.tls import Address, Identity
+from penstock.core.tls import Address
 
 _SWITCH_SECONDS = 0.0005
 """How long a projection may keep the interpreter from the edge when both want it."""
@@ -50,6 +49,7 @@ class Ended(NamedTuple):
 
 def serve(
     platform: Platform,
+    doors: Doors,
     ready: Ready,
     beside: Sequence[Beside] = (),
     *,
@@ -68,7 +68,7 @@ def serve(
     undo = adopt(platform.logger, platform.died)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(platform, ready, beside, stopping))
+            runner.run(_serve(platform, doors, ready, beside, stopping))
     finally:
         platform.close()
         undo()
@@ -105,12 +105,15 @@ def _task_ended(platform: Platform, task: asyncio.Task[None]) -> None:
 
 
 async def _serve(
-    platform: Platform, ready: Ready, beside: Sequence[Beside], stopping: Callable[[], None]
+    platform: Platform,
+    doors: Doors,
+    ready: Ready,
+    beside: Sequence[Beside],
+    stopping: Callable[[], None],
 ) -> None:
     settings, edge = platform.settings, platform.edge
     loop = asyncio.get_running_loop()
-    identity = tls.identity(settings.tls_certificate, settings.tls_key)
-    listening = _listen(settings.host, settings.port)
+    doors.listen(BACKLOG)
     edge.attach(loop)
     watchdog = Watchdog(loop)
     platform.registry.sources.append(watchdog)
@@ -123,15 +126,16 @@ async def _serve(
     platform.start()
     loop.set_exception_handler(loop_exception_handler(platform.logger))
     signals = _Signals(loop)
-    listeners = [Listener(edge, None if identity is None else identity.context)]
-    listeners[0].open(listening)
-    admin = admin_edge(platform) if settings.admin_port else None
-    if admin is not None:
+    listeners = [Listener(edge, None if doors.identity is None else doors.identity.context)]
+    listeners[0].open(doors.users)
+    admin: Dispatcher | None = None
+    if doors.admin is not None:
+        admin = admin_edge(platform)
         admin.attach(loop)
         listeners.append(Listener(admin))
-        listeners[1].open(_listen("127.0.0.1", settings.admin_port))
+        listeners[1].open(doors.admin)
     watchdog.start()
-    address = _address(listening, identity)
+    address = doors.address
     door = control.open(address) if control is not None else None
     work = [*(task(address) for task in beside), _watch(platform, signals.stop)]
     work += [heap.give_back(), *(listener.sweep() for listener in listeners)]
@@ -173,26 +177,3 @@ async def settle_behind(edge: Dispatcher, seconds_max: float) -> None:
         async with asyncio.timeout(seconds_max):
             while edge.behind:  # noqa: ASYNC110 - it is counted down by the log's thread
                 await asyncio.sleep(_SETTLE_SECONDS)
-
-
-def _address(listening: socket.socket, identity: Identity | None) -> Address:
-    host, port = listening.getsockname()[:2]
-    place = f"[{host}]:{port}" if listening.family == socket.AF_INET6 else f"{host}:{port}"
-    if identity is None:
-        return Address(f"http://{place}")
-    return Address(f"https://{place}", identity.certificate)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        return socket.create_server(
-            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both
-        )
-    except OSError as error:
-        # The words of `create_server` hold the address once more.
-        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
-        raise Misconfigured(
-            f"listening on {host}:{port}: {reason}; choose another with --host and --port"
-        ) from error

@@ -17,6 +17,7 @@ from penstock.core.operations import Operations
 from penstock.core.projection.retention import expire
 from support.asking import PATIENT
 from support.clock import MovedClock, WrongClock
+from support.records import records
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -204,7 +205,7 @@ def test_every_tag_of_the_last_day_is_counted_whatever_clocks_say(
         clock.step_hours(-wrong)
         clock.pass_hours(hours)
         right_ms += int(hours * HOUR_MS)
-    made = tag_rows(events, range(len(events)), times, None)
+    made = tag_rows(records(events, range(len(events)), times), None)
     assert made.carry is None or made.carry.logical_minute <= right_ms // MINUTE_MS
     kept = {row.log_offset for row in made.rows}
     for number, event in enumerate(events):

@@ -1,24 +1,31 @@
 """What clients are told of audiences is what the server does: examples, fields, bounds, errors."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+import msgspec
 import pytest
 
 from apps.audiences.served import Answer, Ask, Served
 from penstock.apps.audiences.events.times import parse_tag
-from penstock.core.interface import Offer
+from penstock.core import pages
+from penstock.core.clock import SystemClock
+from penstock.core.interface import HOUR, Offer
 from penstock.core.openapi import document
-from penstock.core.openapi.trying import headers, target
+from penstock.core.openapi.trying import headers, hour, target
 from penstock.core.pages import OFFERS
 from penstock.main import manifests
 from support.schemas import check, resolved, violations
 
-DOCUMENT = document(manifests(), OFFERS)
+NOW = hour(SystemClock().now_ms())
+MADE = msgspec.json.encode(document(manifests(), OFFERS)).decode()
+DOCUMENT = json.loads(MADE.replace(HOUR, NOW))
+"""As it is served in this hour."""
 OFFERED: list[Offer] = [*manifests()[0].ingest, *manifests()[0].routes, *OFFERS]
 EXAMPLES = pytest.mark.parametrize("offer", OFFERED, ids=lambda offer: offer.operation)
 JSON = {"content-type": "application/json"}
@@ -29,13 +36,15 @@ def examples(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Served, dict[str, Answer]]]:
     """A server, and what every example was answered in the order of the document, before all."""
-    platform = Served(tmp_path_factory.mktemp("examples"))
-    answers = {}
-    for offer in OFFERED:
-        answers[offer.operation] = platform.ask(example_of(offer))
-        platform.settle()
-    yield platform, answers
-    platform.close()
+    with pytest.MonkeyPatch.context() as patched:  # or an hour may end in between
+        patched.setattr(pages, "hour", lambda _: NOW)
+        platform = Served(tmp_path_factory.mktemp("examples"))
+        answers = {}
+        for offer in OFFERED:
+            answers[offer.operation] = platform.ask(example_of(offer))
+            platform.settle()
+        yield platform, answers
+        platform.close()
 
 
 @pytest.fixture
@@ -51,8 +60,8 @@ def answers(examples: tuple[Served, dict[str, Answer]]) -> dict[str, Answer]:
 def example_of(offer: Offer) -> Ask:
     path, _, query = target(offer).partition("?")
     takes = offer.interface.takes
-    body = b"" if takes is None else takes.example
-    return Ask(path, query, body, offer.method, dict(headers(offer)))
+    body = b"" if takes is None else takes.example.replace(HOUR.encode(), NOW.encode())
+    return Ask(path, query.replace(HOUR, NOW), body, offer.method, dict(headers(offer)))
 
 
 def operation_of(offer: Offer) -> Any:
@@ -84,6 +93,14 @@ def test_every_body_of_an_example_is_of_the_shape_that_is_told(offer: Offer) -> 
 
 def test_the_document_is_served_as_it_is_made(answers: Mapping[str, Answer]) -> None:
     assert answers["openapi"].json == DOCUMENT
+
+
+def test_every_example_happens_in_the_hour_in_which_it_is_tried() -> None:
+    """Or it would be refused as too old sooner or later, or not be found."""
+    assert set(re.findall(r"\d{4}-\d\d-\d\dT\d\d", MADE)) == {HOUR}
+    commands = [operation_of(offer)["x-codeSamples"][0]["source"] for offer in OFFERED]
+    assert not any(HOUR in command or NOW in command for command in commands)
+    assert sum("${HOUR}:" in command or "'$HOUR':" in command for command in commands) == 4
 
 
 # -- fields and bounds --------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from apps.audiences.served import Answer, Ask, Served
+from penstock.core import pages
 from penstock.core.pages import overview
 from penstock.core.pages.overview import AccountLine, Overview, ViewLine
 from penstock.core.stages import Pipeline, ProjectionStage
@@ -105,7 +106,10 @@ def test_who_asks_for_no_page_is_told_the_same_as_json(served: Served) -> None:
 
 
 @pytest.mark.parametrize("path", ["/docs", "/openapi.json", "/pages/style.css", "/pages/page.js"])
-def test_what_does_not_change_is_sent_once(served: Served, path: str) -> None:
+def test_what_does_not_change_is_sent_once(
+    served: Served, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "hour", lambda _: "2026-11-30T08")
     got = served.get(path)
     again = Ask(path, method="GET", headers={"if-none-match": f'"x", W/{got.headers["etag"]}'})
     unchanged = served.ask(again)
@@ -114,6 +118,11 @@ def test_what_does_not_change_is_sent_once(served: Served, path: str) -> None:
     assert "content-length" not in unchanged.headers
     head = served.ask(Ask(path, method="HEAD"))
     assert head.headers["content-length"] == str(len(got.body))
+    monkeypatch.setattr(pages, "hour", lambda _: "2026-11-30T09")
+    later = served.ask(again)
+    tried = path in ("/docs", "/openapi.json")
+    assert (b"2026-11-30T08:" in got.body, b"2026-11-30T09:" in later.body) == (tried, tried)
+    assert later.status == (200 if tried else 304)
 
 
 def test_pages_name_no_other_server(served: Served) -> None:

@@ -33,8 +33,9 @@ from penstock.apps.audiences.projections import (
 )
 from penstock.apps.audiences.settings import Settings
 from penstock.core.errors import PenstockError
-from penstock.core.projection import Row
+from penstock.core.projection import Record, Row
 from penstock.core.state import Entry
+from support.records import records
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
 FIRST_OFFSET = 100
@@ -54,12 +55,16 @@ def offsets_of(events: list[TagRecorded]) -> range:
     return range(FIRST_OFFSET, FIRST_OFFSET + len(events))
 
 
+def recorded(events: list[TagRecorded], first: int = FIRST_OFFSET) -> list[Record[TagRecorded]]:
+    return records(events, range(first, first + len(events)), [NOW_MS] * len(events))
+
+
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_au_62_tags_become_these_rows(path: Path) -> None:
     case = json.loads(path.read_text())
     events = [event_of(a_tag(**changes)) for changes in case["tags"]]
     times = case.get("taken_ms", [NOW_MS] * len(events))
-    made = tag_rows(events, offsets_of(events), times, case["carry"])
+    made = tag_rows(records(events, offsets_of(events), times), case["carry"])
     assert json.loads(msgspec.json.encode(made.rows)) == case["rows"]
     assert (made.carry, made.skipped) == (tuple(case["reached"]), case["skipped"])
 
@@ -91,8 +96,8 @@ def in_batches(
     carry, skipped = None, 0
     bounds = [0, *(cut for cut in cuts if cut < len(events)), len(events)]
     for start, end in pairwise(bounds):
-        offsets = offsets_of(events)[start:end]
-        made = tag_rows(events[start:end], offsets, times_ms[start:end], carry)
+        part = records(events, offsets_of(events), times_ms)[start:end]
+        made = tag_rows(part, carry)
         rows.extend(made.rows)
         carry, skipped = made.carry, skipped + made.skipped
     return rows, carry, skipped
@@ -140,23 +145,23 @@ def test_au_62_a_row_carries_what_is_counted_summed_and_filtered(events: list[Ta
 
 def test_au_85_a_late_tag_is_skipped_and_counted_but_stays_in_the_profile() -> None:
     events = [event_of(a_tag(time="2022-03-03T00:00:00Z")), event_of(a_tag())]
-    made = tag_rows(events, offsets_of(events), [NOW_MS] * 2, None)
+    made = tag_rows(recorded(events), None)
     assert (len(made.rows), made.skipped) == (1, 1)
-    assert len(profile_entries(events, offsets_of(events))) == 2
+    assert len(profile_entries(recorded(events))) == 2
 
 
 def test_au_85_the_newest_tag_of_the_batches_before_decides() -> None:
     events = [event_of(a_tag(time="2022-03-01T00:00:00Z"))]
     minute = events[0].time_ms // 60_000
     day, more = (Reached(at, at) for at in (minute + RETENTION_MINUTES, minute + 1_441))
-    assert tag_rows(events, [0], [NOW_MS], day).skipped == 0
-    late = tag_rows(events, [0], [NOW_MS], more)
+    assert tag_rows(recorded(events), day).skipped == 0
+    late = tag_rows(recorded(events), more)
     assert (late.rows, late.carry, late.skipped) == ([], more, 1)
 
 
 def test_au_80_no_tags_make_no_rows_and_keep_what_was_known() -> None:
-    assert tag_rows([], [], [], None) == ([], None, 0)
-    assert tag_rows([], [], [], Reached(7, 8)) == ([], Reached(7, 8), 0)
+    assert tag_rows([], None) == ([], None, 0)
+    assert tag_rows([], Reached(7, 8)) == ([], Reached(7, 8), 0)
 
 
 # -- retention ------------------------------------------------------------------------------------
@@ -203,7 +208,7 @@ def by_group(entries: list[Entry]) -> dict[bytes, list[bytes]]:
 def test_au_46_entries_sort_newest_first_and_of_equal_times_the_later_accepted(
     events: list[TagRecorded],
 ) -> None:
-    groups = by_group(profile_entries(events, offsets_of(events)))
+    groups = by_group(profile_entries(recorded(events)))
     for cookie in ("a", "b"):
         for action in ("VIEW", "BUY"):
             mine = [event for event in events if (event.cookie, event.action) == (cookie, action)]
@@ -222,7 +227,7 @@ def test_au_46_entries_sort_newest_first_and_of_equal_times_the_later_accepted(
 def test_au_46_the_order_holds_for_every_time_that_can_be_spelled(times: list[int]) -> None:
     event = event_of(a_tag())
     events = [msgspec.structs.replace(event, time_ms=time) for time in times]
-    entries = profile_entries(events, range(2**40, 2**40 + len(events)))
+    entries = profile_entries(recorded(events, 2**40))
     assert len({entry.sort for entry in entries}) == len(entries)
     newest_first = sorted(entries, key=lambda entry: entry.sort)
     found = [parse_tag(msgspec.json.decode(entry.value)["time"])[0] for entry in newest_first]
@@ -240,7 +245,7 @@ def test_au_44_a_range_takes_its_start_and_leaves_its_end(
 ) -> None:
     start_ms = START + start
     end_ms = start_ms + length
-    entries = sorted(profile_entries(events, offsets_of(events)), key=lambda e: e.sort)
+    entries = sorted(profile_entries(recorded(events)), key=lambda e: e.sort)
     expected = sorted(
         (
             (-event.time_ms, -offset, spell(event))
@@ -254,10 +259,9 @@ def test_au_44_a_range_takes_its_start_and_leaves_its_end(
 
 @given(events=streams, cut=st.integers(0, 12))
 def test_au_46_batches_make_no_difference_to_entries(events: list[TagRecorded], cut: int) -> None:
-    offsets = offsets_of(events)
-    parts = [(events[:cut], offsets[:cut]), (events[cut:], offsets[cut:])]
-    separate = [entry for part in parts for entry in profile_entries(*part)]
-    assert separate == profile_entries(events, offsets)
+    whole = recorded(events)
+    separate = [entry for part in (whole[:cut], whole[cut:]) for entry in profile_entries(part)]
+    assert separate == profile_entries(whole)
 
 
 @given(left=st.tuples(st.text(), st.booleans()), right=st.tuples(st.text(), st.booleans()))

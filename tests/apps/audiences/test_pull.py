@@ -16,6 +16,7 @@ from penstock.core.log import record_number
 from penstock.core.warehouse import pull, sql
 from penstock.core.warehouse.clickhouse import ClickHouse
 from penstock.core.warehouse.cluster import Layout
+from support.records import records
 from support.stores import open_warehouse
 
 (PULL,) = sql.pulls(audiences.__name__)
@@ -80,7 +81,7 @@ def test_pulled_rows_are_projected_rows(
     with engine._clients.one() as client:
         client.raw_insert("audiences_tags_queue", insert_block=b"\n".join(lines), fmt="JSONEachRow")
     numbers = [record_number(partition, offset) for offset in offsets]
-    made = tag_rows(events, numbers, times, None)
+    made = tag_rows(records(events, numbers, times), None)
     projected = [msgspec.structs.astuple(row) for row in made.rows]
     assert sorted(engine.query(PULL.select, {})) == sorted(projected)
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from apps.audiences.served import Ask, Served
 from apps.audiences.tags import Tag, a_tag
 from penstock.core.operations import Operations
+from penstock.core.projection import witness
 from support.asking import PATIENT
 from support.damage import emptied
 from support.endless import endless
@@ -104,6 +105,88 @@ def test_a_part_that_is_gone_is_missed_at_the_start(served: Served) -> None:
     shutil.rmtree(part)
     served.platform = served._open()
     assert_silent(served, f"which had {TAGS + 1} and has 1", profiles=TAGS + 1)
+
+
+def lose_a_part(served: Served, beside: Callable[[Served], list[Path]]) -> None:
+    """Of the table, not of its last block; and what is beside it. Nobody runs meanwhile."""
+    served.platform.require_stores().tables.rest(TABLE)
+    part = min(parts(served), key=first_block)
+    served.tags(tags(1))
+    served.settle()
+    looked_at(served)
+    lost = [part, *beside(served)]
+    served.platform.close()
+    for folder in lost:
+        shutil.rmtree(folder)
+
+
+def first_block(part: Path) -> int:
+    return int(part.name.split("_")[1])
+
+
+def counts(served: Served) -> list[Path]:
+    """The folder of the table that holds them."""
+    return [parts(served, "penstock_counts")[0].parent]
+
+
+def counted_parts(served: Served) -> list[Path]:
+    return parts(served, "penstock_counts")
+
+
+def counts_and_plans(served: Served) -> list[Path]:
+    return [*counts(served), parts(served, "penstock_blocks")[0].parent]
+
+
+def whole_table(served: Served) -> list[Path]:
+    """All parts but the first, which goes anyway."""
+    return [*counts(served), *sorted(parts(served), key=first_block)[1:]]
+
+
+@pytest.mark.parametrize("beside", [counts, counted_parts, counts_and_plans, whole_table])
+def test_a_part_that_is_gone_with_what_was_counted_of_it_is_missed_by_the_state(
+    served: Served, beside: Callable[[Served], list[Path]]
+) -> None:
+    """Reliability 46: one hand removes both, and what is left answers nothing."""
+    told = f"which had {TAGS + 1} and has "
+    if beside is counts_and_plans:  # for what was counted it could be an older copy
+        told = f"has rows of records up to {TAGS}, and is planned up to 0 only"
+    lose_a_part(served, beside)
+    served.platform = served._open()
+    assert_silent(served, told, profiles=TAGS + 1)
+    served.reopen()
+    assert_silent(served, told, profiles=TAGS + 1)
+    rebuild(served, TABLE)
+    served.until("/readyz", 200)
+    assert counted(served) == str(TAGS + 1)
+
+
+def test_what_retention_dropped_is_missed_by_neither_account(served: Served) -> None:
+    """Though the state was told before, and the counts are gone since."""
+    looked_at(served)
+    stores = served.platform.require_stores()
+    partition = int(parts(served)[0].name.split("_")[0])
+    assert stores.tables.expire(TABLE, partition + 1) == 1
+    assert witness.missing(stores.tables, stores.state, TABLE) == ""
+    (counts_folder,) = counts(served)
+    served.platform.close()
+    shutil.rmtree(counts_folder)
+    served.platform = served._open()
+    served.until("/readyz", 200)
+
+
+def test_counts_or_a_state_that_are_gone_alone_silence_nobody(served: Served) -> None:
+    looked_at(served)
+    lost = counts(served)
+    served.platform.close()
+    shutil.rmtree(lost[0])
+    served.platform = served._open()
+    served.until("/readyz", 200)
+    looked_at(served)
+    served.platform.close()
+    shutil.rmtree(served.folder / "state")
+    served.platform = served._open()
+    served.until("/readyz", 200)
+    assert counted(served) == str(TAGS)
 
 
 def test_plans_that_are_gone_or_behind_double_nothing(served: Served) -> None:

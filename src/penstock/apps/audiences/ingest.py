@@ -260,7 +260,7 @@ def _refuse_long_words(tag: Tag) -> None:
 
 def _refuse_time(text: str) -> NoReturn:
     raise Rejected(
-        f"{text[:64]!r} is not a time; write it like 2022-03-01T00:00:00.649Z",
+        f"{text[:64]!r} is not a time; write it like YYYY-MM-DDThh:mm:ss.sssZ",
         code="bad_time",
         field="time",
     )

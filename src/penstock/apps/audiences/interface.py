@@ -1,6 +1,7 @@
 """What clients are told of each operation of audiences.
 
 The examples are one story, in the order of the manifest: what the first sends, the others answer.
+It happens in the hour of every example; see `core.interface.HOUR`.
 """
 
 from typing import Annotated, Literal
@@ -17,14 +18,14 @@ from penstock.core.interface import Answer, Body, Interface, Parameter
 
 _SECOND = r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d"
 _TAG = b"""{
-  "time": "2022-03-01T00:00:00.649Z", "cookie": "ann", "country": "PL", "device": "PC",
+  "time": "2026-03-01T14:00:00.649Z", "cookie": "ann", "country": "PL", "device": "PC",
   "action": "BUY", "origin": "spring",
   "product_info": {"product_id": 7, "brand_id": "Acme", "category_id": "Shoes", "price": 4999}}"""
 _BATCH = (
-    b'{"time": "2022-03-01T00:00:31Z", "cookie": "bob", "country": "DE", "device": "MOBILE", '
+    b'{"time": "2026-03-01T14:00:31Z", "cookie": "bob", "country": "DE", "device": "MOBILE", '
     b'"action": "BUY", "origin": "spring", "product_info": {"product_id": "SKU-9", '
     b'"brand_id": "Acme", "category_id": "Hats", "price": 1500}}\n'
-    b'{"time": "2022-03-01T00:00:32Z", "cookie": "bob", "country": "DE", "device": "MOBILE", '
+    b'{"time": "2026-03-01T14:00:32Z", "cookie": "bob", "country": "DE", "device": "MOBILE", '
     b'"action": "BUY", "origin": "spring", "product_info": {"product_id": "SKU-9", '
     b'"brand_id": "Acme", "category_id": "Hats", "price": "1500"}}'
 )
@@ -95,13 +96,13 @@ PROFILE = Interface(
                 str,
                 Meta(
                     pattern=rf"^{_SECOND}(\.\d{{1,3}})?_{_SECOND}(\.\d{{1,3}})?$",
-                    examples=["2022-03-01T00:00:00.000_2022-03-01T00:10:00.000"],
+                    examples=["2026-03-01T14:00:00.000_2026-03-01T14:10:00.000"],
                 ),
             ],
             meaning="From and to, joined by an underscore; `to` is not in it. Milliseconds, "
             "without `Z`.",
             required=True,
-            example=("2022-03-01T00:00:00.000_2022-03-01T00:10:00.000",),
+            example=("2026-03-01T14:00:00.000_2026-03-01T14:10:00.000",),
         ),
         Parameter(
             name="limit",
@@ -132,13 +133,13 @@ AGGREGATES = Interface(
                 str,
                 Meta(
                     pattern=rf"^{_SECOND}(\.0{{1,3}})?_{_SECOND}(\.0{{1,3}})?$",
-                    examples=["2022-03-01T00:00:00_2022-03-01T00:02:00"],
+                    examples=["2026-03-01T14:00:00_2026-03-01T14:02:00"],
                 ),
             ],
             meaning="From and to, joined by an underscore; `to` is not in it. Whole minutes, at "
             f"most {RANGE_MINUTES_MAX}, without `Z`.",
             required=True,
-            example=("2022-03-01T00:00:00_2022-03-01T00:02:00",),
+            example=("2026-03-01T14:00:00_2026-03-01T14:02:00",),
         ),
         Parameter(
             name="action",
@@ -174,8 +175,8 @@ AGGREGATES = Interface(
             meaning="Exact for every tag that was accepted a minute ago.",
             shape=Aggregates,
             example=b'{"columns":["1m_bucket","action","origin","count","sum_price"],'
-            b'"rows":[["2022-03-01T00:00:00","BUY","spring","2","6499"],'
-            b'["2022-03-01T00:01:00","BUY","spring","0","0"]]}',
+            b'"rows":[["2026-03-01T14:00:00","BUY","spring","2","6499"],'
+            b'["2026-03-01T14:01:00","BUY","spring","0","0"]]}',
         ),
     ),
     errors=(

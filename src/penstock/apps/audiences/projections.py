@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.events.spelling import spell
-from penstock.core.projection import Index, Row, Rows, Table, Topic
+from penstock.core.projection import Index, Record, Row, Rows, Table, Topic
 from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
@@ -46,12 +46,7 @@ class TagRow(Row, frozen=True, array_like=True, gc=False):
     price: int
 
 
-def tag_rows(
-    events: Sequence[TagRecorded],
-    offsets: Sequence[int],
-    times_ms: Sequence[int],
-    carry: Sequence[int] | None,
-) -> Rows:
+def tag_rows(records: Sequence[Record[TagRecorded]], carry: Sequence[int] | None) -> Rows:
     """A row per tag that is inside the retention when it arrives (AU-85).
 
     The carry is what was `Reached` so far. All of it is in the log, so replaying that at any speed
@@ -61,7 +56,8 @@ def tag_rows(
     keep, tag_row = rows.append, TagRow
     known = logical_minute, newest_minute = carry or (_NEVER, _NEVER)
     oldest = logical_minute - RETENTION_MINUTES
-    for event, offset, taken_ms in zip(events, offsets, times_ms, strict=True):
+    for record in records:
+        event, taken_ms = record.event, record.at_ms
         time_ms = event.time_ms
         minute = moves_to = time_ms // 60_000
         if time_ms > taken_ms:
@@ -72,7 +68,7 @@ def tag_rows(
         if minute >= oldest:
             keep(
                 tag_row(
-                    offset,
+                    record.number,
                     minute,
                     moves_to,
                     event.action,
@@ -86,9 +82,9 @@ def tag_rows(
     if known[0] != logical_minute:
         # A leap within the batch may have outdated its own rows; fewer partitions are touched.
         inside = [row for row in rows if row.minute >= oldest]
-    if events:
+    if records:
         carry = Reached(logical_minute, max(logical_minute, newest_minute))
-    return Rows(inside, carry, len(events) - len(inside))
+    return Rows(inside, carry, len(records) - len(inside))
 
 
 def profile_group(cookie: str, action: str) -> bytes:
@@ -96,20 +92,18 @@ def profile_group(cookie: str, action: str) -> bytes:
     return f"{cookie}{action[0]}".encode()
 
 
-def profile_entries(events: Sequence[TagRecorded], offsets: Sequence[int]) -> list[Entry]:
+def profile_entries(records: Sequence[Record[TagRecorded]]) -> list[Entry]:
     """Newest first, of equal times the later accepted first (AU-46).
 
     The value is the tag as it will be answered: rendered once when it arrives, not at every look.
     """
-    order = _NEWEST_FIRST.pack
-    return [
-        Entry(
-            profile_group(event.cookie, event.action),
-            order(_LAST - event.time_ms, _LAST - offset),
-            spell(event),
-        )
-        for event, offset in zip(events, offsets, strict=True)
-    ]
+    order, entries = _NEWEST_FIRST.pack, []
+    for record in records:
+        event = record.event
+        group = profile_group(event.cookie, event.action)
+        sort = order(_LAST - event.time_ms, _LAST - record.number)
+        entries.append(Entry(group, sort, spell(event)))
+    return entries
 
 
 def within(newest_first: Sequence[tuple[bytes, bytes]], start_ms: int, end_ms: int) -> list[bytes]:

@@ -5,14 +5,30 @@ any thread. The edge appends the reply's events and sends its response once they
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Literal
+from uuid import uuid4
 
 import msgspec
 
-from penstock.core.events import Event
+from penstock.core.events import DEFAULT_PROJECT, Event
 
 _JSON = (b"content-type", b"application/json")
 _encode_json = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
+_VERSION, _VARIANT = 0xF << 76, 3 << 62
+"""Where a UUID has them (RFC 9562)."""
+_BELOW_TIME = (1 << 80) - 1
+
+
+class Principal(msgspec.Struct, frozen=True, gc=False):
+    """Who asks, as far as that is known."""
+
+    id: str = ""
+    """The same for the same caller of a project; empty for anybody."""
+
+
+ANYBODY = Principal()
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +48,36 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     at_ms: int
     """Server time of arrival in epoch milliseconds: the latest that it can be, where the clock has
     stepped."""
+    path: str = "/"
+    """As it came, not decoded."""
+    host: str = ""
+    """The name that was asked for, in lower case and without a port."""
+    project: str = DEFAULT_PROJECT
+    who: Principal = ANYBODY
+    _id: bytes = b""
+
+    @property
+    def id(self) -> bytes:
+        """A UUID of 16 bytes that no other request has, so that what is made of it has a name.
+
+        One that is sent again under its Idempotency-Key, by the same caller to the same path, has
+        the same again (version 8); all others are new, and sort by time (version 7). It is made
+        when somebody asks for it, and costs nothing before.
+        """
+        if not self._id:
+            msgspec.structs.force_setattr(self, "_id", self._made())
+        return self._id
+
+    def _made(self) -> bytes:
+        key = self.headers.get(b"idempotency-key")
+        if key is None:
+            return _uuid(self.at_ms << 80 | uuid4().int & _BELOW_TIME, 7)
+        asked = _pack((self.project, self.who.id, self.method, self.path, self.query, key))
+        return _uuid(int.from_bytes(blake2b(asked, digest_size=16).digest()), 8)
+
+
+def _uuid(number: int, version: int) -> bytes:
+    return (number & ~(_VERSION | _VARIANT) | version << 76 | 2 << 62).to_bytes(16)
 
 
 class Response(msgspec.Struct, frozen=True, gc=False):

@@ -198,6 +198,8 @@ class Dispatcher:
             body if endpoint.reads_body else b"",
             peer if self.proxies is None else self.proxies.client(peer, head.headers),
             self.latest_ms(),
+            head.path,
+            head.host,
         )
         if not isinstance(endpoint, IngestEndpoint):
             return received
@@ -241,6 +243,8 @@ class Dispatcher:
             body,
             peer if self.proxies is None else self.proxies.client(peer, head.headers),
             self.latest_ms(),
+            head.path,
+            head.host,
         )
 
     def start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":

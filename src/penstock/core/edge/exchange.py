@@ -35,24 +35,9 @@ class Exchange(ABC):
     """A connection has one at a time, so it is one."""
 
     __slots__ = (
-        "_at",
-        "_began",
-        "_body",
-        "_connections",
-        "_edge",
-        "_head",
-        "_judging",
-        "_last",
-        "_last_word",
-        "_response",
-        "_rest",
-        "_turn",
-        "cost",
-        "idle_since",
-        "peer",
-        "requests",
-        "served_until",
-        "transport",
+        "_at", "_began", "_body", "_connections", "_edge", "_head", "_judging", "_last",
+        "_last_word", "_response", "_rest", "_turn", "cost", "idle_since", "peer",
+        "requests", "served_until", "transport",
     )  # fmt: skip
 
     transport: asyncio.Transport

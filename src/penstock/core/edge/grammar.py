@@ -57,6 +57,8 @@ class Parsed(NamedTuple):
     """As it came, not decoded; `*` where the request is about the server."""
     query: bytes
     fields: Fields
+    host: str
+    """The name in the target, or else in the field Host: lower-case, without a port."""
     length: int
     """Bytes of the body that follows, or `CHUNKED`."""
     keep_alive: bool
@@ -78,13 +80,13 @@ def parse(head: bytes, fields_max: int) -> Parsed:
         raise Rejected("a fragment is no part of a request's target")
     old = minor == b"0"
     fields = _fields(head, line.end(), fields_max)
-    host = fields.get(b"host")
-    if host is not None:
-        _check_authority(host, empty=True)
+    given, host = fields.get(b"host"), ""
+    if given is not None:
+        host = _named(given, empty=True)
     elif not old:
         raise Rejected("HTTP/1.1 asks for the field Host")
     method = name.decode()
-    path, query = _target(method, target)
+    path, query, asked = _target(method, target)
     length = _length(fields, old=old)
     expect = fields.get(b"expect")
     if expect is not None and not old and _listed(expect) != {b"100-continue"}:
@@ -94,6 +96,7 @@ def parse(head: bytes, fields_max: int) -> Parsed:
         path,
         query,
         fields,
+        asked or host,
         length,
         _keeps_alive(fields.get(b"connection"), old=old),
         old,
@@ -142,8 +145,8 @@ def _fields(head: bytes, start: int, fields_max: int) -> Fields:
     return fields
 
 
-def _check_authority(authority: bytes, *, empty: bool = False) -> None:
-    """A name or an address, and perhaps a port. A field Host may be `empty` altogether."""
+def _named(authority: bytes, *, empty: bool = False) -> str:
+    """Of a name or an address, and perhaps a port, the former. A field Host may be `empty`."""
     found = _AUTHORITY.fullmatch(authority)
     if found is None or (found["address"] is not None and not _is_ipv6(found["address"])):
         raise Rejected("the host is neither a name nor an address")
@@ -151,6 +154,7 @@ def _check_authority(authority: bytes, *, empty: bool = False) -> None:
         raise Rejected("the host has no name")
     if int(found["port"] or 0) > _PORT_MAX:
         raise Rejected(f"a port is at most {_PORT_MAX}")
+    return found["name"].decode().lower()
 
 
 def _is_ipv6(address: bytes) -> bool:
@@ -161,21 +165,19 @@ def _is_ipv6(address: bytes) -> bool:
     return True
 
 
-def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
-    """Path and query of any of the four forms."""
+def _target(method: str, target: bytes) -> tuple[bytes, bytes, str]:
+    """Path, query and host, if it has one, of any of the four forms."""
     if target[0] == 0x2F:  # a slash: the form of almost all
         path, _, query = target.partition(b"?")
-        return path, query
+        return path, query, ""
     if target == b"*" and method == "OPTIONS":
-        return target, b""
+        return target, b"", ""
     if method == "CONNECT":
-        _check_authority(target)
-        return target, b""
+        return target, b"", _named(target)
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise Rejected("the target is neither a path nor a URL of http")
-    _check_authority(absolute[1])
-    return absolute[2] or b"/", absolute[3] or b""
+    return absolute[2] or b"/", absolute[3] or b"", _named(absolute[1])
 
 
 def _length(fields: Fields, *, old: bool) -> int:

@@ -13,8 +13,8 @@ class Head:
     """All that is known of a request before its body."""
 
     __slots__ = (
-        "coding", "endpoint", "expects", "for_page", "headers", "keep_alive", "length", "method",
-        "old", "parameters", "path", "plain", "query", "refusal", "request_id", "timings",
+        "coding", "endpoint", "expects", "for_page", "headers", "host", "keep_alive", "length",
+        "method", "old", "parameters", "path", "plain", "query", "refusal", "request_id", "timings",
     )  # fmt: skip
 
     def __init__(
@@ -30,6 +30,7 @@ class Head:
         self.path = parsed.path.decode("latin-1")
         self.query = parsed.query
         self.headers = parsed.fields
+        self.host = parsed.host
         self.length = parsed.length
         self.keep_alive = parsed.keep_alive
         self.old = parsed.old

@@ -5,10 +5,17 @@ new fields go to the end and have a default, so every record ever written stays 
 
 The embedded log keeps events as MessagePack arrays. Logs that others read too may have them as JSON
 objects, or as Avro. Whatever a codec writes, it reads all three, told apart by their first byte.
+
+A record is an event and the project it belongs to. The platform writes that, so no application can
+forget or forge it: a map of the project's name to the array, a member `project` of the object, the
+last field of Avro's record. A record that names none is of the default project, and so are all that
+are older than projects.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
+from types import GenericAlias
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -19,13 +26,17 @@ class Event(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Fals
     """Base of all events. Subclass with `tag="<fact>/<version>"`."""
 
 
+DEFAULT_PROJECT = "default"
+
 E = TypeVar("E", bound=Event)
 Format = Literal["msgpack", "json", "avro"]
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
 
 _FORMS: dict[bytes, Format] = {b"{": "json", b"\x00": "avro"}
-"""By a record's first byte; an array of MessagePack has another one."""
+"""By a record's first byte; an array of MessagePack, or a map of one, has another one."""
+_NAMED = b"\x81"
+"""How a map of one begins, in MessagePack: an array that belongs to a project."""
 _MALFORMED = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
@@ -45,6 +56,19 @@ class Schemas(Protocol):
         ...
 
 
+class Form(NamedTuple):
+    """One way to write records."""
+
+    encode: Encode
+    """Of the default project."""
+    of: Callable[[str], Encode]
+    """Of another one."""
+    read: Callable[[bytes], tuple[str, Any]]
+    """Project and event."""
+    plain: Decode | None = None
+    """Where it reads those of the default project faster, and no others."""
+
+
 class Codec(Generic[E]):
     """Bytes of one topic's records, and back."""
 
@@ -59,67 +83,107 @@ class Codec(Generic[E]):
         self._types = types
         self._schemas = schemas
         self._form: Format = form
-        self._decoders: dict[Format, Decode] = {}
-        self.encode, self._decode = self._make(form)
+        self._forms: dict[Format, Form] = {form: self._make(form)}
+        self.encode, self._of, self._read, self._plain = self._forms[form]
+        """`encode` is of the default project; see `of`."""
+
+    def of(self, project: str) -> Encode:
+        """What encodes the events of a project."""
+        return self.encode if project == DEFAULT_PROJECT else self._of(project)
 
     def decode(self, payload: bytes) -> E:
-        """Raise `Undecodable` for bytes that are not an event of this topic."""
-        try:
-            event: E = self._decode(payload)
-        except (*_MALFORMED, Undecodable) as error:
-            return self._decode_otherwise(payload, error)
-        return event
+        """The event, whosesoever. Raise `Undecodable` for bytes that are none of this topic."""
+        return self.read(payload)[1]
 
-    def _decode_otherwise(self, payload: bytes, error: Exception) -> E:
+    def read(self, payload: bytes) -> tuple[str, E]:
+        """The project and the event. Raise `Undecodable` as `decode` does."""
+        try:
+            return self._read(payload)
+        except (*_MALFORMED, Undecodable) as error:
+            return self._read_otherwise(payload, error)
+
+    def read_all(self, payloads: Sequence[bytes]) -> tuple[Iterable[str], list[E]]:
+        """Projects and events. Raise `Undecodable` when one of them is not an event."""
+        if self._plain is not None:
+            try:
+                return repeat(DEFAULT_PROJECT, len(payloads)), list(map(self._plain, payloads))
+            except _MALFORMED:  # some are of another project, of another form, or of none
+                pass
+        found = list(map(self.read, payloads))
+        return [project for project, _ in found], [event for _, event in found]
+
+    def _read_otherwise(self, payload: bytes, error: Exception) -> tuple[str, E]:
         """It is not of the form that is written here, or of none."""
         form = _FORMS.get(payload[:1], "msgpack")
         if form == self._form:
             raise Undecodable(f"decoding a record: {error}") from error
         try:
-            if form not in self._decoders:
-                self._decoders[form] = self._make(form)[1]
-            event: E = self._decoders[form](payload)
+            if form not in self._forms:
+                self._forms[form] = self._make(form)
+            return self._forms[form].read(payload)
         except (*_MALFORMED, Misconfigured) as other:
             raise Undecodable(f"decoding a record: {other}") from other
-        return event
 
-    def _make(self, form: Format) -> tuple[Encode, Decode]:
+    def _make(self, form: Format) -> Form:
         if form == "avro":
             from penstock.core.events.avro import Avro  # noqa: PLC0415 - an extra
 
             avro = Avro(self._types, self._schemas)
-            return avro.encode, avro.decode
+            return Form(avro.encode, avro.of, avro.read)
         return _as_objects(self._types) if form == "json" else _as_arrays(self._types)
 
 
-def _as_arrays(types: Sequence[type[Event]]) -> tuple[Encode, Decode]:
-    return msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(_union(types)).decode
+def _as_arrays(types: Sequence[type[Event]]) -> Form:
+    encode = msgspec.msgpack.Encoder().encode
+    plain = msgspec.msgpack.Decoder(_union(types)).decode
+    named = msgspec.msgpack.Decoder(GenericAlias(dict, (str, _union(types)))).decode
+
+    def of(project: str) -> Encode:
+        return lambda event: encode({project: event})
+
+    def read(payload: bytes) -> tuple[str, Any]:
+        if payload[:1] != _NAMED:
+            return DEFAULT_PROJECT, plain(payload)
+        [(project, event)] = named(payload).items()
+        return project, event
+
+    return Form(encode, of, read, plain)
 
 
-def _as_objects(types: Sequence[type[Event]]) -> tuple[Encode, Decode]:
+def _as_objects(types: Sequence[type[Event]]) -> Form:
     """`type` is the fact, the other members are its fields by name: arrays tell nobody else."""
     written: dict[type[Any], Any] = {
-        event: mirror(event, tag_field="type", tag=event.__struct_config__.tag) for event in types
+        event: mirror(
+            event,
+            [("project", str | msgspec.UnsetType, msgspec.UNSET)],
+            tag_field="type",
+            tag=event.__struct_config__.tag,
+        )
+        for event in types
     }
-    read: dict[type[Any], Any] = {form: event for event, form in written.items()}
+    read_as: dict[type[Any], Any] = {form: event for event, form in written.items()}
     encoder = msgspec.json.Encoder().encode
-    decoder = msgspec.json.Decoder(_union(list(read))).decode
+    decoder = msgspec.json.Decoder(_union(list(read_as))).decode
     values = msgspec.structs.astuple
+
+    def of(project: str) -> Encode:
+        return lambda event: encoder(written[type(event)](*values(event), project))
 
     def encode(event: Any) -> bytes:
         return encoder(written[type(event)](*values(event)))
 
-    def decode(payload: bytes) -> Any:
+    def read(payload: bytes) -> tuple[str, Any]:
         form: Any = decoder(payload)
-        return read[type(form)](*values(form))
+        *fields, project = values(form)
+        return project or DEFAULT_PROJECT, read_as[type(form)](*fields)
 
-    return encode, decode
+    return Form(encode, of, read)
 
 
-def mirror(event: type[Event], **config: Any) -> type[msgspec.Struct]:
-    """A struct of the same fields that is an object and not an array."""
+def mirror(event: type[Event], more: Sequence[Any] = (), **config: Any) -> type[msgspec.Struct]:
+    """A struct of the same fields, and of some more, that is an object and not an array."""
     fields: list[Any] = [(of.name, of.type, *_default(of)) for of in msgspec.structs.fields(event)]
-    return msgspec.defstruct(event.__name__, fields, gc=False, **config)
+    return msgspec.defstruct(event.__name__, [*fields, *more], gc=False, **config)
 
 
 def _default(of: msgspec.structs.FieldInfo) -> list[Any]:

@@ -4,6 +4,7 @@ Schemas are derived from the structs, so an event is still declared once. Where 
 the numbers, a topic of several events has one schema, the union of their records; where it does
 not, every record has its own, whose number follows from what it says, and those of the shorter
 records of older versions are known as well.
+A record's last field is its project; empty, and where an older schema has none, it is the default.
 """
 
 import io
@@ -11,13 +12,14 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import inspect
 
 from penstock.core.errors import Misconfigured, lacking
-from penstock.core.events import Event, Schemas, Undecodable, mirror
+from penstock.core.events import DEFAULT_PROJECT, Encode, Event, Schemas, Undecodable, mirror
 
 try:
     import fastavro
@@ -41,6 +43,7 @@ _SIMPLE: dict[type[inspect.Type], str] = {
     inspect.DecimalType: "string",
     inspect.UUIDType: "string",
 }
+_PROJECT = {"name": "project", "type": "string", "default": ""}
 _PYTHON = {bool: "boolean", int: "long", float: "double", str: "string", type(None): "null"}
 
 
@@ -67,16 +70,20 @@ class Avro:
             for event, record, frame in zip(types, records, frames, strict=True)
         }
 
-    def encode(self, event: Any) -> bytes:
+    def of(self, project: str) -> Encode:
+        return partial(self.encode, project=project)
+
+    def encode(self, event: Any, project: str = "") -> bytes:
         frame, schema, form = self._kinds[type(event)]
         out = io.BytesIO()
         out.write(frame)
         values = form(*msgspec.structs.astuple(event))
-        fastavro.schemaless_writer(out, schema, msgspec.to_builtins(values, builtin_types=(bytes,)))
+        fields = msgspec.to_builtins(values, builtin_types=(bytes,))
+        fastavro.schemaless_writer(out, schema, {**fields, _PROJECT["name"]: project})
         return out.getvalue()
 
-    def decode(self, payload: bytes) -> Any:
-        """Raise `Undecodable`."""
+    def read(self, payload: bytes) -> tuple[str, Any]:
+        """Project and event. Raise `Undecodable`."""
         if payload[:1] != _MAGIC or len(payload) < _FRAME_BYTES:
             raise Undecodable("it is not framed as Avro")
         schema = self._schema(int.from_bytes(payload[1:_FRAME_BYTES], "big"))
@@ -93,7 +100,8 @@ class Avro:
         if event is None:
             raise Undecodable(f"{name} is not an event of this topic")
         form = msgspec.convert(values, self._kinds[event].mirror)
-        return event(*msgspec.structs.astuple(form))
+        project = str(values.get(_PROJECT["name"]) or DEFAULT_PROJECT)
+        return project, event(*msgspec.structs.astuple(form))
 
     def _numbered(self, records: Sequence[Any]) -> list[bytes]:
         for record in records:
@@ -131,10 +139,13 @@ def _number(record: Any) -> int:
 
 
 def _versions(record: Any) -> list[Any]:
-    """The record, and those before its last fields, which have defaults, were added."""
-    fields = record["fields"]
+    """The record, and those before its last fields, which have defaults, were added; each as it is
+    now, and as it was before there were projects.
+    """
+    fields = record["fields"][:-1]
     last = max((n for n, field in enumerate(fields, 1) if "default" not in field), default=0)
-    return [{**record, "fields": fields[:n]} for n in range(last, len(fields) + 1)]
+    shorter = [fields[:n] for n in range(last, len(fields) + 1)]
+    return [{**record, "fields": of} for short in shorter for of in (short, [*short, _PROJECT])]
 
 
 def _record(event: type[Event]) -> dict[str, Any]:
@@ -144,7 +155,7 @@ def _record(event: type[Event]) -> dict[str, Any]:
         "name": re.sub(r"\W", "_", fact),
         "namespace": NAMESPACE,
         "doc": fact,
-        "fields": [_field(event, of) for of in msgspec.structs.fields(event)],
+        "fields": [*(_field(event, of) for of in msgspec.structs.fields(event)), _PROJECT],
     }
 
 

@@ -1,17 +1,15 @@
 """Backups of the embedded log: a folder with the log as it was at one moment, and what is in it.
 
-A backup is made beside whoever writes. It reads one snapshot, and asks nothing of the writer but to
-keep what it has written meanwhile in the write-ahead log until the copy is done. The copy goes to
-the disk piece by piece, with pauses: written at once, it would keep the log's syncs waiting. The
-folder gets its name last, when everything in it is on the disk: an interrupted backup never looks
-like one. The counts and checksums are those of the copy, read back from the disk that holds it.
+A backup is made beside whoever writes, and asks nothing of the writer. It takes its time: written
+at once, it would keep the log's syncs and the server's threads waiting. The folder gets its name
+last, when everything in it is on the disk: an interrupted backup never looks like one. The counts
+and checksums are those of the copy, read back from the disk that holds it.
 """
 
 import errno
 import fcntl
 import os
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
@@ -26,8 +24,10 @@ import msgspec
 
 from penstock.core.errors import PenstockError
 from penstock.core.folder import FolderLock, synced
-from penstock.core.log import blocks, tables
+from penstock.core.log import blocks, moment, tables
+from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import is_damage, reason
+from penstock.core.log.pace import Pace
 from penstock.core.log.sqlite_reader import connect
 
 
@@ -41,9 +41,8 @@ Bars = Callable[[str, str], AbstractContextManager[Bar]]
 LOG = "log.db"
 CONTENTS = "backup.json"
 _FORM = 1
-_PAGES = 256
-_PAUSE_SECONDS_MAX = 1.0
-"""After a piece that went to the disk, for as long as that took."""
+_OPERATIONS = 1_000
+"""Of SQLite's machine, or pages that it checks: so often somebody asks whether to rest."""
 _CHUNK_BYTES = 4 << 20
 PARTIAL = ".partial"
 _OTHERWISE = "use another backup, or copy what can be read of this one with `penstock salvage`"
@@ -76,8 +75,9 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topics: list[TopicSum]
 
 
-def create(log: Path, folder: Path, bars: Bars) -> Contents:
-    """Back the log up to a folder that is not there yet, or is empty.
+def create(log: Path, folder: Path, bars: Bars, pace: Pace, *, free_bytes_min: int = 0) -> Contents:
+    """Back the log up to a folder that is not there yet, or is empty. On the disk of the log twice
+    the minimum is left free: at one of it events are refused.
 
     Raise `Unproven` with no such folder made.
     """
@@ -93,7 +93,10 @@ def create(log: Path, folder: Path, bars: Bars) -> Contents:
             for leftover in unfinished.iterdir():
                 leftover.unlink()
             try:
-                contents = _create(log, unfinished, bars)
+                shared = unfinished.stat().st_dev == log.parent.stat().st_dev
+                left_alone = 2 * free_bytes_min if shared else 0
+                moment.leave(unfinished, left_alone, bytes_of_log(log))
+                contents = _create(log, unfinished, bars, pace, left_alone)
                 check_empty(folder, set())
                 unfinished.rename(folder)
             except BaseException:
@@ -107,11 +110,11 @@ def create(log: Path, folder: Path, bars: Bars) -> Contents:
     return contents
 
 
-def verify(folder: Path, bars: Bars) -> Contents:
+def verify(folder: Path, bars: Bars, pace: Pace) -> Contents:
     """Read the whole backup, and hold it against what it says of itself. Raise `Unproven`."""
     said = contents_of(folder)
     try:
-        _compare(folder, said, _contents(folder / LOG, bars))
+        _compare(folder, said, _contents(folder / LOG, bars, pace))
     except (OSError, apsw.Error) as error:
         raise Unproven(
             f"the backup {folder} cannot be read: {reason(error)}; {_OTHERWISE}"
@@ -135,7 +138,7 @@ def restore(folder: Path, target: Path, bars: Bars) -> Contents:
         _copy_file(folder / LOG, unfinished, bars)
         with closing(connect(unfinished, writable=True)) as log:
             log.execute("UPDATE meta SET value = ? WHERE key = 'identity'", (str(uuid4()),))
-        _compare(folder, said, _contents(unfinished, bars))
+        _compare(folder, said, _contents(unfinished, bars, Pace(0)))
         synced(unfinished)
         unfinished.rename(target / LOG)
         synced(target)
@@ -162,49 +165,27 @@ def contents_of(folder: Path) -> Contents:
     return said
 
 
-def _create(log: Path, unfinished: Path, bars: Bars) -> Contents:
+def _create(log: Path, unfinished: Path, bars: Bars, pace: Pace, left_alone: int) -> Contents:
     copy = unfinished / LOG
-    _copy_log(log, copy, bars)
-    contents = _contents(copy, bars)
+    with bars("copying", "bytes") as bar:
+        moment.copy(log, copy, pace, bar.move, left_alone)
+    contents = _contents(copy, bars, pace)
     (unfinished / CONTENTS).write_bytes(msgspec.json.format(msgspec.json.encode(contents)) + b"\n")
     for path in (copy, unfinished / CONTENTS, unfinished):
         synced(path)
     return contents
 
 
-def _copy_log(log: Path, copy: Path, bars: Bars) -> None:
-    """One snapshot, a few pages at a time. The transaction holds it: else each commit of another
-    process would make the copy begin anew.
-    """
-    with (
-        closing(connect(log, writable=False)) as source,
-        closing(connect(copy, writable=True)) as target,
-        copy.open("rb") as written,
-    ):
-        target.execute("PRAGMA synchronous = OFF")
-        target.execute("PRAGMA journal_mode = OFF").get  # noqa: B018 - runs the statement
-        size = int(str(source.execute("PRAGMA page_size").get))
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM meta").get  # noqa: B018 - begins the snapshot
-        with target.backup("main", source, "main") as work, bars("copying", "bytes") as bar:
-            while not work.done:
-                began = time.monotonic()
-                work.step(_PAGES)
-                os.fdatasync(written.fileno())
-                time.sleep(min(time.monotonic() - began, _PAUSE_SECONDS_MAX))
-                bar.move((work.page_count - work.remaining) * size, work.page_count * size)
-        source.execute("ROLLBACK")
-        target.execute("PRAGMA journal_mode = DELETE").get  # noqa: B018 - one file, and no other
-
-
-def _contents(log: Path, bars: Bars) -> Contents:
+def _contents(log: Path, bars: Bars, pace: Pace) -> Contents:
     """Of a file that nobody writes to, and beside which nothing is made."""
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with closing(apsw.Connection(f"{log.absolute().as_uri()}?immutable=1", flags=flags)) as opened:
+        opened.set_progress_handler(partial(_rested, pace), _OPERATIONS)
         verdict = str(opened.execute("PRAGMA quick_check(1)").get)
         if verdict != "ok":
             raise apsw.CorruptError(" ".join(verdict.split()))
         identity = str(opened.execute("SELECT value FROM meta WHERE key = 'identity'").get)
+        opened.set_progress_handler(None)
         topics = list(opened.execute("SELECT id, name FROM topics ORDER BY name"))
         total = sum(_next(opened, topic_id) for topic_id, _ in topics)
         sums: list[TopicSum] = []
@@ -212,7 +193,7 @@ def _contents(log: Path, bars: Bars) -> Contents:
             for topic_id, name in topics:
                 before = sum(one.next for one in sums)
                 sums.append(
-                    _sum(opened, topic_id, str(name), partial(_reached, bar, before, total))
+                    _sum(opened, topic_id, str(name), pace, partial(_reached, bar, before, total))
                 )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Contents(_FORM, now, identity, log.stat().st_size, sums)
@@ -225,12 +206,18 @@ def _next(log: apsw.Connection, topic_id: object) -> int:
     return int(str(row or 0))
 
 
+def _rested(pace: Pace) -> bool:
+    """SQLite's to call amid a statement; it goes on."""
+    pace.did()
+    return False
+
+
 def _reached(bar: Bar, before: int, total: int, number: int) -> None:
     bar.move(before + number, total)
 
 
 def _sum(
-    log: apsw.Connection, topic_id: object, topic: str, reached: Callable[[int], None]
+    log: apsw.Connection, topic_id: object, topic: str, pace: Pace, reached: Callable[[int], None]
 ) -> TopicSum:
     end, records, hashed = 0, 0, blake2b(digest_size=16)
     rows = log.execute(f"SELECT {tables.BLOCK} FROM blocks_{topic_id} ORDER BY first")
@@ -241,6 +228,7 @@ def _sum(
             records += count
         end = first + count
         reached(end)
+        pace.did(len(body))
     return TopicSum(topic, end, records, hashed.hexdigest())
 
 

@@ -102,7 +102,7 @@ def forsaken(path: Path) -> str:
     first page is in the file before anything is written ahead.
     """
     ahead = path.with_name(path.name + "-wal")
-    if _size(path) or not _size(ahead):
+    if is_there(path) or not is_there(ahead):
         return ""
     return (
         f"opening the log {path}: it is gone or empty, and {ahead.name} holds its newest records: "
@@ -110,11 +110,12 @@ def forsaken(path: Path) -> str:
     )
 
 
-def _size(path: Path) -> int:
+def is_there(path: Path) -> bool:
+    """Whether the file holds anything."""
     try:
-        return path.stat().st_size
+        return path.stat().st_size > 0
     except OSError:
-        return 0
+        return False
 
 
 def is_damage(error: Exception) -> bool:

@@ -10,7 +10,7 @@ import apsw
 from penstock.core.errors import Misconfigured, NotReady, told
 from penstock.core.log import Minute, Share, Whole
 from penstock.core.log.checkpoint import bytes_of_log
-from penstock.core.log.disk import failed_open
+from penstock.core.log.disk import failed_open, forsaken, is_there
 from penstock.core.log.sqlite_reader import SqliteReader
 
 _POLL_SECONDS = 0.01
@@ -21,8 +21,10 @@ class SqliteFollower:
     """Follows the file that a process with the edge role writes."""
 
     def __init__(self, path: Path) -> None:
-        """Raise `Misconfigured` when there is no log yet: the edge makes it."""
-        if not path.exists():
+        """Raise `Misconfigured` when there is no log yet, or an empty file: the edge makes it."""
+        if why := forsaken(path):
+            raise Misconfigured(why)
+        if not is_there(path):
             raise Misconfigured(
                 f"there is no log {path} to follow yet; start a process with the role edge first"
             )

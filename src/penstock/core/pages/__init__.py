@@ -1,7 +1,7 @@
 """What a browser is shown: the overview at the printed address, and the HTTP interface.
 
 Nothing is loaded from elsewhere, and nothing runs that does not come from this very server. What
-does not change is made once, when the process starts, and sent again only to those who lack it.
+does not change is made once, or once an hour, and sent again only to those who lack it.
 """
 
 import hashlib
@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock import __version__
+from penstock.core.clock import Clock
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.health import OFFERS as HEALTH
 from penstock.core.health import Health
-from penstock.core.interface import JSON, Answer, Asked, Interface
+from penstock.core.interface import HOUR, JSON, Answer, Asked, Interface
 from penstock.core.openapi import document
+from penstock.core.openapi.trying import hour
 from penstock.core.pages import overview, reading
 from penstock.core.pages.overview import Overview
 from penstock.core.platform import ROLES, Platform
@@ -90,6 +92,22 @@ class _File(NamedTuple):
         return Response(200, self.body, (media, *kept, *_SAFE))
 
 
+class _Tried:
+    """A file with examples, anew every hour."""
+
+    def __init__(self, text: str, media: str, clock: Clock) -> None:
+        self._text = text
+        self._media = media
+        self._clock = clock
+        self._made: tuple[str, _File] | None = None
+
+    async def answer(self, received: Received) -> Response:
+        now = hour(self._clock.now_ms())
+        if self._made is None or self._made[0] != now:
+            self._made = now, _File.of(self._text.replace(HOUR, now).encode(), self._media)
+        return await self._made[1].answer(received)
+
+
 class Pages:
     def __init__(self, platform: Platform, health: Health) -> None:
         self._platform = platform
@@ -97,10 +115,10 @@ class Pages:
         self._started_at_ms = platform.clock.now_ms()
 
     def offer(self) -> None:
-        made = document(self._platform.manifests, OFFERS)
-        files_at = {
-            "/docs": _File.of(reading.page(made).encode(), HTML),
-            "/openapi.json": _File.of(msgspec.json.encode(made), JSON),
+        clock, made = self._platform.clock, document(self._platform.manifests, OFFERS)
+        files_at: dict[str, _File | _Tried] = {
+            "/docs": _Tried(reading.page(made), HTML, clock),
+            "/openapi.json": _Tried(msgspec.json.encode(made).decode(), JSON, clock),
         }
         for path, name, media in _ASSETS:
             files_at[path] = _File.of((files(__package__) / name).read_bytes(), media)

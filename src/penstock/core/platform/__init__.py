@@ -21,6 +21,7 @@ from penstock.core.ids import Ids
 from penstock.core.log.disk import FATAL
 from penstock.core.manifest import Manifest, check_columns
 from penstock.core.platform.answering import ApplicationContext, Sources
+from penstock.core.platform.checking import check
 from penstock.core.platform.choosing import chosen
 from penstock.core.platform.consumers import Consumers
 from penstock.core.platform.observing import Observing
@@ -66,11 +67,14 @@ class Platform:
         """Set when the end begins: long work is to be given up."""
         self.dead = ""
         """What of this process has ended that was to go on, since the first did."""
+        check(settings, self.manifests, self.roles)
         with ExitStack() as opening:
             self._opened = Opened(settings, self.manifests, self.roles, self.clock)
             opening.callback(self._opened.close)
             self.follow, self.log = self._opened.follow, self._opened.log
             self.stores = self._opened.stores
+            for added in self._opened.added:
+                logger.info("warehouse.column_added", added=added)
             self.edge = Dispatcher(
                 settings,
                 log=self.log,

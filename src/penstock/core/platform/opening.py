@@ -5,13 +5,14 @@ from contextlib import ExitStack
 from functools import partial
 
 from penstock.core import engines
+from penstock.core.beginning import check_may_begin
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.log import Follow, Log
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
-from penstock.core.projection import Fold, Table
+from penstock.core.projection import Table
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.sinks import Stores
 from penstock.core.settings import Settings
@@ -33,12 +34,9 @@ class Opened:
         self._settings = settings
         self._manifests = manifests
         self._clock = clock
+        self.added: list[str] = []
+        """Columns that tables gained by this opening, in words."""
         topics = [topic.name for manifest in manifests for topic in manifest.topics]
-        if "work" in roles:
-            folds = [p.name for p in chosen(settings, manifests) if isinstance(p, Fold)]
-            engines.check_folds(settings, folds, appends="edge" in roles)
-            emitting = [of.name for m in manifests for of in m.schedules if of.emits]
-            engines.check_emitting(settings, emitting, appends="edge" in roles)
         with ExitStack() as opening:
             self.log = self._write_log(topics, opening) if "edge" in roles else None
             self.follow = self.log or self._follow_log(topics, opening)
@@ -68,6 +66,7 @@ class Opened:
 
     def _write_log(self, topics: list[str], opening: ExitStack) -> Log:
         opening.callback(FolderLock(self._settings.folder, "edge").release)
+        check_may_begin(self._settings, (p for m in self._manifests for p in m.projections))
         log = engines.open_log(self._settings, self._clock, topics)
         opening.callback(log.close)
         return log
@@ -87,6 +86,6 @@ class Opened:
             opening.callback(warehouse.close)
             if engines.is_embedded(settings.warehouse_url):
                 for manifest in self._manifests:
-                    warehouse.create(sql.schema(manifest.package))
+                    self.added += warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
         return Stores(warehouse, state, DeadLetters(state), self._clock, codec, self.log)

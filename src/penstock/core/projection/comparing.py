@@ -23,12 +23,18 @@ _EVERYTHING = 1 << 31
 
 
 def table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
-    """Partitions whose rows differ, by count and by a sum of hashes that ignores their order."""
+    """Partitions whose rows differ, by count and by a sum of hashes that ignores their order; of
+    what a table says of its comparison, the first rows that only one has.
+    """
+    if table.compared:
+        return _unlike(table, warehouse, shadow)
+    # By name: a column that was added later stands last in one of the two.
+    columns = ", ".join(table.columns)
 
     def summary(name: str) -> dict[str, tuple[object, ...]]:
         retained = table.retained.format(table=name)
         rows = warehouse.query(
-            f"SELECT _partition_id, count(), sum(cityHash64(*)) FROM {name} "
+            f"SELECT _partition_id, count(), sum(cityHash64({columns})) FROM {name} "
             f"WHERE {retained} GROUP BY _partition_id",
             {},
         )
@@ -41,6 +47,20 @@ def table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> l
         if live.get(key) != rebuilt.get(key)
     ]
     return _first_few(different)
+
+
+def _unlike(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
+    live, rebuilt = (table.compared.format(table=name) for name in (table.table, shadow))
+    return _first_few(
+        [
+            f"only {where}: {', '.join(map(str, row))}"
+            for where, one, other in (("live", live, rebuilt), ("rebuilt", rebuilt, live))
+            for row in warehouse.query(
+                f"SELECT * FROM ({one} EXCEPT {other}) ORDER BY ALL LIMIT {_DIFFERENCES_SHOWN + 1}",
+                {},
+            )
+        ]
+    )
 
 
 def entry_differences(view: Index[Any] | Fold[Any, Any], state: State, shadow: str) -> list[str]:
@@ -66,6 +86,8 @@ def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up
     """Of what the new one retains, partition by partition: what is older was to go anyway. As many
     as were `given_up` are none that are lost.
     """
+    if table.compared:
+        return _fewer_keys(table, warehouse, shadow, given_up=given_up)
 
     def counted(name: str, condition: str) -> dict[str, int]:
         rows = warehouse.query(
@@ -90,6 +112,17 @@ def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up
     return _first_few(
         [f"partition {key}: {live[key]} rows live, {rebuilt.get(key, 0)} rebuilt" for key in fewer]
     )
+
+
+def _fewer_keys(
+    table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up: int
+) -> list[str]:
+    live, rebuilt = (
+        int(str(warehouse.query(f"SELECT count() FROM ({compared})", {})[0][0]))
+        for compared in (table.compared.format(table=name) for name in (table.table, shadow))
+    )
+    lost = rebuilt + given_up < live
+    return [f"{live} compared rows live, {rebuilt} rebuilt"] if lost else []
 
 
 def fewer_entries(

@@ -1,13 +1,13 @@
 """Records into events: what cannot be read or projected becomes a dead letter, the rest goes on."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from penstock.core.events import Event, Undecodable
+from penstock.core.events import Undecodable
 from penstock.core.log import Batch, record_number, record_numbers, record_place
-from penstock.core.projection import Projection
+from penstock.core.projection import Projection, Record
 from penstock.core.projection.dead_letters import GIVEN_UP, GIVEN_UP_REASON, DeadLetter, damaged
 from penstock.core.projection.stores import Stores
 
@@ -15,10 +15,7 @@ T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
-    events: list[Event]
-    numbers: Sequence[int]
-    times_ms: Sequence[int]
-    """When the log took each of them."""
+    records: list[Record[Any]]
     dead_lettered: int
     given_up: int
 
@@ -26,33 +23,35 @@ class Decoded(NamedTuple):
 class Decoding(Generic[T]):
     """Records into events, the undecodable ones put aside."""
 
-    def __init__(self, projection: Projection, stores: Stores, *, of: str) -> None:
-        """`of`: the projection's own name, also where a shadow of it is filled."""
-        self._projection = projection
+    def __init__(self, projection: Projection, stores: Stores, *, into: str) -> None:
+        """`into`: what is filled, whose dead letters they are; a shadow of it maybe."""
+        self._into = into
+        self._name = projection.name
+        self._topic = projection.topic.name
         self._stores = stores
-        self._of = of
         self._codec = stores.codec(projection.topic)
         self._given_up: dict[int, frozenset[int]] = {}
 
     def resume(self, partition: int) -> None:
-        self._given_up[partition] = self._stores.dead_letters.given_up(self._of, partition)
+        self._given_up[partition] = self._stores.dead_letters.given_up(self._name, partition)
 
-    def events(self, partition: int, batch: Batch) -> Decoded:
-        name, topic = self._projection.name, self._projection.topic.name
+    def records(self, partition: int, batch: Batch) -> Decoded:
         known = self._given_up.get(partition, ())
         given_up = {offset for offset in known if batch.first <= offset < batch.next}
         dead_lettered = 0
         for damage in batch.damages:
-            letter = damaged(name, topic, partition, damage, self._stores.clock.now_ms())
+            letter = damaged(
+                self._into, self._topic, partition, damage, self._stores.clock.now_ms()
+            )
             self._stores.dead_letters.add(letter)
             dead_lettered += letter.records
-        decode = self._codec.decode
         if not given_up:
             with suppress(Undecodable):
-                events = [decode(payload) for payload in batch.payloads]
+                projects, events = self._codec.read_all(batch.payloads)
                 numbers = record_numbers(partition, batch.offsets)
-                return Decoded(events, numbers, batch.times_ms, dead_lettered, 0)
-        events, numbers, times_ms = [], [], []
+                records = list(map(Record, numbers, projects, batch.times_ms, events))
+                return Decoded(records, dead_lettered, 0)
+        records = []
         for offset, payload, at_ms in zip(
             batch.offsets, batch.payloads, batch.times_ms, strict=True
         ):
@@ -60,18 +59,20 @@ class Decoding(Generic[T]):
                 self.dead_letter(partition, offset, batch, GIVEN_UP, GIVEN_UP_REASON)
                 continue
             try:
-                events.append(decode(payload))
+                project, event = self._codec.read(payload)
             except Undecodable as error:
                 self.dead_letter(partition, offset, batch, "undecodable", told_of(error))
                 dead_lettered += 1
             else:
-                numbers.append(record_number(partition, offset))
-                times_ms.append(at_ms)
-        return Decoded(events, numbers, times_ms, dead_lettered, len(given_up))
+                number = record_number(partition, offset)
+                records.append(Record(number, project, at_ms, event))
+        return Decoded(records, dead_lettered, len(given_up))
 
-    def event(self, payload: bytes) -> Event:
-        event: Event = self._codec.decode(payload)
-        return event
+    def record(self, letter: DeadLetter) -> Record[Any]:
+        """The record of a dead letter. Raise `Undecodable`."""
+        number = record_number(letter.partition, letter.offset)
+        project, event = self._codec.read(letter.payload)
+        return Record(number, project, letter.taken_ms, event)
 
     def dead_letter(
         self, partition: int, offset: int, batch: Batch, code: str, reason: str
@@ -79,8 +80,8 @@ class Decoding(Generic[T]):
         at = bisect_left(batch.offsets, offset)
         self._stores.dead_letters.add(
             DeadLetter(
-                projection=self._projection.name,
-                topic=self._projection.topic.name,
+                projection=self._into,
+                topic=self._topic,
                 partition=partition,
                 offset=offset,
                 next=offset + 1,
@@ -98,17 +99,15 @@ class Decoding(Generic[T]):
         partition: int,
         decoded: Decoded,
         batch: Batch,
-        project: Callable[[Event, int, int], None],
+        project: Callable[[Record[Any]], None],
     ) -> int:
         """Project one by one; dead-letter those whose projection raises. Returns how many."""
         dead_lettered = 0
-        for event, number, at_ms in zip(
-            decoded.events, decoded.numbers, decoded.times_ms, strict=True
-        ):
+        for record in decoded.records:
             try:
-                project(event, number, at_ms)
+                project(record)
             except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
-                _, offset = record_place(number)
+                _, offset = record_place(record.number)
                 self.dead_letter(partition, offset, batch, "rows", told_of(error))
                 dead_lettered += 1
         return dead_lettered

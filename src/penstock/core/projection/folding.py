@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from penstock.core.errors import Disproved, Moved, NotReady
-from penstock.core.events import Event
-from penstock.core.log import Append, Batch, Origin, record_number, record_place
+from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Fold, Record
 from penstock.core.projection.contract import Outcome
@@ -36,11 +35,11 @@ class FoldSink(SpaceSink):
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
-        block = self._block(partition, decoded.events)
+        decoded = self._decoding.records(partition, batch)
+        block = self._block(partition, decoded.records)
         poison = self._steps(partition, decoded, batch, block)
         self._keep(partition, Position(log, batch.next, self._fold.version, batch.proof), block)
-        stepped = len(decoded.events) - poison
+        stepped = len(decoded.records) - poison
         return Outcome(stepped, decoded.given_up, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
@@ -48,22 +47,21 @@ class FoldSink(SpaceSink):
         position = self.stored(letter.partition)
         if position is None or position.log != log or position.next <= letter.offset:
             raise NotReady(f"{self._into} has not come to this record yet; try again")
-        event = self._decoding.event(letter.payload)
+        record = self._decoding.record(letter)
         self._positions[letter.partition] = position
-        block = self._block(letter.partition, [event])
-        number = record_number(letter.partition, letter.offset)
+        block = self._block(letter.partition, [record])
         said = Saying(f"{self._fold.space}/{letter.partition}/{letter.offset}", letter.partition)
-        said.add(number, self._stepper.step(block, Record(number, letter.taken_ms, event)))
+        said.add(record.number, self._stepper.step(block, record))
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
 
-    def _block(self, partition: int, events: Sequence[Event]) -> Block[Any]:
+    def _block(self, partition: int, records: Sequence[Record[Any]]) -> Block[Any]:
         """What is known of their keys here, where this cursor is. Raise `Moved`.
 
         The position is looked at behind what it is of: who goes on from states that somebody else
         has moved would say what nobody may, before the state refuses the rest.
         """
-        keys = self._stepper.keys(events)
+        keys = self._stepper.keys(records)
         values = self._state.get_many(self._into, keys)
         was = self._positions.get(partition)
         if (found := self.stored(partition)) != was:
@@ -73,7 +71,7 @@ class FoldSink(SpaceSink):
     def _steps(self, partition: int, decoded: Decoded, batch: Batch, block: Block[Any]) -> int:
         """Step by step; what is said is durable when this returns. How many became dead letters."""
         step, said, poison = self._stepper.step, Saying(self._fold.space, partition), 0
-        for record in map(Record, decoded.numbers, decoded.times_ms, decoded.events):
+        for record in decoded.records:
             try:
                 found = step(block, record)
             except Disproved:

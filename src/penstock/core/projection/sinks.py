@@ -3,23 +3,32 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from penstock.core.errors import Damaged
-from penstock.core.events import Event
-from penstock.core.log import Batch, record_number, record_place
-from penstock.core.projection import Fold, Index, Projection, Row, Rows, Table, verdicts
+from penstock.core.log import Batch, record_place
+from penstock.core.projection import (
+    Fold,
+    Index,
+    Projection,
+    Record,
+    Row,
+    Rows,
+    Table,
+    verdicts,
+    witness,
+)
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import DeadLetter
-from penstock.core.projection.decoding import Decoded, Decoding, told_of
+from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
+from penstock.core.projection.views import ViewSink
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
 
@@ -38,15 +47,11 @@ def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
     return IndexSink(projection, stores, into=into)
 
 
-class TableSink:
+class TableSink(ViewSink):
     def __init__(self, table: Table[Any], stores: Stores, *, into: str = "") -> None:
+        super().__init__(table, stores, into=into)
         self._table = table
-        self._into = into or table.table
         self._warehouse = stores.tables
-        self._state = stores.state
-        self._decoding: Decoding[Any] = Decoding(
-            replace(table, table=self._into), stores, of=table.name
-        )
         self._planned: dict[int, Block | None] = {}
         self._carries: dict[int, Any] = {}
         self._proved: set[int] = set()
@@ -78,16 +83,6 @@ class TableSink:
         if planned is not None:
             self._plan(partition, planned._replace(proof=proof))
 
-    def judge(self, partition: int, disproved: str) -> None:
-        verdicts.note(self._state, self._into, partition, disproved)
-
-    def judged(self) -> dict[int, str]:
-        return verdicts.told(self._state, self._into)
-
-    def position(self, partition: int) -> int:
-        stored = self.stored(partition)
-        return 0 if stored is None else stored.next
-
     def stored(self, partition: int) -> Position | None:
         planned = self._warehouse.planned(self._into, partition)
         return None if planned is None else planned.position
@@ -95,10 +90,10 @@ class TableSink:
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage
-        return self._warehouse.lacking(self._into)
+        return witness.missing(self._warehouse, self._state, self._into)
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
+        decoded = self._decoding.records(partition, batch)
         carry = self._carries.get(partition, self._table.carry)
         rows, poison = self._rows(partition, decoded, batch, carry)
         block = self._plan(
@@ -124,33 +119,34 @@ class TableSink:
         """Nothing to do: the warehouse merges what is small by itself."""
 
     def retry(self, log: str, letter: DeadLetter) -> None:
-        event = self._decoding.event(letter.payload)
-        number = record_number(letter.partition, letter.offset)
-        rows = self._table.rows([event], [number], [letter.taken_ms], self._table.carry).rows
+        rows = self._table.rows([self._decoding.record(letter)], self._table.carry).rows
         if not self._warehouse.feeds(self._into):
             rows = absent_of(self._warehouse, self._into, rows)
         token = f"{log}:{letter.partition}:{letter.offset}:retry"
         if rows:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
 
     def _prove(self, partition: int) -> None:
         if damage := self._warehouse.damage(self._into):
             raise Damaged(self._into, damage)
         if partition in self._proved:
             return
+        # Before anything is added: new rows of a partition would stand for those that it lost.
+        if lost := witness.missing(self._warehouse, self._state, self._into):
+            raise Damaged(self._into, lost)
         if ahead := ahead_of(self._warehouse, self._into, partition):
             raise Damaged(self._into, ahead)
         self._proved.add(partition)
 
     def _rows(self, partition: int, decoded: Decoded, batch: Batch, carry: Any) -> tuple[Rows, int]:
         with suppress(Exception):  # some event is poison: find out which
-            return self._table.rows(*decoded[:3], carry), 0
+            return self._table.rows(decoded.records, carry), 0
         rows: list[Row] = []
         skipped = 0
 
-        def project(event: Event, number: int, at_ms: int) -> None:
+        def project(record: Record[Any]) -> None:
             nonlocal carry, skipped
-            one = self._table.rows([event], [number], [at_ms], carry)
+            one = self._table.rows([record], carry)
             rows.extend(one.rows)
             carry, skipped = one.carry, skipped + one.skipped
 
@@ -187,12 +183,16 @@ class TableSink:
         if not rows:
             return 0
         try:
-            self._warehouse.insert(self._into, _encode_lines(rows), len(rows), token)
+            self._send(rows, token)
         except BadRows as error:
             return self._bisect(
                 partition, token, rows, span=(0, len(rows)), batch=batch, error=error
             )
         return 0
+
+    def _send(self, rows: Sequence[Row], token: str) -> None:
+        lines = _encode_lines(rows)
+        self._warehouse.insert(self._into, lines, len(rows), token, self._table.columns)
 
     def _bisect(
         self,
@@ -215,7 +215,7 @@ class TableSink:
             chunk = rows[part[0] : part[1]]
             name = f"{token}/{chunk[0].log_offset}-{chunk[-1].log_offset}"
             try:
-                self._warehouse.insert(self._into, _encode_lines(chunk), len(chunk), name)
+                self._send(chunk, name)
             except BadRows as again:
                 refused += self._bisect(partition, token, rows, span=part, batch=batch, error=again)
         return refused
@@ -228,15 +228,15 @@ class IndexSink(SpaceSink):
         self._added: Counter[bytes] = Counter()
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
-        decoded = self._decoding.events(partition, batch)
+        decoded = self._decoding.records(partition, batch)
         dead_lettered = decoded.dead_lettered
         try:
-            entries = self._index.entries(decoded.events, decoded.numbers)
+            entries = self._index.entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             dead_lettered += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda event, number, _: found.extend(self._index.entries([event], [number])),
+                lambda record: found.extend(self._index.entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
@@ -245,9 +245,7 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        event = self._decoding.event(letter.payload)
-        number = record_number(letter.partition, letter.offset)
-        for entry in self._index.entries([event], [number]):
+        for entry in self._index.entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:

@@ -1,28 +1,23 @@
 """What indexes and folds share: a space of the state, and a position written with its entries."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from penstock.core.errors import Disproved
 from penstock.core.projection import Fold, Index, verdicts
 from penstock.core.projection.contract import Resume
-from penstock.core.projection.decoding import Decoding
 from penstock.core.projection.stores import Stores
+from penstock.core.projection.views import ViewSink
 from penstock.core.state import Entry, Place, Position, Trim
 
 
-class SpaceSink:
+class SpaceSink(ViewSink):
     """All of a `Sink` but for what is made of a batch."""
 
     def __init__(
         self, projection: Index[Any] | Fold[Any, Any], stores: Stores, *, into: str
     ) -> None:
-        self._into = into or projection.space
-        self._decoding: Decoding[Any] = Decoding(
-            replace(projection, space=self._into), stores, of=projection.name
-        )
-        self._state = stores.state
+        super().__init__(projection, stores, into=into)
         self._version = projection.version
         self._positions: dict[int, Position | None] = {}
 
@@ -44,16 +39,6 @@ class SpaceSink:
     def adopt(self, partition: int, proof: str) -> None:
         if (position := self._positions[partition]) is not None:
             self._write(partition, position._replace(proof=proof))
-
-    def judge(self, partition: int, disproved: str) -> None:
-        verdicts.note(self._state, self._into, partition, disproved)
-
-    def judged(self) -> dict[int, str]:
-        return verdicts.told(self._state, self._into)
-
-    def position(self, partition: int) -> int:
-        stored = self.stored(partition)
-        return 0 if stored is None else stored.next
 
     def stored(self, partition: int) -> Position | None:
         return self._state.position(self._into, partition)

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from penstock.core.errors import Disproved
-from penstock.core.events import Codec, Event
+from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
 
 E = TypeVar("E", bound=Event)
@@ -30,7 +30,7 @@ class Said(NamedTuple):
 
 class _Way(NamedTuple):
     topic: str
-    encode: Callable[[Any], bytes]
+    of: Callable[[str], Encode]
     key: Callable[[Any], bytes]
 
 
@@ -55,17 +55,17 @@ class Stepper(Generic[E, S]):
         self._step = fold.step
         self._read = fold.read
         self._ways = {
-            kind: _Way(topic.name, codec(topic).encode, topic.key)
+            kind: _Way(topic.name, codec(topic).of, topic.key)
             for topic in fold.emits
             for kind in topic.events
         }
 
-    def keys(self, events: Iterable[E]) -> list[bytes]:
-        """Of these events, each once; a key that cannot be had is missed by its step."""
+    def keys(self, records: Iterable[Record[E]]) -> list[bytes]:
+        """Of these records, each once; a key that cannot be had is missed by its step."""
         found: dict[bytes, None] = {}
-        for event in events:
+        for record in records:
             try:
-                found[self.key(event)] = None
+                found[self.key(record.event)] = None
             except Exception:  # noqa: BLE001, S112 - whatever it is, it is the record's
                 continue
         return list(found)
@@ -85,7 +85,7 @@ class Stepper(Generic[E, S]):
         state = self._state(block, key)
         try:
             after, events = self._step(state, record)
-            said = self._said(events) if events else ()
+            said = self._said(record.project, events) if events else ()
             if after is None:
                 block.written[key] = None
                 block.states.pop(key, None)
@@ -121,7 +121,8 @@ class Stepper(Generic[E, S]):
             raise ValueError(f"a state of {len(value)} bytes; at most {fold.state_bytes_max}")
         return self._read(value), value
 
-    def _said(self, events: Sequence[Event]) -> list[Said]:
+    def _said(self, project: str, events: Sequence[Event]) -> list[Said]:
+        """They belong to the project of the record that they were made from."""
         fold, ways, size = self._fold, self._ways, 0
         if len(events) > fold.events_max:
             raise ValueError(f"{len(events)} events of one step; at most {fold.events_max}")
@@ -130,7 +131,7 @@ class Stepper(Generic[E, S]):
             way = ways.get(type(event))
             if way is None:
                 raise ValueError(f"{type(event).__name__} is of no topic that the fold emits to")
-            payload = way.encode(event)
+            payload = way.of(project)(event)
             size += len(payload)
             said.append(Said(way.topic, payload, way.key(event)))
         if size > fold.events_bytes_max:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from penstock.core.errors import NotReady
-from penstock.core.events import Codec, Event
+from penstock.core.events import DEFAULT_PROJECT, Codec, Event
 from penstock.core.log import Append, Log, Origin
 from penstock.core.log.awaiting import stored
-from penstock.core.manifest import Run, Schedule
+from penstock.core.manifest import Owned, Run, Schedule
 from penstock.core.projection import Topic
 from penstock.core.reach import Reach
 from penstock.core.telemetry import Logger
@@ -39,7 +39,7 @@ class Appending:
         self._codec = codec
 
     def appends(
-        self, schedule: Schedule, events: Sequence[Event], origin: str, number: int
+        self, schedule: Schedule, events: Sequence[Event | Owned], origin: str, number: int
     ) -> list[Append]:
         """Raise `ValueError` for what the schedule may not return."""
         topics = {kind: topic for topic in schedule.emits for kind in topic.events}
@@ -47,14 +47,15 @@ class Appending:
             raise ValueError(f"{len(events)} events of one run; at most {_EVENTS_MAX}")
         made: dict[str, tuple[list[bytes], list[bytes]]] = {}
         size = 0
-        for event in events:
+        for given in events:
+            project, event = given if isinstance(given, Owned) else (DEFAULT_PROJECT, given)
             topic = topics.get(type(event))
             if topic is None:
                 raise ValueError(
                     f"{type(event).__name__} is of no topic that the schedule emits to"
                 )
             payloads, keys = made.setdefault(topic.name, ([], []))
-            payloads.append(self._codec(topic).encode(event))
+            payloads.append(self._codec(topic).of(project)(event))
             keys.append(topic.key(event))
             size += len(payloads[-1])
         if size > _EVENTS_BYTES_MAX:
@@ -101,7 +102,7 @@ class Attempt:
         self._given_up = False
         self._appends = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._task: asyncio.Task[Sequence[Event]] | None = None
+        self._task: asyncio.Task[Sequence[Event | Owned]] | None = None
         self._thread = threading.Thread(
             target=self._work, name=f"penstock-{schedule.name}", daemon=True
         )
@@ -155,8 +156,8 @@ class Attempt:
         repeated = self._appending.append(appends)
         return Outcome(succeeded=True, events=len(events), repeated=repeated)
 
-    async def _events(self) -> Sequence[Event]:
-        async def run() -> Sequence[Event]:
+    async def _events(self) -> Sequence[Event | Owned]:
+        async def run() -> Sequence[Event | Owned]:
             return await self.schedule.run(self.run, self._reach)
 
         with self._lock:

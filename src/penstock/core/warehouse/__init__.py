@@ -42,6 +42,26 @@ class Block(NamedTuple):
         return Position(self.log, self.next, proof=self.proof)
 
 
+class Counted(NamedTuple):
+    """How many rows a table had, and behind which plans."""
+
+    contents: str
+    """Identity of what it holds."""
+    rows: dict[str, int]
+    """By partition, the most that were counted; what is outdated is left out, and its bound in."""
+    ends: dict[int, int]
+    """By partition of the log, up to where it was planned by then."""
+
+
+class Differences(NamedTuple):
+    """Between a table and its declaration."""
+
+    addable: list[str]
+    """Columns that it lacks, and that have a default."""
+    others: list[str]
+    """In words; they take a rebuild."""
+
+
 class Warehouse(Protocol):
     """Every call blocks its thread; run queries off the event loop.
 
@@ -57,8 +77,11 @@ class Warehouse(Protocol):
 
     def command(self, sql: str) -> None: ...
 
-    def insert(self, table: str, rows: bytes, count: int, token: str) -> None:
-        """Add `count` rows, one JSON array per line in the order of the columns, under a token.
+    def insert(
+        self, table: str, rows: bytes, count: int, token: str, columns: Sequence[str] = ()
+    ) -> None:
+        """Add `count` rows, one JSON array per line in the order of `columns`, under a token. The
+        table's other columns get their defaults; without `columns` there are none.
 
         Returns only after the engine said it has written, or already had, every one of them.
         """
@@ -72,8 +95,16 @@ class Warehouse(Protocol):
         """Names in order; empty when there is no such table."""
         ...
 
-    def create(self, statements: Sequence[str]) -> None:
-        """Run the `CREATE … IF NOT EXISTS` statements of an application."""
+    def create(self, statements: Sequence[str]) -> list[str]:
+        """Run the `CREATE … IF NOT EXISTS` statements of an application, and add to the tables that
+        are there what they lack of columns with a default: those, in words.
+        """
+        ...
+
+    def differences(self, declaration: str) -> Differences | None:
+        """Of the columns, but for those that were added for another version; None where there is
+        no such table.
+        """
         ...
 
     def plan(self, table: str, partition: int, was: Block | None, block: Block) -> None:
@@ -115,6 +146,10 @@ class Warehouse(Protocol):
 
         Those that `expire` dropped may. Remembers what it counts.
         """
+        ...
+
+    def counted(self, table: str) -> Counted:
+        """What `lacking` has remembered, of whatever process; of replicas nothing."""
         ...
 
     def rest(self, table: str) -> None:

@@ -11,7 +11,17 @@ from clickhouse_connect.driver.summary import QuerySummary
 
 from penstock.core.folder import bytes_of
 from penstock.core.settings import Settings
-from penstock.core.warehouse import BadRows, Block, Row, Unavailable, Value, server
+from penstock.core.warehouse import (
+    BadRows,
+    Block,
+    Counted,
+    Differences,
+    Row,
+    Unavailable,
+    Value,
+    server,
+)
+from penstock.core.warehouse.columns import COLUMNS, Columns
 from penstock.core.warehouse.counts import COUNTS, Counts
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
 from penstock.core.warehouse.parts import OWN, Parts
@@ -42,8 +52,9 @@ class ClickHouse:
         self._pinging = threading.Lock()
         self._parts = Parts(self._ask_hosts, self._layout, self._engine.folder)
         self._counts = Counts(self.query, lambda statement: self._command(statement, {}))
+        self._columns = Columns(self.query, self.command, self._layout)
         try:
-            for table in (declaration(alone=alone), COUNTS):
+            for table in (declaration(alone=alone), COUNTS, COLUMNS):
                 self._create(self._layout.create_everywhere(table))
             self._put_aside(deep=True)
             self._add_proofs()
@@ -57,10 +68,12 @@ class ClickHouse:
     def command(self, sql: str) -> None:
         self._command(sql, self._engine.altering)
 
-    def insert(self, table: str, rows: bytes, count: int, token: str) -> None:
+    def insert(
+        self, table: str, rows: bytes, count: int, token: str, columns: Sequence[str] = ()
+    ) -> None:
         settings = {**self._engine.inserting, "insert_deduplication_token": token}
         try:
-            summary = self._send(table, rows, settings)
+            summary = self._send(table, columns, rows, settings)
         except FAILURES as error:
             kind = BadRows if getattr(error, "code", None) in _DATA_ERRORS else Unavailable
             raise kind(f"inserting into {table}", detail=server.reason(error)) from error
@@ -85,9 +98,17 @@ class ClickHouse:
         )
         return [str(name) for (name,) in rows]
 
-    def create(self, statements: Sequence[str]) -> None:
+    def create(self, statements: Sequence[str]) -> list[str]:
         for statement in statements:
             self._create(self._layout.create(statement))
+        return [
+            added
+            for statement in statements
+            for added in self._columns.add(statement, self._contents)
+        ]
+
+    def differences(self, declaration: str) -> Differences | None:
+        return self._columns.differences(declaration, self._contents)
 
     def plan(self, table: str, partition: int, was: Block | None, block: Block) -> None:
         self._plans.add(self._contents(table), partition, was, block)
@@ -140,6 +161,11 @@ class ClickHouse:
         contents = self._contents(table)
         lost = self._counts.lacking(table, contents)
         return lost if contents == self._contents(table) else ""  # it may have been replaced
+
+    def counted(self, table: str) -> Counted:
+        contents = self._contents(table)
+        rows = {} if self._layout.replicated else self._counts.known(contents)
+        return Counted(contents, rows, self._plans.ends(contents))
 
     def rest(self, table: str) -> None:
         if self._engine.folder is not None:
@@ -225,11 +251,14 @@ class ClickHouse:
         elif having != all_hosts:
             self.command(self._layout.join(statement, str(identity)))
 
-    def _send(self, table: str, rows: bytes, settings: dict[str, Any]) -> QuerySummary:
+    def _send(
+        self, table: str, columns: Sequence[str], rows: bytes, settings: dict[str, Any]
+    ) -> QuerySummary:
         coded = self._engine.folder is None
         with self._clients.one() as client:
             return client.raw_insert(
                 table,
+                column_names=columns or None,
                 insert_block=zstd.compress(rows, level=1) if coded else rows,
                 fmt="JSONCompactEachRow",
                 compression="zstd" if coded else None,

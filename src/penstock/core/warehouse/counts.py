@@ -39,6 +39,12 @@ class Counts:
         self._add(contents, {p: count for p, count in now.items() if count > known.get(p, 0)})
         return ""
 
+    def known(self, contents: str) -> dict[str, int]:
+        """What was counted, whoever did, but for what is outdated."""
+        known = self._read(contents)
+        bound = known.get(_BOUND, 0)
+        return {p: count for p, count in known.items() if p == _BOUND or not _below(p, bound)}
+
     def outdate(self, contents: str, bound: int) -> None:
         """Partitions with a lower number are about to be dropped."""
         known = self._known.setdefault(contents, self._read(contents))
@@ -57,16 +63,17 @@ class Counts:
         )
         return {str(partition): int(str(count)) for partition, count in rows}
 
-    def _add(self, contents: str, more: Mapping[str, int]) -> None:
+    def _add(self, contents: str, more: dict[str, int]) -> None:
         if more:
             values = ", ".join(f"('{contents}', '{p}', {count})" for p, count in more.items())
             self._insert(f"INSERT INTO penstock_counts VALUES {values}")
-            self._known[contents] |= more
+            # Looks, resumes and retention are threads of their own: none sees it change.
+            self._known[contents] = self._known[contents] | more
 
 
 def fewer(was: Mapping[str, int], now: Mapping[str, int]) -> str:
     """Partitions that hold fewer rows than they did, in words; outdated ones may. Pure."""
-    bound = was.get(_BOUND, 0)
+    bound = max(was.get(_BOUND, 0), now.get(_BOUND, 0))
     lacking = [
         (partition, rows)
         for partition, rows in sorted(was.items())

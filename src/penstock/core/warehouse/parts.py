@@ -17,9 +17,9 @@ from pathlib import Path
 from penstock.core.warehouse import Row, Unavailable, Value
 from penstock.core.warehouse.cluster import Layout
 
-OWN = ("penstock_blocks", "penstock_counts")
+OWN = ("penstock_blocks", "penstock_counts", "penstock_columns")
 """What we write down for ourselves. A part of it that cannot be read is better put aside: rows then
-are ahead of their plans, which is noticed, or are counted anew."""
+are ahead of their plans, which is noticed, are counted anew, or have a column that nobody knows."""
 _HARMLESS = "('', 'ignored', 'clone', 'attaching', 'deleting', 'tmp-fetch', 'covered-by-broken')"
 """Reasons why a part is out of use that take no row away. Without one, somebody detached it."""
 _DAMAGE = frozenset({3, 32, 33, 40, 107, 226, 228, 246, 271, 432, 740})

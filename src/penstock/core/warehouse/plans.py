@@ -64,6 +64,15 @@ class Plans:
         self._known[contents, partition] = block
         return block
 
+    def ends(self, contents: str) -> dict[int, int]:
+        """Up to where each partition is planned."""
+        rows = self._query(
+            "SELECT partition, max(next) FROM penstock_blocks WHERE contents = {contents:String} "
+            "GROUP BY partition",
+            {"contents": contents},
+        )
+        return {int(str(partition)): int(str(end)) for partition, end in rows}
+
     def add(self, contents: str, partition: int, was: Block | None, block: Block) -> None:
         """Raise `Moved` and add nothing when the last one is not `was`."""
         for look in range(_LOOKS):

@@ -19,7 +19,7 @@ Time = Annotated[
     Meta(
         description="When, by the sender's clock: 0 to 9 digits of fraction, cut to milliseconds, "
         "and `Z` or an offset. It is told back at `Z`, with as many digits as came, up to 3.",
-        examples=["2022-03-01T00:00:00.649Z"],
+        examples=["2026-03-01T14:00:00.649Z"],
         # For readers only: what reads a time is `times.parse_tag`, and it answers `bad_time`.
         extra_json_schema={
             "format": "date-time",

@@ -120,16 +120,14 @@ def _wanted(name: str, given: str | None, what: str) -> str:
 
 def _range(parameters: dict[str, list[str]], *, whole_seconds: bool) -> tuple[int, int]:
     text = _single(parameters, "time_range")
-    example = "2022-03-01T00:00:00" if whole_seconds else "2022-03-01T00:00:00.000"
+    form = "YYYY-MM-DDThh:mm:ss" if whole_seconds else "YYYY-MM-DDThh:mm:ss.sss"
     try:
         start_text, end_text = (text or "").split("_")
         start = parse_end(start_text, whole_seconds=whole_seconds)
         end = parse_end(end_text, whole_seconds=whole_seconds)
     except ValueError:
         raise Rejected(
-            _wanted(
-                "time_range", text, f"two times like {example}, in UTC, joined by an underscore"
-            ),
+            _wanted("time_range", text, f"two times like {form}, in UTC, joined by an underscore"),
             code="bad_range",
         ) from None
     if start > end:
