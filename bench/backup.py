@@ -32,6 +32,8 @@ _TAKEN_MIN = 0.98 * RATE
 _SECONDS_MAX = 300.0
 """For one command."""
 _WARM_UP_SECONDS = 10.0
+_BEGIN_SECONDS_MAX = 480.0
+"""After so long none but the first pair of rounds begins: all of it ends in twelve minutes."""
 _LOOK_SECONDS = 0.05
 _TOPIC = re.compile(r"^(\S+): (\d+) records, checksum (\w+)$", re.MULTILINE)
 
@@ -66,6 +68,7 @@ def backup(plan: Plan) -> list[Row]:
     """Ingest beside `penstock backup create`; then `verify` and `restore` of the last that was
     whole, and for comparison one of the stopped server, at full speed.
     """
+    begin_before = time.monotonic() + _BEGIN_SECONDS_MAX
     with scratch() as folder:
         data, restored = folder / "data", folder / "restored"
         kept, stopped = folder / "kept", folder / "stopped"
@@ -74,8 +77,9 @@ def backup(plan: Plan) -> list[Row]:
         _tell(f"{plan.backup_tags:,} tags are in the log")
         with serving(folder) as server:
             settle(server)
+            _tell("and in the views")
             quiet(server)
-            pairs, made = _pairs(server.port, plan, data, kept)
+            pairs, made = _pairs(server.port, plan, data, kept, begin_before)
         verified = _run("verify", kept, copy=kept)
         back = _run("restore", kept, restored, copy=kept)
         fast = _run("create", stopped, "--data", data, "--rate", "0", copy=stopped)
@@ -102,7 +106,8 @@ def _ingest(what: str, pairs: list[tuple[_Round, _Round]]) -> list[Row]:
     measured = (
         f"p99 {statistics.median(one.p99_ms for one in without):.2f} ms without, "
         f"{statistics.median(one.p99_ms for one in beside):.2f} ms with it: {ratio:.2f} "
-        f"({ratios[0]:.2f} to {ratios[-1]:.2f}); {taken:,.0f}/s taken"
+        f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {len(pairs)} pairs of rounds); "
+        f"{taken:,.0f}/s taken"
     )
     ahead = [max(one.ahead for one in some) / 2**20 for some in (without, beside)]
     return [
@@ -117,7 +122,7 @@ def _ingest(what: str, pairs: list[tuple[_Round, _Round]]) -> list[Row]:
 
 
 def _pairs(
-    port: int, plan: Plan, data: Path, kept: Path
+    port: int, plan: Plan, data: Path, kept: Path, begin_before: float
 ) -> tuple[list[tuple[_Round, _Round]], _Done]:
     """Rounds without and with backups, and the last of those that was whole, which is `kept`."""
     made: list[_Done] = []
@@ -144,10 +149,12 @@ def _pairs(
         _tell(f"{'beside backups' if backing else 'alone'}: p99 {p99:.2f} ms, {len(made)} are made")
         return _Round(p99, found["per_second"], max(sizes))
 
-    pairs = []
+    pairs: list[tuple[_Round, _Round]] = []
     with framed("single") as requests:
         open_loop(port, requests, _WARM_UP_SECONDS, RATE)
         for turn in range(ROUNDS):
+            if pairs and time.monotonic() > begin_before:
+                break
             order = (False, True) if turn % 2 == 0 else (True, False)
             found = {backing: one(requests, backing=backing) for backing in order}
             pairs.append((found[False], found[True]))

@@ -46,7 +46,7 @@ _LENGTHS: dict[str, tuple[Any, Any, Any]] = {
     "warm_up_seconds": (30.0, 60.0, 90.0),
     "attack_seconds": (3.0, 5.0, 10.0),
     "backup_tags": (500_000, 5_000_000, 5_000_000),
-    "backup_seconds": (15.0, 40.0, 70.0),
+    "backup_seconds": (15.0, 40.0, 60.0),
 }
 PLANS = {
     name: Plan(**dict(zip(_LENGTHS, lengths, strict=True)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from penstock.core.manifest import Manifest
+from penstock.core.warehouse.sql import queries
 from penstock.main import manifests
 
 ROOT = Path(__file__).parents[1]
@@ -129,6 +130,12 @@ def test_an_application_s_sql_names_only_its_own_tables(manifest: Manifest) -> N
 
 def tables_in(sql: str) -> list[str]:
     return TABLE_NAME.findall(re.sub(r"--.*", "", sql))
+
+
+def test_every_query_asks_for_the_rows_of_one_project() -> None:
+    for manifest in manifests():
+        for name, query in queries(manifest.package).items():
+            assert "{project:String}" in query, f"{name} of {manifest.name}"
 
 
 def test_every_query_begins_with_its_question() -> None:

@@ -7,6 +7,8 @@ from support.clock import MovedClock
 from support.logs import TOPIC, account, add, balanced, contents, submit, under, wait_until
 from support.opened import HOURS
 
+OTHER = "tests.other"
+
 
 def test_a_repeated_key_stores_nothing_and_says_so(log: Log) -> None:
     assert add(log, b"a", key="k") == Receipt(0, 0)
@@ -24,6 +26,25 @@ def test_a_key_repeated_within_one_submission_counts_once(log: Log) -> None:
 def test_keys_of_different_topics_are_different(log: Log) -> None:
     assert add(log, b"a", key="k") == Receipt(0, 0)
     assert add(log, b"a", key="k", topic="tests.other") == Receipt(0, 0)
+
+
+def test_what_follows_an_append_shares_its_fate(log: Log) -> None:
+    """One request may make events of several topics; its key is claimed in the first of them."""
+
+    def ask(fingerprint: bytes, *payloads: bytes) -> list[Receipt]:
+        first = under("k", fingerprint, *payloads, answer=b"so")
+        return list(submit(log, first, Append(OTHER, [b"x", b"y"], follows=True)))
+
+    assert [receipt.stored for receipt in ask(b"1" * 16)] == [True, True]
+    for payloads in ([], [b"a"]):
+        assert ask(b"1" * 16, *payloads) == [DUPLICATE._replace(answer=b"so")] * 2
+        assert ask(b"2" * 16, *payloads) == [REUSED] * 2
+    wait_until(lambda: len(contents(log, OTHER)) >= 2)
+    assert (contents(log), contents(log, OTHER)) == ([], [b"x", b"y"])
+    for topic, each in ((TOPIC, 1), (OTHER, 4)):
+        of_topic = account(log, topic)
+        assert balanced(of_topic)
+        assert (of_topic.duplicate, of_topic.rejected) == (each, each)
 
 
 def test_a_key_is_remembered_for_its_window_and_no_longer(log: Log, clock: MovedClock) -> None:

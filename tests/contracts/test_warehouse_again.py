@@ -9,6 +9,7 @@ import pytest
 from penstock.core.log.memory import MemoryLog
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.sinks import sink
+from penstock.core.projects import DEFAULT_PROJECT
 from penstock.core.state.rocksdb import RocksState
 from penstock.core.warehouse import Block, Warehouse
 from penstock.core.warehouse.clickhouse import ClickHouse
@@ -53,7 +54,11 @@ def test_what_is_missing_of_the_last_block_goes_in_under_a_token_that_nobody_kno
     proof = log.read(TOPIC, 0, 30, 0, "").proof
     block = Block(log.identity(TOPIC), 0, 30, msgspec.msgpack.encode(0), proof)
     noted.plan("tests_notes", 0, None, block)
-    rows = [NoteRow(n, n % notes.PARTS, n, n) for n in range(30) if n % notes.PARTS in there]
+    rows = [
+        NoteRow(n, DEFAULT_PROJECT, n % notes.PARTS, n, n)
+        for n in range(30)
+        if n % notes.PARTS in there
+    ]
     if rows:
         lines = msgspec.json.Encoder().encode_lines(rows)
         noted.insert("tests_notes", lines, len(rows), "a token that was lost")

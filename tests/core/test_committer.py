@@ -8,7 +8,7 @@ import pytest
 
 from penstock.core.edge import NO_CONTENT
 from penstock.core.edge.committer import Committer, Repeat, Settle
-from penstock.core.edge.judging import Judged
+from penstock.core.edge.judging import Judged, Part
 from penstock.core.edge.turn import Turn
 from penstock.core.errors import KeyReused, NotReady, Overloaded, PenstockError
 from penstock.core.log import Append, Done
@@ -61,9 +61,8 @@ def commit(
     answer: bytes = b"",
     repeat: Repeat | None = None,
 ) -> None:
-    judged = Judged(
-        payloads, (), NO_CONTENT, rejected, idempotency_key, fingerprint, NO_CONTENT, answer
-    )
+    parts = [Part(topic, payloads)]
+    judged = Judged(parts, NO_CONTENT, rejected, idempotency_key, fingerprint, NO_CONTENT, answer)
     committer.commit(topic, judged, settle, repeat)
 
 
@@ -90,6 +89,34 @@ def on(work: Work, *, defects: Sequence[str] = ()) -> KeepingLog:
 async def turns(count: int = 5) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+def test_a_request_of_several_topics_is_one_submission() -> None:
+    async def work(committer: Committer, log: KeepingLog, told: Told) -> None:
+        parts = [Part(OTHER, [b"1"], [b"a"]), Part(TOPIC, [b"2", b"3"])]
+        committer.commit(TOPIC, Judged(parts, NO_CONTENT, 0), told.by("plain"))
+        committer.commit(TOPIC, Judged(parts, NO_CONTENT, 4, "k"), told.by("keyed"))
+        committer.commit(TOPIC, Judged(parts[:1], NO_CONTENT, 0, "l"), told.by("other only"))
+        committer.commit(TOPIC, Judged(parts[:1], NO_CONTENT, 5), told.by("some rejected"))
+        await turns()
+        assert log.groups == [
+            [
+                Append(OTHER, [b"1"], [b"a"]),
+                Append(TOPIC, [b"2", b"3"], []),
+                Append(TOPIC, [b"2", b"3"], (), "k", 4),
+                Append(OTHER, [b"1"], [b"a"], follows=True),
+                Append(TOPIC, (), (), "l"),
+                Append(OTHER, [b"1"], [b"a"], follows=True),
+                Append(TOPIC, (), (), "", 5),
+                Append(OTHER, [b"1"], [b"a"]),
+            ]
+        ]
+        log.answer()
+        await turns()
+        assert [error for _, error in told.outcomes] == [None] * 4
+        assert committer.stored == 3 + 3 + 1 + 1
+
+    on(work)
 
 
 def test_what_is_plain_shares_an_append_and_what_has_an_account_of_its_own_does_not() -> None:

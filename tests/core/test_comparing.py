@@ -16,7 +16,13 @@ from penstock.core.warehouse import sql
 from support.stores import open_warehouse
 
 TABLE = "CREATE TABLE {} ({}) ENGINE = MergeTree PARTITION BY minute ORDER BY minute"
-COLUMNS = {"log_offset": "UInt64", "minute": "Int64", "shop": "String DEFAULT ''", "sum": "Int64"}
+COLUMNS = {
+    "log_offset": "UInt64",
+    "project": "String DEFAULT 'default'",
+    "minute": "Int64",
+    "shop": "String DEFAULT ''",
+    "sum": "Int64",
+}
 
 
 class Sum(Row, frozen=True):

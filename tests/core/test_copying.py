@@ -1,5 +1,6 @@
 """A log carried over into another one: everything, in order, and compared."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -7,20 +8,31 @@ import pytest
 from penstock.core import copying
 from penstock.core.copying import Copy
 from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.log import DUPLICATE, Append, Log, Origin
+from penstock.core.log.carrying import carry_origins
 from penstock.core.log.memory import MemoryLog
 from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.projects import DEFAULT_PROJECT
 from support.clock import MovedClock
-from support.logs import add, contents
-from support.notes import NOTES, note
+from support.logs import add, contents, submit
+from support.notes import NOTES, Noted, codec, note
 
 
 def silent(done: int, total: int) -> None:
     assert 0 < done <= total
 
 
+HOUR_MS = 3_600_000
+
+
 @pytest.fixture
-def source(tmp_path: Path) -> SqliteLog:
-    return SqliteLog(tmp_path / "log.db", MovedClock(), Limits())
+def clock() -> MovedClock:
+    return MovedClock()
+
+
+@pytest.fixture
+def source(tmp_path: Path, clock: MovedClock) -> SqliteLog:
+    return SqliteLog(tmp_path / "log.db", clock, Limits())
 
 
 def test_every_record_arrives_in_its_order_and_both_sides_are_equal(source: SqliteLog) -> None:
@@ -33,6 +45,47 @@ def test_every_record_arrives_in_its_order_and_both_sides_are_equal(source: Sqli
     assert contents(target, NOTES.name) == contents(source, NOTES.name)
     assert moved[-1] == (2 * 12_345, 2 * 12_345)
     source.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "memory"])
+def test_records_keep_their_times_and_their_projects(
+    source: SqliteLog, clock: MovedClock, tmp_path: Path, engine: str
+) -> None:
+    for word in "abc":
+        add(source, codec.encode(Noted(1, word)), codec.of("acme")(Noted(2, word)))
+        clock.pass_hours(1)
+    target: Log = MemoryLog(clock)
+    if engine == "sqlite":
+        target = SqliteLog(tmp_path / "target.db", clock, Limits())
+    (copied,) = Copy(source, target, [NOTES]).run(silent)
+    assert copied.equal
+    note(target, 9)
+    with closing(target.reader()) as reader:
+        read = reader.read(NOTES.name, 0, 0, 99)
+    began = clock.now_ms() - 3 * HOUR_MS
+    assert list(read.times_ms) == [began + n * HOUR_MS for n in (0, 0, 1, 1, 2, 2, 3)]
+    assert [codec.read(payload)[0] for payload in read.payloads[:2]] == [DEFAULT_PROJECT, "acme"]
+    assert {line.minute for line in target.ledger(NOTES.name, 0)} == {
+        at_ms // 60_000 for at_ms in read.times_ms if engine == "sqlite"
+    } | {clock.now_ms() // 60_000}
+    source.close()
+    target.close()
+
+
+def test_what_was_made_of_a_record_is_known_in_a_copy(source: SqliteLog, tmp_path: Path) -> None:
+    """A fold that is made again from the copy says nothing twice."""
+    said = Append(NOTES.name, [codec.encode(Noted(1))], origin=Origin("tests.fold", 0, [7]))
+    submit(source, said)
+    target = SqliteLog(tmp_path / "target.db", MovedClock(), Limits())
+    (copied,) = Copy(source, target, [NOTES]).run(silent)
+    assert not copied.renumbered
+    for log in (source, target):
+        log.close()
+    files = tmp_path / "log.db", tmp_path / "target.db"
+    assert (carry_origins(*files), carry_origins(*files)) == (1, 1)
+    again = SqliteLog(files[1], MovedClock(), Limits())
+    assert submit(again, said) == [DUPLICATE]
+    again.close()
 
 
 def test_what_is_no_event_goes_over_as_it_is(source: SqliteLog) -> None:

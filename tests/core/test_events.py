@@ -9,8 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from penstock.core.events import DEFAULT_PROJECT, Codec, Event, Format, Undecodable
+from penstock.core.events import Codec, Event, Format, Undecodable
 from penstock.core.projection import Topic
+from penstock.core.projects import DEFAULT_PROJECT
 
 FORMS: tuple[Format, ...] = get_args(Format)
 

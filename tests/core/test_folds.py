@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from penstock.core.errors import Disproved, NotReady
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.sinks import sink
+from penstock.core.projects import DEFAULT_PROJECT, key_of
 from support.folded import Bench
+from support.logs import add, contents
 from support.notes import Crash
 from support.purses import TRICKS, Decided, Emptied, Moved, Purse, purses, renamed, step
 from support.records import records
@@ -177,6 +179,31 @@ def test_a_dead_letter_that_is_retried_is_stepped_once_whenever_that_is_killed(
     assert bench.known(fold)[POT].cents == 8
     assert bench.said(fold) == [[Decided(POT, 1, 8, taken=True)], []]
     assert bench.stores.dead_letters.letters(fold.name) == []
+
+
+def test_projects_have_states_of_their_own_and_what_is_said_is_of_them(
+    bench: Bench, fold: Fold[Moved, Purse]
+) -> None:
+    codec, decisions = fold.topic.codec(), fold.emits[0].codec()
+    projects = ["acme", DEFAULT_PROJECT, "acme", DEFAULT_PROJECT, "other"]
+    moves = [codec.of(of)(Moved(POT, -3 if n > 1 else 5)) for n, of in enumerate(projects)]
+    add(bench.log, *moves, topic=fold.topic.name)
+    bench.carry(fold, block=2)
+    assert [
+        [decisions.read(payload) for payload in contents(bench.log, topic.name)]
+        for topic in fold.emits
+    ] == [
+        [
+            ("acme", Decided(POT, 2, 2, taken=True)),
+            (DEFAULT_PROJECT, Decided(POT, 3, 2, taken=True)),
+            ("other", Decided(POT, 4, 0, taken=False)),
+        ],
+        [],
+    ]
+    values = bench.state.get_many(fold.space, [key_of(of, POT.encode()) for of in projects])
+    assert [fold.read(value).records for value in values] == [2, 2, 2, 2, 1]
+    rebuilt = bench.rebuild(fold)
+    assert (rebuilt.differences, rebuilt.swapped) == ([], True)
 
 
 def test_a_rebuild_says_nothing_and_compares_equal(bench: Bench, fold: Fold[Moved, Purse]) -> None:

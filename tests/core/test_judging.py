@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from penstock.core import codings
-from penstock.core.edge import Received, judging
-from penstock.core.edge.judging import Defect, Judged
+from penstock.core.edge import Received, Reply, judging
+from penstock.core.edge.endpoints import Way
+from penstock.core.edge.judging import Defect, Judged, Part
 from penstock.core.errors import (
     MethodNotAllowed,
     NotReady,
@@ -20,12 +21,15 @@ from penstock.core.errors import (
     Rejected,
     UnsupportedType,
 )
+from penstock.core.events import Event
+from penstock.core.projection import Topic
+from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Worker
 from support.asking import Hosted, ask
 from support.hosts import BODY_BYTES_MAX, SECRET, Request, Rig, note_endpoint
 from support.lines import Lines
 from support.logs import account, contents
-from support.notes import codec
+from support.notes import NOTES, Noted, codec
 from support.workers import PATHS
 
 JUDGES = "from support.workers import judges; judges()"
@@ -69,10 +73,7 @@ def test_elsewhere_the_same_is_decided(worker: Worker, coding: bytes, body: byte
     here, there = outcome(coding, body), outcome(coding, body, worker)
     if isinstance(here, Judged):
         assert isinstance(there, Judged)
-        assert msgspec.structs.asdict(there) == msgspec.structs.asdict(here) | {
-            "payloads": list(here.payloads),
-            "keys": list(here.keys),
-        }
+        assert msgspec.json.encode(there) == msgspec.json.encode(here)
     else:
         assert there == here
 
@@ -80,6 +81,59 @@ def test_elsewhere_the_same_is_decided(worker: Worker, coding: bytes, body: byte
 def test_a_defect_comes_back_with_its_traceback(worker: Worker) -> None:
     with pytest.raises(Defect, match=f"(?s)_ingest.*{SECRET}"):
         outcome(b"", b"fail", worker)
+
+
+class Shouted(Noted, frozen=True, array_like=True, gc=False, tag="shouted/1"):
+    """Of another topic than notes."""
+
+
+class Whispered(Noted, frozen=True, array_like=True, gc=False, tag="whispered/1"):
+    """Of none that the operation emits to."""
+
+
+SHOUTS: Topic[Shouted] = Topic("tests.shouts", (Shouted,))
+shouts = SHOUTS.codec()
+to_shouts = Way(SHOUTS.name, shouts.encode, shouts.of, lambda event: event.word.encode())
+
+
+def judged(*events: Event, project: str = DEFAULT_PROJECT) -> Judged:
+    endpoint = replace(
+        note_endpoint,
+        ways={**note_endpoint.ways, Shouted: to_shouts},
+        ingest=lambda _: Reply(events, idempotency_key="k"),
+    )
+    received = Received("POST", (), b"", {}, b"", "", 0, project=project)
+    return judging.judge(endpoint, received, keyed=True)
+
+
+def test_an_event_names_its_topic_by_its_type() -> None:
+    events = [Noted(1), Shouted(2, "b"), Noted(3), Shouted(4, "a")]
+    for project in (DEFAULT_PROJECT, "acme"):
+        note, shout = codec.of(project), shouts.of(project)
+        assert judged(*events, project=project).parts == [
+            Part(NOTES.name, [note(Noted(1)), note(Noted(3))], [b"", b""]),
+            Part(
+                SHOUTS.name,
+                [shout(Shouted(2, "b")), shout(Shouted(4, "a"))],
+                [order_of(project, b"b"), order_of(project, b"a")],
+            ),
+        ]
+        [alone] = judged(Shouted(2, "b"), project=project).parts
+        assert (alone.topic, list(alone.payloads)) == (SHOUTS.name, [shout(Shouted(2, "b"))])
+
+
+@pytest.mark.parametrize("events", [[Whispered(1)], [Noted(1), Whispered(1)]])
+def test_an_event_of_no_topic_of_the_operation_is_a_defect(events: list[Event]) -> None:
+    with pytest.raises(KeyError, match="Whispered"):
+        judged(*events)
+
+
+def test_a_key_of_one_project_is_not_that_of_another() -> None:
+    keys = [judged(Noted(1), project=of).idempotency_key for of in (DEFAULT_PROJECT, "a", "b")]
+    assert keys[0] == "k"
+    assert len({*keys}) == 3
+    sly = [name_of(DEFAULT_PROJECT, name_of("a", "k")), name_of("a", "k")]
+    assert sly[0] != sly[1]
 
 
 class OfAnApplication(Rejected):

@@ -61,7 +61,7 @@ def an_ingest() -> Ingest:
     return Ingest(
         operation="tests.note",
         path="/notes/{name}",
-        topic=NOTES,
+        emits=(NOTES,),
         handle=_nothing,
         body_bytes_max=10,
         summary="Note something.",

@@ -8,7 +8,7 @@ import pytest
 
 from penstock.core.edge import Principal, Received
 from penstock.core.edge.grammar import parse
-from penstock.core.events import DEFAULT_PROJECT
+from penstock.core.projects import DEFAULT_PROJECT
 
 KEYED = {b"idempotency-key": b"mine"}
 

@@ -11,7 +11,7 @@ import pytest
 
 from penstock.core.edge import NO_CONTENT
 from penstock.core.edge.committer import Committer
-from penstock.core.edge.judging import Judged
+from penstock.core.edge.judging import Judged, Part
 from penstock.core.edge.turn import SHARE_SECONDS, TURN_SECONDS, Turn
 from support.clock import MovedClock
 from support.hosts import HeldLog
@@ -149,7 +149,7 @@ def test_however_many_a_commit_settles_a_turn_is_not_longer() -> None:
         return tell
 
     for n in range(1_000):
-        judged = Judged([b"x"], (), NO_CONTENT, 0, "", b"", NO_CONTENT, b"")
+        judged = Judged([Part(TOPIC, [b"x"])], NO_CONTENT, 0)
         committer.commit(TOPIC, judged, settle(n))
     on.come_round()
     log.let_go()

@@ -76,6 +76,7 @@ def test_a_queue_has_the_fields_of_every_event_of_its_topic() -> None:
     columns = re.findall(r"^  (\w+) +([A-Z].*?),?$", statements()[0], re.MULTILINE)
     assert dict(columns) == {
         "type": "String",
+        "project": "String",
         "time_ms": "Int64",
         "word": "String",  # a text in one version and a number in the other
         "price": "Float64",

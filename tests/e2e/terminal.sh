@@ -44,12 +44,12 @@ run() {
   done
 }
 
-# `--timeouts`: a test is no measurement. The rest makes seconds of a minute.
+# `--timeouts`, `--tail-wait`: a test is no measurement. The rest makes seconds of a minute.
 penstock() { run penstock "$@"; }
 make() {
   if [ "$1" = load ]; then
     set -- "$@" ARGS="--duration 3 --cookies 500 --profile-wait 1 --aggregate-wait 1 \
-      --aggregate-start 1 --tail-wait 1 --timeouts 30 30 60"
+      --aggregate-start 1 --tail-wait 10 --timeouts 30 30 60"
   fi
   run make "$@"
 }

@@ -14,7 +14,7 @@ from penstock.core.edge import Received, Reply, Response
 from penstock.core.edge.connection import Connection
 from penstock.core.edge.connections import Connections
 from penstock.core.edge.dispatcher import Dispatcher
-from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint, Way
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
 from penstock.core.ids import Ids
@@ -110,8 +110,7 @@ note_endpoint = IngestEndpoint(
     operation="tests.note",
     body_bytes_max=BODY_BYTES_MAX,
     topic=NOTES.name,
-    encode=codec.encode,
-    key=lambda _: b"",
+    ways={Noted: Way(NOTES.name, codec.encode, codec.of, lambda _: b"")},
     ingest=_ingest,
 )
 

@@ -41,7 +41,7 @@ def note_rows(records: Sequence[Record[Noted]], seen: int) -> Rows:
         if event.word == POISON:
             raise ValueError("cannot bear this word")
         if event.word != SKIPPED:
-            rows.append(NoteRow(offset, offset % PARTS, event.number, seen))
+            rows.append(NoteRow(offset, record.project, offset % PARTS, event.number, seen))
         seen += 1
     return Rows(rows, seen, len(records) - len(rows))
 
@@ -74,7 +74,7 @@ index: Index[Noted] = Index(
 
 SCHEMA = [
     """CREATE TABLE IF NOT EXISTS tests_notes
-    (log_offset UInt64, part Int64, number UInt64, seen UInt64)
+    (log_offset UInt64, project String, part Int64, number UInt64, seen UInt64)
     ENGINE = MergeTree PARTITION BY part ORDER BY number
     SETTINGS non_replicated_deduplication_window = 1000""",
     """CREATE TABLE IF NOT EXISTS tests_totals (part Int64, notes UInt64)

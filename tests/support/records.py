@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import TypeVar
 
-from penstock.core.events import DEFAULT_PROJECT, Event
+from penstock.core.events import Event
 from penstock.core.projection import Record
+from penstock.core.projects import DEFAULT_PROJECT
 
 E = TypeVar("E", bound=Event)
 

@@ -160,8 +160,7 @@ def _rebuilt(
 
     with operations(data) as operating:
         act = operating.give_up if verb == "give_up" else operating.take_back
-        for offset in offsets:
-            letter = act(projection, partition, offset)
+        for letter in act(projection, partition, offsets):
             click.echo(f"{letter.topic}/{letter.partition}/{letter.offset} {letter.record}")
         with Bar(f"rebuilding {projection}", "records") as bar:
             rebuilt = operating.rebuild(projection, bar.move, from_scratch=True, dry_run=False)

@@ -34,7 +34,9 @@ def migrate(data: str | None) -> None:
 def copy(source: str, target: str, data: str | None) -> None:
     """Carry all events of one log over into another one, and compare both.
 
-    Idempotency keys go along: on Kafka they are those of the edge that has the data folder.
+    Records keep the times at which they were taken. Idempotency keys go along: on Kafka they are
+    those of the edge that has the data folder. From one embedded log to another, what folds have
+    said is known there as theirs.
 
     Stop every process first. Afterwards set PENSTOCK_LOG to the new URL and rebuild the read models
     with --from-scratch. The exit status is 1 when counts or checksums differ.
@@ -67,7 +69,10 @@ def copy(source: str, target: str, data: str | None) -> None:
             bar = opened.enter_context(Bar("copying", "records"))
             read, write = (partial(engines.codec_of, settings) for settings in (reading, writing))
             found = Copy(follow, log, topics, read=read, write=write).run(bar.move)
-        carried = _carry_keys(engines.own_file(reading), engines.own_file(writing))
+        files = engines.own_file(reading), engines.own_file(writing)
+        carried = _carry_keys(*files)
+        if _folder(source) and _folder(target) and not any(of.renumbered for of in found):
+            _carry_origins(*files)
     for copied in found:
         verdict = "equal" if copied.equal else "DIFFERENT"
         click.echo(f"{copied.topic}: {verdict}")
@@ -85,6 +90,12 @@ def _carry_keys(source: Path, target: Path) -> int:
     from penstock.core.log.carrying import carry_keys  # noqa: PLC0415 - heavy
 
     return carry_keys(source, target) if source.is_file() and source != target else 0
+
+
+def _carry_origins(source: Path, target: Path) -> None:
+    from penstock.core.log.carrying import carry_origins  # noqa: PLC0415 - heavy
+
+    carry_origins(source, target)
 
 
 def _folder(url: str) -> Path | None:

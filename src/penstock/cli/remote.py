@@ -6,7 +6,7 @@ A serving one is asked through its control door; otherwise the data folder is op
 import http.client
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -45,9 +45,11 @@ class Operating(Protocol):
 
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter: ...
 
-    def give_up(self, projection: str, partition: int, offset: int) -> Letter: ...
+    def give_up(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]: ...
 
-    def take_back(self, projection: str, partition: int, offset: int) -> Letter: ...
+    def take_back(
+        self, projection: str, partition: int, offsets: Sequence[int]
+    ) -> list[Letter]: ...
 
     def rebuild(
         self,
@@ -122,11 +124,11 @@ class Remote:
     def drop_dead_letter(self, projection: str, partition: int, offset: int) -> Letter:
         return self._letter("drop", projection, partition, offset)
 
-    def give_up(self, projection: str, partition: int, offset: int) -> Letter:
-        return self._letter("give_up", projection, partition, offset)
+    def give_up(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]:
+        return self._letters("give_up", projection, partition, offsets)
 
-    def take_back(self, projection: str, partition: int, offset: int) -> Letter:
-        return self._letter("take_back", projection, partition, offset)
+    def take_back(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]:
+        return self._letters("take_back", projection, partition, offsets)
 
     def rebuild(
         self,
@@ -168,6 +170,12 @@ class Remote:
     def _letter(self, verb: str, projection: str, partition: int, offset: int) -> Letter:
         name = {"projection": projection, "partition": partition, "offset": offset}
         return self._ask(verb, name, Letter)
+
+    def _letters(
+        self, verb: str, projection: str, partition: int, offsets: Sequence[int]
+    ) -> list[Letter]:
+        names = {"projection": projection, "partition": partition, "offsets": offsets}
+        return self._ask(verb, names, list[Letter])
 
     def _ask(self, verb: str, arguments: dict[str, Any], answer: type[T]) -> T:
         status, body = _post(self._door, verb, msgspec.json.encode(arguments))

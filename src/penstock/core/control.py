@@ -24,7 +24,8 @@ from penstock.core.tls import Address
 
 FILE = "control.json"
 PATH = "/api/control/{verb}"
-_BODY_BYTES_MAX = 4_096
+_BODY_BYTES_MAX = 262_144
+"""Room for as many names of dead letters as the tools send at once."""
 _JOBS_KEPT = 16
 
 
@@ -54,6 +55,12 @@ class LetterName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     projection: str
     partition: int
     offset: int
+
+
+class LetterNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    projection: str
+    partition: int
+    offsets: list[int]
 
 
 class LettersWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,8 +106,14 @@ class Control:
             "show": (LetterName, partial(_named, operations.show_dead_letter)),
             "retry": (LetterName, partial(_named, operations.retry_dead_letter)),
             "drop": (LetterName, partial(_named, operations.drop_dead_letter)),
-            "give_up": (LetterName, partial(_named, operations.give_up)),
-            "take_back": (LetterName, partial(_named, operations.take_back)),
+            "give_up": (
+                LetterNames,
+                lambda w: operations.give_up(w.projection, w.partition, w.offsets),
+            ),
+            "take_back": (
+                LetterNames,
+                lambda w: operations.take_back(w.projection, w.partition, w.offsets),
+            ),
             "rebuild": (RebuildWanted, self._rebuild),
             "schedules": (SchedulesWanted, lambda w: operations.schedules(w.schedule, w.runs)),
             "run_schedule": (RunWanted, self._run_schedule),

@@ -1,23 +1,26 @@
 """Moving house: a log's records carried over into another, still empty one, and compared.
 
-Every record is decoded and encoded anew as the target keeps its events, and gets the key that
-orders it there. Both sides are then read and compared by count and by a sum of hashes of their
-events, which no order of partitions can change.
+Every record is decoded and encoded anew as the target keeps its events, gets the key that orders it
+there, and keeps its project and the time at which it was taken. Both sides are then read and
+compared by count and by a sum of hashes of their events, which no order of partitions can change.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock.core.errors import Misconfigured, NotReady, PenstockError
 from penstock.core.events import Codec, Undecodable
-from penstock.core.log import Append, Follow, Log
+from penstock.core.log import Append, Batch, Follow, Log
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Topic
+from penstock.core.projects import order_of
 
 Progress = Callable[[int, int], None]
 """Records done, records in all; each record counts twice: copied, and compared."""
@@ -45,6 +48,9 @@ class Copied(NamedTuple):
     topic: str
     source: Sum
     target: Sum
+    renumbered: bool
+    """Whether records have other numbers in the target, so that what was made of them is not known
+    by these any more."""
 
     @property
     def equal(self) -> bool:
@@ -97,7 +103,7 @@ class Copy:
             source = self._carry(topic, move)
             self._await(topic.name, source.records)
             target = _summed(self._target, topic, self._write(topic), move)
-            found.append(Copied(topic.name, source, target))
+            found.append(Copied(topic.name, source, target, self._renumbered(topic, source)))
         return found
 
     def _carry(self, topic: Topic[Any], move: Callable[[int], None]) -> Sum:
@@ -108,13 +114,18 @@ class Copy:
                 end = self._source.end(topic.name, partition)
                 while position < end:
                     batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS)
-                    _submit(self._target, _append(topic, codec, write, batch.payloads))
+                    _submit(self._target, _appends(topic, codec, write, batch))
                     total = _added(total, codec, batch.payloads)
                     lost = sum(damage.next - damage.first for damage in batch.damages)
                     total = total._replace(damaged=total.damaged + lost)
                     move(batch.next - position)
                     position = batch.next
         return total
+
+    def _renumbered(self, topic: Topic[Any], carried: Sum) -> bool:
+        """Where nothing is missing, the records of one partition begin and follow as they did."""
+        one = self._source.partitions(topic.name) == self._target.partitions(topic.name) == 1
+        return not one or carried.damaged > 0 or self._source.start(topic.name, 0) > 0
 
     def _await(self, topic: str, records: int) -> None:
         """Before it is read: brokers that were slow get the last records later than they were
@@ -133,6 +144,16 @@ class Copy:
             time.sleep(_LOOK_SECONDS)
 
 
+def _appends(
+    topic: Topic[Any], codec: Codec[Any], write: Codec[Any], batch: Batch
+) -> Iterator[Append]:
+    """One for all that were taken together; that is their time in the target, too."""
+    taken = zip(batch.times_ms, batch.payloads, strict=True)
+    for at_ms, records in groupby(taken, key=itemgetter(0)):
+        append = _append(topic, codec, write, [payload for _, payload in records])
+        yield append._replace(taken_ms=at_ms)
+
+
 def _append(
     topic: Topic[Any],
     codec: Codec[Any],
@@ -146,20 +167,21 @@ def _append(
         try:
             project, event = codec.read(payload)
             made.append(write.of(project)(event))
-            keys.append(topic.key(event))
+            keys.append(order_of(project, topic.key(event)))
         except Undecodable:
             made.append(payload)
             keys.append(b"")
     return Append(topic.name, made, keys)
 
 
-def _submit(target: Log, append: Append) -> None:
-    if not append.payloads:
+def _submit(target: Log, appends: Iterable[Append]) -> None:
+    submission = list(appends)
+    if not submission:
         return
     try:
-        stored(target, [append])
+        stored(target, submission)
     except PenstockError as error:
-        raise NotReady(f"copying into {append.topic}: {error}") from error
+        raise NotReady(f"copying into {submission[0].topic}: {error}") from error
 
 
 def _summed(log: Follow, topic: Topic[Any], codec: Codec[Any], move: Callable[[int], None]) -> Sum:

@@ -5,7 +5,7 @@ from typing import Any
 
 from penstock.core import engines
 from penstock.core.edge import Ingesting
-from penstock.core.edge.endpoints import IngestEndpoint
+from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.manifest import Ingest, Manifest
 from penstock.core.settings import Settings
 
@@ -23,9 +23,13 @@ def ingest_endpoints(
         IngestEndpoint(
             operation=offer.operation,
             body_bytes_max=offer.body_bytes_max,
-            topic=offer.topic.name,
-            encode=engines.codec_of(settings, offer.topic).encode,
-            key=offer.topic.key,
+            topic=offer.emits[0].name,
+            ways={
+                kind: Way(topic.name, codec.encode, codec.of, topic.key)
+                for topic in offer.emits
+                for codec in (engines.codec_of(settings, topic),)
+                for kind in topic.events
+            },
             ingest=_ingesting(offer, applications[manifest.name]),
             respond_first=offer.respond_first,
         )

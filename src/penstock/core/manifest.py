@@ -5,6 +5,7 @@ refused when it is made.
 """
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,9 @@ _IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Context(Protocol):
-    """All that a route may reach: the stores' reading half, and its application's settings."""
+    """All that a route may reach: the stores' reading half, as far as it is of the project that the
+    request is of, and its application's settings.
+    """
 
     @property
     def settings(self) -> Any:
@@ -39,10 +42,15 @@ class Context(Protocol):
         ...
 
     @property
+    def project(self) -> str: ...
+
+    @property
     def clock(self) -> Clock: ...
 
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
-        """Run a named query in the warehouse, within its limits of time and memory."""
+        """Run a named query in the warehouse, within its limits of time and memory; it asks for the
+        rows of `{project:String}`, which is bound to the project.
+        """
         ...
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
@@ -77,7 +85,10 @@ class Ingest:
     operation: str
     method: str = "POST"
     path: str
-    topic: Topic[Any]
+    emits: tuple[Topic[Any], ...]
+    """Topics of the events that it makes; an event's type tells which. The first one accounts for
+    requests that are refused, and has the idempotency keys.
+    """
     handle: Callable[[Received, Any], Reply]
     body_bytes_max: int
     summary: str
@@ -205,9 +216,15 @@ class Manifest:
             self._own("projection", (projection.name,), separator)
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
-            emits = projection.emits if isinstance(projection, Fold) else ()
+        emitting = [(of.name, of.emits) for of in self.projections if isinstance(of, Fold)]
+        for name, emits in [*emitting, *((of.operation, of.emits) for of in self.ingest)]:
             if foreign := [topic.name for topic in emits if topic not in self.topics]:
-                raise ValueError(f"{projection.name} emits to {', '.join(foreign)}, undeclared")
+                raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
+        if silent := [of.operation for of in self.ingest if not of.emits]:
+            raise ValueError(f"{', '.join(silent)} emits to no topic")
+        kinds = Counter(kind.__name__ for topic in self.topics for kind in topic.events)
+        if twice := sorted(kind for kind, topics in kinds.items() if topics > 1):
+            raise ValueError(f"{', '.join(twice)} is of more than one topic: its type tells which")
         self._check_schedules()
         known = {*self.errors, *(kind.default_code for kind in catalogue())}
         offers: list[Offer] = [*self.ingest, *self.routes]

@@ -1,6 +1,7 @@
 """What an operator does to a platform, whether it is serving or not."""
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -15,6 +16,7 @@ from penstock.core.errors import (
     Rejected,
 )
 from penstock.core.events import Undecodable
+from penstock.core.log import Batch, Reader
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
 from penstock.core.projection.cursor import Cursor
@@ -144,33 +146,45 @@ class Operations:
         self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 
-    def give_up(self, projection: str, partition: int, offset: int) -> Letter:
-        """Leave a record out of this projection from its next rebuild on, until it is taken back.
+    def give_up(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]:
+        """Leave records out of this projection from its next rebuild on, until they are taken back.
 
-        Raise `NotFound` where there is no such record.
+        Raise `NotFound`, with nothing done, where one of them is not there.
         """
-        consumer = self._consumer(projection)
-        follow, topic = self._platform.follow, consumer.projection.topic.name
-        with closing(follow.reader()) as reader:
-            known = partition in range(follow.partitions(topic)) and offset >= 0
-            batch = reader.read(topic, partition, offset, 1) if known else None
-        if batch is None or not batch.payloads or batch.offsets[0] != offset:
-            raise NotFound(f"{topic} has no record {partition}/{offset} that can be read")
-        self._stores.dead_letters.give_up(projection, partition, offset)
-        letter = given_up(projection, topic, partition, batch, self._platform.clock.now_ms())
-        self._stores.dead_letters.add(letter)
-        return self._readable(letter)
+        topic = self._consumer(projection).projection.topic.name
+        with closing(self._platform.follow.reader()) as reader:
+            batches = [self._record(reader, topic, partition, offset) for offset in offsets]
+        now_ms, dead_letters = self._platform.clock.now_ms(), self._stores.dead_letters
+        letters = [given_up(projection, topic, partition, batch, now_ms) for batch in batches]
+        for letter in letters:
+            dead_letters.give_up(projection, partition, letter.offset)
+            dead_letters.add(letter)
+        return [self._readable(letter) for letter in letters]
 
-    def take_back(self, projection: str, partition: int, offset: int) -> Letter:
-        """The next rebuild takes it in again; a retry would be in twice, should its block be sent
-        again.
+    def _record(self, reader: Reader, topic: str, partition: int, offset: int) -> Batch:
+        """Raise `NotFound`."""
+        if partition in range(self._platform.follow.partitions(topic)) and offset >= 0:
+            batch = reader.read(topic, partition, offset, 1)
+            if batch.payloads and batch.offsets[0] == offset:
+                return batch
+        raise NotFound(f"{topic} has no record {partition}/{offset} that can be read")
+
+    def take_back(self, projection: str, partition: int, offsets: Sequence[int]) -> list[Letter]:
+        """The next rebuild takes them in again; a retry would be in twice, should its block be sent
+        again. Raise `NotFound` and `Rejected`, with nothing done, where one was not given up.
         """
-        letter = self._stores.dead_letters.letter(projection, partition, offset)
-        if letter.code != GIVEN_UP:
-            raise Rejected("it was not given up; see why with `penstock dead-letters show`")
-        self._stores.dead_letters.take_back(projection, partition, offset)
-        self._stores.dead_letters.remove(letter)
-        return self._readable(letter)
+        dead_letters = self._stores.dead_letters
+        letters = [dead_letters.letter(projection, partition, offset) for offset in offsets]
+        for letter in letters:
+            if letter.code != GIVEN_UP:
+                raise Rejected(
+                    f"{partition}/{letter.offset} was not given up; see why with "
+                    "`penstock dead-letters show`"
+                )
+        for letter in letters:
+            dead_letters.take_back(projection, partition, letter.offset)
+            dead_letters.remove(letter)
+        return [self._readable(letter) for letter in letters]
 
     def rebuild(
         self,

@@ -9,6 +9,13 @@ with every read (docs/decisions/0019).
 from typing import NamedTuple
 
 
+def is_of(known: str, log: str) -> bool:
+    """Whether what names `known` is of this topic of this log. On the embedded log a position that
+    is older than identities of topics names the log alone.
+    """
+    return known == log or ("/" not in known and log.startswith(f"{known}/"))
+
+
 class Position(NamedTuple):
     """In one partition of one log, of one who reads it in order."""
 

@@ -146,8 +146,9 @@ def test_what_a_wrong_start_let_in_can_be_given_up_by_its_number(
     assert count(served, old) == -1  # never silently in part
     operations = Operations(served.platform)
     with pytest.raises(NotFound):
-        operations.give_up(AGGREGATES, 0, 9)
-    letter = operations.give_up(AGGREGATES, 0, 1)
+        operations.give_up(AGGREGATES, 0, [1, 9])
+    assert operations.dead_letters(AGGREGATES) == []
+    (letter,) = operations.give_up(AGGREGATES, 0, [1])
     assert (letter.code, letter.offset) == ("given_up", 1)
     operations.rebuild(AGGREGATES, lambda _done, _total: None, from_scratch=True, dry_run=False)
     assert (count(served, old), count(served, now_ms() + 2 * DAY_MS)) == (2, 0)
@@ -164,7 +165,9 @@ def test_what_a_wrong_start_let_in_can_be_given_up_by_its_number(
     for refused in (operations.retry_dead_letter, operations.drop_dead_letter):
         with pytest.raises(Rejected, match="take-back"):
             refused(AGGREGATES, 0, 1)
-    operations.take_back(AGGREGATES, 0, 1)
+    with pytest.raises(NotFound):
+        operations.take_back(AGGREGATES, 0, [1, 9])
+    operations.take_back(AGGREGATES, 0, [1])
     operations.rebuild(AGGREGATES, lambda _done, _total: None, from_scratch=True, dry_run=False)
     assert operations.dead_letters(AGGREGATES) == []
     assert count(served, old) == -1

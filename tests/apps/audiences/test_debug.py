@@ -18,6 +18,7 @@ from penstock.apps.audiences.settings import Settings
 from penstock.core.clock import SystemClock
 from penstock.core.edge import Received
 from penstock.core.projection import Fold
+from penstock.core.projects import DEFAULT_PROJECT
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value
 from support.effort import cpu_seconds
@@ -39,6 +40,7 @@ class Noting:
         self.counts: Counter[str] = Counter()
         self.warnings: list[dict[str, object]] = []
         self.elsewhere = 0
+        self.project = DEFAULT_PROJECT
 
     async def query(self, sql: str, parameters: Mapping[str, Value]) -> list[Row]:
         raise AssertionError

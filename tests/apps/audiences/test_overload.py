@@ -7,7 +7,6 @@ import pytest
 
 from apps.audiences.served import Ask, Served
 from apps.audiences.tags import NOW_MS, a_tag, encoded
-from penstock.apps.audiences.projections import TAGS
 from penstock.core.clock import SystemClock
 from penstock.core.edge import Received, Reply
 from penstock.core.edge.endpoints import IngestEndpoint
@@ -111,8 +110,7 @@ def test_au_112_a_defect_is_answered_500_told_to_nobody_and_logged_once(edge: Ed
         operation="broken",
         body_bytes_max=99,
         topic="audiences.tags",
-        encode=TAGS.codec().encode,
-        key=lambda _: b"",
+        ways={},
         ingest=broken,
     )
     served.platform.edge.add("POST", "/broken", endpoint)

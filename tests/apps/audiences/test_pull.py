@@ -13,6 +13,7 @@ from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.projections import TAGS, tag_rows
 from penstock.core.events import Codec
 from penstock.core.log import record_number
+from penstock.core.projects import DEFAULT_PROJECT
 from penstock.core.warehouse import pull, sql
 from penstock.core.warehouse.clickhouse import ClickHouse
 from penstock.core.warehouse.cluster import Layout
@@ -20,7 +21,7 @@ from support.records import records
 from support.stores import open_warehouse
 
 (PULL,) = sql.pulls(audiences.__name__)
-encode = Codec(TAGS.events, "json").encode
+codec = Codec(TAGS.events, "json")
 WORDS = st.text(max_size=5)
 DAY_MS = 86_400_000
 
@@ -55,11 +56,11 @@ def tags(draw: st.DrawFn, day_ms: int) -> TagRecorded:
     )
 
 
-def message(event: TagRecorded, partition: int, offset: int, taken_ms: int) -> bytes:
+def message(project: str, event: TagRecorded, partition: int, offset: int, taken_ms: int) -> bytes:
     """As the topic carries it in JSON, with what the engine Kafka adds."""
     seconds = b"%d.%03d" % divmod(taken_ms, 1000)
     added = b'{"_partition":%d,"_offset":%d,"_timestamp_ms":%b,' % (partition, offset, seconds)
-    return added + encode(event)[1:]
+    return added + codec.of(project)(event)[1:]
 
 
 @settings(
@@ -71,17 +72,18 @@ def test_pulled_rows_are_projected_rows(
     engine: ClickHouse, data: st.DataObject, day: int, partition: int
 ) -> None:
     events = data.draw(st.lists(tags(day * DAY_MS), min_size=1, max_size=20))
+    project = data.draw(st.sampled_from([DEFAULT_PROJECT, "acme"]))
     first = data.draw(st.integers(0, 1 << 40))
     offsets = range(first, first + len(events))
     engine.command("TRUNCATE TABLE audiences_tags_queue")
     times = data.draw(st.lists(st.integers(0, 2 * DAY_MS), min_size=20, max_size=20))
     times = [max(0, day * DAY_MS) + after for after in times[: len(events)]]
     taken = zip(events, offsets, times, strict=True)
-    lines = [message(event, partition, n, at_ms) for event, n, at_ms in taken]
+    lines = [message(project, event, partition, n, at_ms) for event, n, at_ms in taken]
     with engine._clients.one() as client:
         client.raw_insert("audiences_tags_queue", insert_block=b"\n".join(lines), fmt="JSONEachRow")
     numbers = [record_number(partition, offset) for offset in offsets]
-    made = tag_rows(records(events, numbers, times), None)
+    made = tag_rows(records(events, numbers, times, project), None)
     projected = [msgspec.structs.astuple(row) for row in made.rows]
     assert sorted(engine.query(PULL.select, {})) == sorted(projected)
 

@@ -34,7 +34,7 @@ manifest = Manifest(
         Ingest(
             operation="probe.take",
             path="/probes",
-            topic=PROBES,
+            emits=(PROBES,),
             handle=probe,
             body_bytes_max=0,
             summary="Take a probe.",

@@ -140,7 +140,7 @@ manifest = Manifest(
         Ingest(
             operation="tests.move",
             path="/moves",
-            topic=MOVES,
+            emits=(MOVES,),
             handle=move,
             body_bytes_max=100,
             summary="Put in, or take out.",

@@ -49,7 +49,7 @@ manifest = Manifest(
         Ingest(
             operation="audiences.user_tags",
             path="/user_tags",
-            topic=projections.TAGS,
+            emits=(projections.TAGS,),
             handle=ingest.record_tag,
             body_bytes_max=ingest.TAG_BYTES_MAX,
             summary="Record one tag; 204 once it is durable.",
@@ -58,7 +58,7 @@ manifest = Manifest(
         Ingest(
             operation="audiences.user_tags_batch",
             path="/user_tags/batch",
-            topic=projections.TAGS,
+            emits=(projections.TAGS,),
             handle=ingest.record_batch,
             body_bytes_max=ingest.BATCH_BYTES_MAX,
             summary="Record up to 1,000 tags, one JSON object a line; each is judged by itself.",

@@ -69,6 +69,7 @@ def tag_rows(records: Sequence[Record[TagRecorded]], carry: Sequence[int] | None
             keep(
                 tag_row(
                     record.number,
+                    record.project,
                     minute,
                     moves_to,
                     event.action,

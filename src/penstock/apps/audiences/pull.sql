@@ -5,6 +5,7 @@
 -- also before 1970.
 SELECT
   bitOr(bitShiftLeft(_partition, 48), _offset) AS log_offset,
+  if(project = '', 'default', project) AS project,
   intDiv(time_ms - positiveModulo(time_ms, 60000), 60000) AS minute,
   least(minute, intDiv(toUnixTimestamp64Milli(assumeNotNull(_timestamp_ms)), 60000))
     AS logical_minute,

@@ -6,6 +6,7 @@
 -- shard by: cityHash64(minute)
 CREATE TABLE IF NOT EXISTS audiences_tags (
   log_offset     UInt64 CODEC(Delta, ZSTD),
+  project        LowCardinality(String) DEFAULT 'default',
   minute         Int64 CODEC(Delta, ZSTD),
   logical_minute Int64 CODEC(Delta, ZSTD),
   action         LowCardinality(String),

@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import msgspec
 
-from penstock.core.events import DEFAULT_PROJECT, Event
+from penstock.core.events import Event
+from penstock.core.projects import DEFAULT_PROJECT
 
 _JSON = (b"content-type", b"application/json")
 _encode_json = msgspec.json.Encoder().encode

@@ -6,12 +6,13 @@ when a good part of the present clients wait already, they are a company, and wa
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
 
-from penstock.core.edge.judging import Judged
+from penstock.core.edge.judging import Judged, Part
 from penstock.core.edge.turn import Turn
 from penstock.core.errors import KeyReused, Overloaded, PenstockError
 from penstock.core.log import REUSED, Append, Log, Receipt
@@ -59,6 +60,26 @@ class _Group:
                 self.settles[settle] = partial(_repeat, repeat, receipt.answer)
 
 
+def tally(log: Log, topic: str, judged: Judged) -> None:
+    """Nothing of it is stored: account for it, its events in their own topics."""
+    rejected = Counter({topic: judged.rejected})
+    for part in judged.parts:
+        rejected[part.topic] += len(part.payloads)
+    for name, events in rejected.items():
+        log.tally(name, rejected=events)
+
+
+def _accounted(topic: str, judged: Judged) -> Iterator[Append]:
+    """First that of the topic that has the account and the key; the others follow it."""
+    own = next((part for part in judged.parts if part.topic == topic), Part(topic, ()))
+    key = judged.idempotency_key
+    told = (key, judged.rejected, judged.fingerprint, judged.answer)
+    yield Append(topic, own.payloads, own.keys, *told)
+    for part in judged.parts:
+        if part is not own:
+            yield Append(part.topic, part.payloads, part.keys, follows=bool(key))
+
+
 def _refuse(settle: Settle, error: PenstockError | None) -> None:
     settle(error or KeyReused())
 
@@ -92,33 +113,30 @@ class Committer:
         settle: Settle,
         repeat: Repeat | None = None,
     ) -> None:
-        """Raise `Overloaded` when too much is gathering behind a slow disk."""
-        group, payloads = self._group, judged.payloads
-        size = group.size + sum(map(len, payloads))
+        """`topic` has the account of what is refused, and the idempotency keys.
+
+        Raise `Overloaded` when too much is gathering behind a slow disk.
+        """
+        group, size = self._group, self._group.size
+        for part in judged.parts:
+            payloads = part.payloads
+            size += len(payloads[0]) if len(payloads) == 1 else sum(map(len, payloads))
         if size > self._bytes_max:
-            self._log.tally(topic, rejected=len(payloads) + judged.rejected)
+            tally(self._log, topic, judged)
             raise Overloaded("the log is behind; try again in a second")
         group.size = size
         if judged.idempotency_key or judged.rejected:
             if judged.idempotency_key:
                 group.keyed.append((len(group.settles), len(group.appends), repeat))
-            group.appends.append(
-                Append(
-                    topic,
-                    payloads,
-                    judged.keys,
-                    judged.idempotency_key,
-                    judged.rejected,
-                    judged.fingerprint,
-                    judged.answer,
-                )
-            )
-        elif topic in group.plain:
-            gathered = group.plain[topic]
-            gathered[0].extend(payloads)
-            gathered[1].extend(judged.keys)
+            group.appends += _accounted(topic, judged)
         else:
-            group.plain[topic] = (list(payloads), list(judged.keys))
+            for part in judged.parts:
+                gathered = group.plain.get(part.topic)
+                if gathered is None:
+                    group.plain[part.topic] = (list(part.payloads), list(part.keys))
+                else:
+                    gathered[0].extend(part.payloads)
+                    gathered[1].extend(part.keys)
         settles = group.settles
         settles.append(settle)
         if self._timer is not None:

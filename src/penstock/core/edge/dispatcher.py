@@ -9,7 +9,7 @@ from functools import partial
 from penstock.core import codings
 from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Response, judging, repeats
-from penstock.core.edge.committer import Committer, Settle
+from penstock.core.edge.committer import Committer, Settle, tally
 from penstock.core.edge.connections import Connections
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
@@ -271,7 +271,7 @@ class Dispatcher:
         committer, log = self._committer, self._log
         if committer is None or log is None:
             raise NotReady(f"{endpoint.operation} is not served by this process")
-        if not judged.payloads:
+        if not judged.parts:
             log.tally(endpoint.topic, rejected=judged.rejected)
             return False
         if endpoint.respond_first is not None:
@@ -285,11 +285,11 @@ class Dispatcher:
         self, committer: Committer, log: Log, endpoint: IngestEndpoint, judged: Judged
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
-        events = len(judged.payloads)
+        events = judged.events
         failure = log.failure()
         if failure:
             # The log tries again, and forgets the failure, when it writes this down.
-            log.tally(endpoint.topic, rejected=events + judged.rejected)
+            tally(log, endpoint.topic, judged)
         else:
             try:
                 settle = partial(self._settle_behind, endpoint, events)

@@ -1,11 +1,12 @@
 """Endpoints: what the routing table leads to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from penstock.core.edge import Answering, FailurePolicy, Ingesting
 from penstock.core.errors import TooLarge
-from penstock.core.events import Event
+from penstock.core.events import Encode, Event
 from penstock.core.telemetry import Timings
 
 
@@ -23,11 +24,22 @@ class Endpoint:
             raise TooLarge(f"the body may have at most {self.body_bytes_max} bytes")
 
 
+class Way(NamedTuple):
+    """Where events of some types go, and as what."""
+
+    topic: str
+    encode: Encode
+    """Of the default project."""
+    of: Callable[[str], Encode]
+    """Of another one."""
+    key: Callable[[Any], bytes]
+
+
 @dataclass(frozen=True, kw_only=True)
 class IngestEndpoint(Endpoint):
     topic: str
-    encode: Callable[[Event], bytes]
-    key: Callable[[Event], bytes]
+    """What accounts for requests that were refused, and has their idempotency keys."""
+    ways: Mapping[type[Event], Way]
     ingest: Ingesting
     respond_first: FailurePolicy | None = None
     """Answer before the events are durable, and what to do while the log takes nothing."""

@@ -7,16 +7,26 @@ import msgspec
 
 from penstock.core import codings, errors
 from penstock.core.edge import NO_CONTENT, Received, Response, repeats
-from penstock.core.edge.endpoints import IngestEndpoint
+from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.errors import PenstockError, UnsupportedType
+from penstock.core.events import Event
+from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Handle
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """What is to be appended to one topic."""
+
+    topic: str
+    payloads: Sequence[bytes]
+    keys: Sequence[bytes] = ()
 
 
 class Judged(msgspec.Struct, frozen=True, gc=False, tag=True):
     """What is to become durable of a request, and what is said then."""
 
-    payloads: Sequence[bytes]
-    keys: Sequence[bytes]
+    parts: Sequence[Part]
+    """Topic by topic; all of them, or none."""
     response: Response
     rejected: int
     idempotency_key: str = ""
@@ -25,6 +35,10 @@ class Judged(msgspec.Struct, frozen=True, gc=False, tag=True):
     repeated: Response = NO_CONTENT
     answer: bytes = b""
     """The same as the log keeps it."""
+
+    @property
+    def events(self) -> int:
+        return sum(len(part.payloads) for part in self.parts)
 
 
 class _Refused(msgspec.Struct, frozen=True, tag=True):
@@ -64,21 +78,45 @@ _KINDS = {
 def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judged:
     """`keyed`: the log wants to know what belongs together. Raise a `PenstockError`."""
     reply = endpoint.ingest(received)
-    payloads = list(map(endpoint.encode, reply.events))
-    keys = list(map(endpoint.key, reply.events)) if keyed else ()
+    events = reply.events
+    if len(events) == 1 and received.project == DEFAULT_PROJECT:  # a call of `_parts` takes longer
+        topic, encode, _, key = endpoint.ways[type(events[0])]
+        keys = (order_of(DEFAULT_PROJECT, key(events[0])),) if keyed else ()
+        parts: Sequence[Part] = (Part(topic, (encode(events[0]),), keys),)
+    else:
+        parts = _parts(endpoint.ways, events, received.project, keyed=keyed)
     if not reply.idempotency_key:
-        return Judged(payloads, keys, reply.response, reply.rejected)
+        return Judged(parts, reply.response, reply.rejected)
     repeated = reply.repeated or reply.response
     return Judged(
-        payloads,
-        keys,
+        parts,
         reply.response,
         reply.rejected,
-        reply.idempotency_key,
+        name_of(received.project, reply.idempotency_key),
         repeats.fingerprint(endpoint.operation, received),
         repeated,
         repeats.packed(repeated),
     )
+
+
+def _parts(
+    ways: Mapping[type[Event], Way], events: Sequence[Event], project: str, *, keyed: bool
+) -> list[Part]:
+    """By topic, in their order. Raise `KeyError` for an event that the operation does not emit."""
+    kinds = {*map(type, events)}
+    if len(kinds) == 1:
+        return [_part(ways[kinds.pop()], events, project, keyed=keyed)]
+    found: dict[str, tuple[Way, list[Event]]] = {}
+    for event in events:
+        way = ways[type(event)]
+        found.setdefault(way.topic, (way, []))[1].append(event)
+    return [_part(way, of, project, keyed=keyed) for way, of in found.values()]
+
+
+def _part(way: Way, events: Sequence[Event], project: str, *, keyed: bool) -> Part:
+    encode = way.encode if project == DEFAULT_PROJECT else way.of(project)
+    keys = [order_of(project, way.key(event)) for event in events] if keyed else ()
+    return Part(way.topic, list(map(encode, events)), keys)
 
 
 def ask(

@@ -20,13 +20,12 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from penstock.core.errors import Misconfigured, PenstockError
+from penstock.core.projects import DEFAULT_PROJECT
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=False):
     """Base of all events. Subclass with `tag="<fact>/<version>"`."""
 
-
-DEFAULT_PROJECT = "default"
 
 E = TypeVar("E", bound=Event)
 Format = Literal["msgpack", "json", "avro"]

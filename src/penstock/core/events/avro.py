@@ -19,7 +19,8 @@ import msgspec
 from msgspec import inspect
 
 from penstock.core.errors import Misconfigured, lacking
-from penstock.core.events import DEFAULT_PROJECT, Encode, Event, Schemas, Undecodable, mirror
+from penstock.core.events import Encode, Event, Schemas, Undecodable, mirror
+from penstock.core.projects import DEFAULT_PROJECT
 
 try:
     import fastavro

@@ -12,7 +12,7 @@ the key of a record chooses its partition.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from penstock.core.errors import PenstockError
 
@@ -50,6 +50,12 @@ class Append(NamedTuple):
     """Embedded engines store only the payloads whose numbers are above the last that the topic took
     from this partition of the source; the others are no event that was received, and count as
     nothing. The receipt is that of the first that was stored, or `DUPLICATE`.
+    """
+    taken_ms: int = 0
+    """When another log took its records, of which this one is to be a copy; 0: now."""
+    follows: bool = False
+    """It is of the request of the append before it in the submission, and stored only if that is;
+    if not, it has that one's receipt.
     """
 
 
@@ -103,6 +109,8 @@ class Batch(NamedTuple):
     """When the log took each of them; empty where it took all of them when it took the oldest."""
     proof: str = ""
     """By which the record before `next` is known again, if that was asked for and there is one."""
+    records: Sequence[Any] | None = None
+    """What somebody made of all the payloads already, for everybody who reads them."""
 
     @property
     def times_ms(self) -> Sequence[int]:

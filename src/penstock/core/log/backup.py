@@ -41,8 +41,10 @@ Bars = Callable[[str, str], AbstractContextManager[Bar]]
 LOG = "log.db"
 CONTENTS = "backup.json"
 _FORM = 1
-_OPERATIONS = 1_000
-"""Of SQLite's machine, or pages that it checks: so often somebody asks whether to rest."""
+_OPERATIONS = 8
+"""Of SQLite's machine, or pages of a tree that it checks, each with the dozens that its rows go on
+in: a quarter of a second passes with a thousand of those.
+"""
 _CHUNK_BYTES = 4 << 20
 PARTIAL = ".partial"
 _OTHERWISE = "use another backup, or copy what can be read of this one with `penstock salvage`"

@@ -43,8 +43,7 @@ class SqliteFollower:
         self._thread.start()
 
     def identity(self, topic: str) -> str:
-        del topic
-        return self._identity
+        return f"{self._identity}/{topic}"
 
     def partitions(self, topic: str) -> int:
         del topic

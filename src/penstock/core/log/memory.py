@@ -45,7 +45,12 @@ class MemoryLog:
             done(NotReady(self.failing))
             return
         with self._lock:
-            receipts = [self._append(append) for append in appends]
+            receipts: list[Receipt] = []
+            for append in appends:
+                if append.follows and not receipts[-1].stored:
+                    receipts.append(self._turn_away(append, receipts[-1]))
+                else:
+                    receipts.append(self._append(append))
             self.commits += 1
         for topic in {append.topic for append in appends}:
             for wake in self._listeners.get(topic, ()):
@@ -60,8 +65,7 @@ class MemoryLog:
         return self.failing
 
     def identity(self, topic: str) -> str:
-        del topic
-        return self._identity
+        return f"{self._identity}/{topic}"
 
     def partitions(self, topic: str) -> int:
         del topic
@@ -140,17 +144,21 @@ class MemoryLog:
             at_ms, fingerprint, answer = self._keys.get(key, (-1, b"", b""))
             if at_ms >= now - self._window_ms:
                 if fingerprint and append.fingerprint not in (b"", fingerprint):
-                    rejected = append.rejected + count
-                    self._count(append.topic, stored=0, duplicate=0, rejected=rejected)
-                    return REUSED
-                self._count(append.topic, stored=0, duplicate=count, rejected=append.rejected)
-                return DUPLICATE._replace(answer=answer)
+                    return self._turn_away(append, REUSED)
+                return self._turn_away(append, DUPLICATE._replace(answer=answer))
             self._keys[key] = (self._clock.latest_ms(), append.fingerprint, append.answer)
         records = self._records.setdefault(append.topic, [])
         first = len(records)
-        records.extend((now, payload) for payload in append.payloads)
+        records.extend((append.taken_ms or now, payload) for payload in append.payloads)
         self._count(append.topic, stored=count, duplicate=0, rejected=append.rejected)
         return Receipt(0, first)
+
+    def _turn_away(self, append: Append, instead: Receipt) -> Receipt:
+        count = len(append.payloads)
+        duplicate = count if instead.is_duplicate else 0
+        rejected = append.rejected + count - duplicate
+        self._count(append.topic, stored=0, duplicate=duplicate, rejected=rejected)
+        return instead
 
     def _count(self, topic: str, *, stored: int, duplicate: int, rejected: int) -> None:
         minute = self._clock.now_ms() // 60_000

@@ -235,8 +235,7 @@ class SqliteLog:
     # -- reading ------------------------------------------------------------------------------
 
     def identity(self, topic: str) -> str:
-        del topic
-        return self._file.identity
+        return f"{self._file.identity}/{topic}"
 
     def partitions(self, topic: str) -> int:
         del topic

@@ -1,6 +1,6 @@
 """The file of the embedded log: its tables, and one write transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,15 +26,40 @@ _LEDGER = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) " + tables.ADD_UP
 class _TopicWrite:
     """What one transaction does to one topic."""
 
-    __slots__ = ("duplicate", "first", "id", "payloads", "received", "rejected")
+    __slots__ = ("duplicate", "first", "id", "now_ms", "payloads", "received", "rejected", "runs")
 
-    def __init__(self, topic_id: int, first: int) -> None:
+    def __init__(self, topic_id: int, first: int, now_ms: int) -> None:
         self.id = topic_id
         self.first = first
+        self.now_ms = now_ms
         self.payloads: list[bytes] = []
+        self.runs: list[tuple[int, int]] = []
+        """From which payload on they were taken when, if not all of them just now."""
         self.received = 0
         self.duplicate = 0
         self.rejected = 0
+
+    def extend(self, payloads: Sequence[bytes], taken_ms: int) -> None:
+        if taken_ms or self.runs:
+            self.runs = self.runs or [(0, self.now_ms)]
+            self.runs.append((len(self.payloads), taken_ms or self.now_ms))
+        self.payloads.extend(payloads)
+
+    def blocks(self) -> Iterator[tuple[int, int, Sequence[bytes]]]:
+        """First record, when they were taken, and the payloads of each."""
+        runs = self.runs or [(0, self.now_ms)]
+        ends = [begin for begin, _ in runs[1:]] + [len(self.payloads)]
+        for (begin, at_ms), end in zip(runs, ends, strict=True):
+            for start in range(begin, end, blocks.RECORDS_MAX):
+                part = self.payloads[start : min(start + blocks.RECORDS_MAX, end)]
+                yield self.first + start, at_ms, part
+
+    def turn_away(self, append: Append, instead: Receipt) -> None:
+        """Account for what was stored before, or not at all."""
+        events = len(append.payloads)
+        self.received += events + append.rejected
+        self.duplicate += events if instead.is_duplicate else 0
+        self.rejected += append.rejected + (0 if instead.is_duplicate else events)
 
 
 class Transaction:
@@ -104,10 +129,7 @@ class SqliteFile:
         try:
             if self._needs_several_statements(transaction, group, rejected):
                 self._connection.execute("BEGIN IMMEDIATE")
-            receipts = [
-                [self._add(transaction, claims, origins, append) for append in appends]
-                for appends in group
-            ]
+            receipts = [self._add_all(transaction, claims, origins, appends) for appends in group]
             for topic, count in rejected.items():
                 written = self._topic(transaction, topic)
                 written.received += count
@@ -144,11 +166,27 @@ class SqliteFile:
         records = 0
         for appends in group:
             for append in appends:
-                if append.idempotency_key or append.origin is not None:
+                if append.idempotency_key or append.origin is not None or append.taken_ms:
                     return True
                 topics.add(append.topic)
                 records += len(append.payloads)
         return len(topics) != 1 or records > blocks.RECORDS_MAX or not topics <= self._opened
+
+    def _add_all(
+        self,
+        transaction: Transaction,
+        claims: keys.Claims,
+        origins: Origins,
+        appends: Sequence[Append],
+    ) -> list[Receipt]:
+        receipts: list[Receipt] = []
+        for append in appends:
+            if append.follows and not receipts[-1].stored:
+                self._topic(transaction, append.topic).turn_away(append, receipts[-1])
+                receipts.append(receipts[-1])
+            else:
+                receipts.append(self._add(transaction, claims, origins, append))
+        return receipts
 
     def _add(
         self, transaction: Transaction, claims: keys.Claims, origins: Origins, append: Append
@@ -158,16 +196,13 @@ class SqliteFile:
             append = origins.fresh(written.id, append, append.origin)
             if not append.payloads:
                 return DUPLICATE
+        if append.idempotency_key and (instead := claims.make(written.id, append)):
+            written.turn_away(append, instead)
+            return instead
         written.received += len(append.payloads) + append.rejected
         written.rejected += append.rejected
-        if append.idempotency_key and (instead := claims.make(written.id, append)):
-            if instead.is_duplicate:
-                written.duplicate += len(append.payloads)
-            else:
-                written.rejected += len(append.payloads)
-            return instead
         first = written.first + len(written.payloads)
-        written.payloads.extend(append.payloads)
+        written.extend(append.payloads, append.taken_ms)
         return Receipt(0, first)
 
     def _claims(self, transaction: Transaction) -> keys.Claims:
@@ -184,14 +219,12 @@ class SqliteFile:
             self._connection.execute(_LEDGER, account)
         elif topic not in self._opened:
             self._open(topic, written)
-        for start in range(0, len(written.payloads), blocks.RECORDS_MAX):
-            part = written.payloads[start : start + blocks.RECORDS_MAX]
-            first = written.first + start
+        for first, at_ms, part in written.blocks():
             body = blocks.pack(part)
             transaction.size += len(body)
             self._connection.execute(
                 f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (first, len(part), now, *counts, blocks.checksum(first, len(part), body), body),
+                (first, len(part), at_ms, *counts, blocks.checksum(first, len(part), body), body),
             )
             counts = (0, 0, 0)
 
@@ -207,7 +240,7 @@ class SqliteFile:
         if written is None:
             if name not in self._topics:
                 self._create(name)
-            written = _TopicWrite(self._topics[name], self.ends.get(name, 0))
+            written = _TopicWrite(self._topics[name], self.ends.get(name, 0), transaction.now_ms)
             transaction.topics[name] = written
         return written
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
 from penstock.core.projection import Fold
 from penstock.core.projection.sinks import Stores
+from penstock.core.projects import DEFAULT_PROJECT, key_of
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Samples
 from penstock.core.warehouse import Row, Value
@@ -43,6 +45,7 @@ class ApplicationContext:
 
     def __init__(self, sources: Sources, settings: Any, counters: Iterable[str]) -> None:
         self.settings = settings
+        self.project = DEFAULT_PROJECT
         self.clock = sources.clock
         self._sources = sources
         self._stores = sources.stores
@@ -50,10 +53,19 @@ class ApplicationContext:
         self._counts = dict.fromkeys(counters, 0)
         self._tables_of: dict[str, list[str]] = {}
 
+    def of(self, project: str) -> "ApplicationContext":
+        """The same for a request of this project."""
+        if project == self.project:
+            return self
+        other = copy(self)
+        other.project = project
+        return other
+
     async def query(self, statement: str, parameters: Mapping[str, Value]) -> list[Row]:
         for table in self._tables(statement):
             self._sources.watch.vouch(table)
-        rows: list[Row] = await self.run(partial(self._stores.tables.query, statement, parameters))
+        bound = {**parameters, "project": self.project}
+        rows: list[Row] = await self.run(partial(self._stores.tables.query, statement, bound))
         return rows
 
     def _tables(self, statement: str) -> list[str]:
@@ -66,6 +78,7 @@ class ApplicationContext:
 
     async def first(self, space: str, groups: Sequence[bytes], limit: int) -> list[History]:
         self._sources.watch.vouch(space)
+        groups = [key_of(self.project, group) for group in groups]
         if self._sources.state_is_near:
             return self._stores.state.first(space, groups, limit)
         found: list[History] = await self.run(

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from penstock.core.clock import Clock
 from penstock.core.platform.opening import Opened
 from penstock.core.projection import Projection
+from penstock.core.projection.reading import readings
 from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
@@ -29,15 +30,22 @@ class Consumers(Mapping[str, Consumer]):
         self._owner = owner
         self._clock = clock
         self._logger = logger
+        known = {projection.name: projection for projection in projections}
+        read = readings(
+            opened.follow,
+            [known[name] for name in carried],
+            lambda topic: opened.require_stores().codec(topic),
+        )
         self._named = {
-            projection.name: Consumer(
+            name: Consumer(
                 projection,
                 sink(projection, opened.require_stores()),
                 opened.follow,
                 clock,
                 logger,
+                reading=read[projection.topic.name] if name in carried else None,
             )
-            for projection in projections
+            for name, projection in known.items()
         }
         self.carried = [self._named[name] for name in carried]
         """The consumers that this process runs."""

@@ -7,7 +7,8 @@ from penstock.core.edge import Received, Response
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.ingesting import ingest_endpoints
-from penstock.core.manifest import Context, Manifest, Route
+from penstock.core.manifest import Manifest, Route
+from penstock.core.platform.answering import ApplicationContext
 from penstock.core.settings import Settings
 
 
@@ -25,7 +26,7 @@ def offer_ingest(
         edge.add(offer.method, offer.path, endpoint)
 
 
-def offer_routes(edge: Dispatcher, manifest: Manifest, context: Context) -> None:
+def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationContext) -> None:
     """What one application answers from the stores, by what its routes may reach."""
     for route in manifest.routes:
         endpoint = AnswerEndpoint(
@@ -37,8 +38,10 @@ def offer_routes(edge: Dispatcher, manifest: Manifest, context: Context) -> None
         edge.add(route.method, route.path, endpoint)
 
 
-def _answering(route: Route, context: Context) -> Callable[[Received], Awaitable[Response]]:
+def _answering(
+    route: Route, context: ApplicationContext
+) -> Callable[[Received], Awaitable[Response]]:
     async def answer(received: Received) -> Response:
-        return await route.handle(received, context)
+        return await route.handle(received, context.of(received.project))
 
     return answer

@@ -40,6 +40,8 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     partition in the upper 16 bits, its offset in the lower 48. The rows of one record lie in one
     partition of the table, and on one shard: they go in together or not at all.
     """
+    project: str
+    """That of the record. Every named query asks for rows of one project."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class Index(Generic[E]):
     space: str
     topic: Topic[E]
     entries: Callable[[Sequence[Record[E]]], Sequence[Entry]]
-    """Records → one entry each. Pure."""
+    """Records → one entry each. Pure. The platform keeps the groups of projects apart."""
     version: int = 1
     """One more whenever the same events give other entries: then old and new ones do not mix."""
     keep: int = 0

@@ -11,7 +11,7 @@ from typing import Any
 
 from penstock.core.errors import Damaged
 from penstock.core.log import Damage
-from penstock.core.position import Position
+from penstock.core.position import Position, is_of
 from penstock.core.projection import Fold, Index, Table
 from penstock.core.projection.dead_letters import DeadLetter
 from penstock.core.state import History, State
@@ -154,7 +154,7 @@ def shorter(log: str, live: Mapping[int, Position | None], reached: Mapping[int,
         f"partition {partition} of the log ends at {reached[partition]}, and what there is has the "
         f"records before {position.next}"
         for partition, position in sorted(live.items())
-        if position is not None and position.log == log and reached[partition] < position.next
+        if position is not None and is_of(position.log, log) and reached[partition] < position.next
     ]
 
 

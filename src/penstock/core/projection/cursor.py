@@ -11,6 +11,7 @@ from penstock.core.projection import Projection
 from penstock.core.projection.contract import Outcome, Sink
 from penstock.core.projection.dead_letters import Stopped
 from penstock.core.projection.flush import Backlog
+from penstock.core.projection.reading import exact
 from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
@@ -148,7 +149,7 @@ class Cursor:
         self._waiters.release(self.position)
         if first < known:
             self._proof = ""  # whoever knows the end of a block knows what is before it
-            self.step(reader, known - first)
+            self.step(exact(reader), known - first)
             if was >= known:
                 self.counts = counted
         self._resumed = True

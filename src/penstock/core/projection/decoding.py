@@ -1,7 +1,7 @@
 """Records into events: what cannot be read or projected becomes a dead letter, the rest goes on."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Decoded(NamedTuple):
-    records: list[Record[Any]]
+    records: Sequence[Record[Any]]
     dead_lettered: int
     given_up: int
 
@@ -45,6 +45,8 @@ class Decoding(Generic[T]):
             )
             self._stores.dead_letters.add(letter)
             dead_lettered += letter.records
+        if not given_up and batch.records is not None:
+            return Decoded(batch.records, dead_lettered, 0)
         if not given_up:
             with suppress(Undecodable):
                 projects, events = self._codec.read_all(batch.payloads)

@@ -11,6 +11,7 @@ from typing import Any
 from penstock.core.errors import Disproved, Moved, NotReady
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
+from penstock.core.position import is_of
 from penstock.core.projection import Fold, Record
 from penstock.core.projection.contract import Outcome
 from penstock.core.projection.dead_letters import DeadLetter, place_of
@@ -45,7 +46,7 @@ class FoldSink(SpaceSink):
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
         position = self.stored(letter.partition)
-        if position is None or position.log != log or position.next <= letter.offset:
+        if position is None or not is_of(position.log, log) or position.next <= letter.offset:
             raise NotReady(f"{self._into} has not come to this record yet; try again")
         record = self._decoding.record(letter)
         self._positions[letter.partition] = position

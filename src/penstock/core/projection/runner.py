@@ -15,6 +15,7 @@ from penstock.core.log import Follow, Reader, Share
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
+from penstock.core.projection.reading import Reading
 from penstock.core.telemetry import Logger, Samples
 
 _LOOK_SECONDS_MAX = 5.0
@@ -24,8 +25,16 @@ class Consumer:
     """Carries a topic, or this process's share of it, into one projection."""
 
     def __init__(
-        self, projection: Projection, sink: Sink, log: Follow, clock: Clock, logger: Logger
+        self,
+        projection: Projection,
+        sink: Sink,
+        log: Follow,
+        clock: Clock,
+        logger: Logger,
+        *,
+        reading: Reading | None = None,
     ) -> None:
+        """With `reading` it shares what is read of its topic with the other projections of it."""
         self.projection = projection
         self.sink = sink
         self.cursors: dict[int, Cursor] = {}
@@ -43,6 +52,7 @@ class Consumer:
         self._told: dict[int, str] = {}
         """Why the positions of partitions are disproved, as those said who carry them."""
         self._log = log
+        self._reading = reading
         self._clock = clock
         self._logger = logger
         self._wake = threading.Event()
@@ -181,13 +191,18 @@ class Consumer:
             self.projection, self.sink, self._log, self._clock, self._logger, partition=partition
         )
 
+    def _reader(self) -> Reader:
+        if self._reading is None:
+            return self._log.reader()
+        return self._reading.listener()
+
     # -- work -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
                 try:
-                    with closing(self._log.reader()) as reader:
+                    with closing(self._reader()) as reader:
                         self._follow(reader)
                 except Exception as error:  # noqa: BLE001 - the log itself; it may come back
                     self._looked.set()

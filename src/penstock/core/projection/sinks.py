@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import msgspec
 
 from penstock.core.errors import Damaged
 from penstock.core.log import Batch, record_place
+from penstock.core.position import is_of
 from penstock.core.projection import (
     Fold,
     Index,
@@ -29,6 +31,7 @@ from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of
 from penstock.core.projection.views import ViewSink
+from penstock.core.projects import DEFAULT_PROJECT, NOT_OF_TEXT, key_of
 from penstock.core.state import Entry, Position, Trim
 from penstock.core.warehouse import BadRows, Block
 
@@ -36,6 +39,8 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
 _TRACKED_GROUPS_MAX = 200_000
+_group_of = itemgetter(0)
+_DEFAULT_ALONE = frozenset((DEFAULT_PROJECT,))
 
 
 def sink(projection: Projection, stores: Stores, *, into: str = "") -> Sink:
@@ -73,7 +78,7 @@ class TableSink(ViewSink):
         if planned is None:
             self._carries[partition] = self._table.carry
             return Resume(None)
-        if planned.log != log:
+        if not is_of(planned.log, log):
             raise verdicts.other_log(self._into, "table")
         self._carries[partition] = _unpack(planned.carry)
         return Resume(planned.position, planned.first)
@@ -105,11 +110,13 @@ class TableSink(ViewSink):
         return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, dead_lettered)
 
     def _plan(self, partition: int, block: Block) -> Block:
-        """The block as it is planned: one that is made again, while retention deletes what proved
-        it, keeps its proof.
+        """The block as it is planned: one that is made again keeps the name of its log, and its
+        proof while retention deletes what proved it.
         """
         was = self._planned.get(partition)
-        if was is not None and not block.proof and was == block._replace(proof=was.proof):
+        if was is not None and (was.first, was.next) == (block.first, block.next):
+            block = block._replace(log=was.log, proof=block.proof or was.proof)
+        if was == block:
             return was
         self._warehouse.plan(self._into, partition, was, block)
         self._planned[partition] = block
@@ -231,12 +238,12 @@ class IndexSink(SpaceSink):
         decoded = self._decoding.records(partition, batch)
         dead_lettered = decoded.dead_lettered
         try:
-            entries = self._index.entries(decoded.records)
+            entries = self._entries(decoded.records)
         except Exception:  # noqa: BLE001 - some event is poison: find out which
             found: list[Entry] = []
             dead_lettered += self._decoding.isolate(
                 partition, decoded, batch,
-                lambda record: found.extend(self._index.entries([record])),
+                lambda record: found.extend(self._entries([record])),
             )  # fmt: skip
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
@@ -245,8 +252,20 @@ class IndexSink(SpaceSink):
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log
-        for entry in self._index.entries([self._decoding.record(letter)]):
+        for entry in self._entries([self._decoding.record(letter)]):
             self._state.put(self._into, entry)
+
+    def _entries(self, records: Sequence[Record[Any]]) -> Sequence[Entry]:
+        """With each project's groups apart."""
+        entries = self._index.entries(records)
+        projects = {record.project for record in records}
+        highest = max(map(_group_of, entries), default=b"")
+        if projects <= _DEFAULT_ALONE and highest < NOT_OF_TEXT:
+            return entries
+        return [
+            entry._replace(group=key_of(record.project, entry.group))
+            for record, entry in zip(records, entries, strict=True)
+        ]
 
     def _trims(self, entries: Sequence[Entry]) -> list[Trim]:
         """Groups that have grown by `keep` since their last trim: a hot group never holds more than

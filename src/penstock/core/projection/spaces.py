@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.core.errors import Disproved
+from penstock.core.position import is_of
 from penstock.core.projection import Fold, Index, verdicts
 from penstock.core.projection.contract import Resume
 from penstock.core.projection.stores import Stores
@@ -27,7 +28,7 @@ class SpaceSink(ViewSink):
         self._positions[partition] = position
         if position is None:
             return Resume(None)
-        if position.log != log:
+        if not is_of(position.log, log):
             raise verdicts.other_log(self._into, "space")
         if position.version != self._version:
             raise Disproved(

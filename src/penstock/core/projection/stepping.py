@@ -12,6 +12,7 @@ import msgspec
 from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
+from penstock.core.projects import order_of
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -65,13 +66,13 @@ class Stepper(Generic[E, S]):
         found: dict[bytes, None] = {}
         for record in records:
             try:
-                found[self.key(record.event)] = None
+                found[self.key(record)] = None
             except Exception:  # noqa: BLE001, S112 - whatever it is, it is the record's
                 continue
         return list(found)
 
-    def key(self, event: E) -> bytes:
-        key = self._key(event)
+    def key(self, record: Record[E]) -> bytes:
+        key = order_of(record.project, self._key(record.event))
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
@@ -81,7 +82,7 @@ class Stepper(Generic[E, S]):
 
         Raise, with nothing changed, whatever the step does; and `ValueError` for what it may not.
         """
-        key = self.key(record.event)
+        key = self.key(record)
         state = self._state(block, key)
         try:
             after, events = self._step(state, record)
@@ -133,7 +134,7 @@ class Stepper(Generic[E, S]):
                 raise ValueError(f"{type(event).__name__} is of no topic that the fold emits to")
             payload = way.of(project)(event)
             size += len(payload)
-            said.append(Said(way.topic, payload, way.key(event)))
+            said.append(Said(way.topic, payload, order_of(project, way.key(event))))
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")
         return said

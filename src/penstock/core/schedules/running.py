@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from penstock.core.errors import NotReady
-from penstock.core.events import DEFAULT_PROJECT, Codec, Event
+from penstock.core.events import Codec, Event
 from penstock.core.log import Append, Log, Origin
 from penstock.core.log.awaiting import stored
 from penstock.core.manifest import Owned, Run, Schedule
 from penstock.core.projection import Topic
+from penstock.core.projects import DEFAULT_PROJECT, order_of
 from penstock.core.reach import Reach
 from penstock.core.telemetry import Logger
 
@@ -56,7 +57,7 @@ class Appending:
                 )
             payloads, keys = made.setdefault(topic.name, ([], []))
             payloads.append(self._codec(topic).of(project)(event))
-            keys.append(topic.key(event))
+            keys.append(order_of(project, topic.key(event)))
             size += len(payloads[-1])
         if size > _EVENTS_BYTES_MAX:
             raise ValueError(f"{size} bytes of events; at most {_EVENTS_BYTES_MAX} of one run")

@@ -43,7 +43,7 @@ class Pull(NamedTuple):
     table: str
     topic: str
     select: str
-    """From `<table>_queue`, whose columns are `type` and the fields of the topic's events."""
+    """From `<table>_queue`, whose columns are `type`, `project` and the fields of its events."""
 
 
 def statements(
@@ -80,7 +80,7 @@ def _queue(pull: Pull, columns: str, brokers: str, on: str) -> str:
 
 def _columns(events: Sequence[type[msgspec.Struct]]) -> str:
     """The fields of all events; one that is of several types is read as text."""
-    columns = {"type": "String"}
+    columns = {"type": "String", "project": "String"}
     for event in events:
         for field in msgspec.structs.fields(event):
             kind = _type(field.type)

@@ -165,7 +165,12 @@ class Spooler:
     def _send(self, group: Sequence[Submission]) -> None:
         """To the producer; what has an idempotency key by way of the spool."""
         items = {submission: self._items(submission) for submission in group}
-        keyed = [item for of in items.values() for item in of if item.append.idempotency_key]
+        keyed = [
+            item
+            for of in items.values()
+            for item in of
+            if item.append.idempotency_key or item.append.follows
+        ]
         try:
             for item, receipt in zip(keyed, self._write(keyed), strict=True):
                 item.stored = receipt

@@ -86,7 +86,7 @@ class Traffic:
         """Its records, named, by partition."""
         self._turn += 1
         partitions = len(self.reached[append.topic])
-        parts = divide(append, partitions, self._turn, self._clock.now_ms())
+        parts = divide(append, partitions, self._turn, append.taken_ms or self._clock.now_ms())
         for part in parts:
             self.session.name(part)
         return parts
