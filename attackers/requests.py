@@ -117,6 +117,7 @@ _DEAR: dict[str, Callable[[], bytes]] = {
     "lines of a space": lambda: _coded(b"br", _br(b" \n" * (BATCH_BYTES_MAX // 2))),
     "lines that are too many": lambda: _coded(b"br", _br(b"0\n" * (BATCH_BYTES_MAX // 2))),
     "lines that are no tags": lambda: _coded(b"br", _br(b"{}\n" * 1_000)),
+    "lines that are no tags, plain": lambda: post(BATCH, b"{}\n" * 1_000),
     "lines that are empty behind tags": lambda: _coded(
         b"br", _br((TAG + b"\n") * 1_000 + b"\n" * 3_900_000)
     ),

@@ -20,6 +20,7 @@ import uvloop
 
 _STATUS_AT = slice(9, 12)
 _PACE_SECONDS = 0.0005
+_LOOK_SECONDS = 0.05
 
 
 class Connection(asyncio.Protocol):
@@ -96,7 +97,7 @@ class Blast:
             await asyncio.sleep(_PACE_SECONDS)
 
     async def run(
-        self, host: str, port: int, connections: int, seconds: float
+        self, host: str, port: int, connections: int, seconds: float, during: Path | None
     ) -> dict[str, object]:
         loop = asyncio.get_running_loop()
         opened = [
@@ -107,7 +108,10 @@ class Blast:
         await asyncio.sleep(min(2.0, seconds / 4))
         self.measuring = True
         began = time.perf_counter()
-        await asyncio.sleep(seconds)
+        if during is None:
+            await asyncio.sleep(seconds)
+        else:
+            await asyncio.to_thread(_wait, during, seconds)
         elapsed = time.perf_counter() - began
         self.measuring, self.over = False, True
         await asyncio.sleep(0.2)
@@ -126,6 +130,13 @@ class Blast:
         }
 
 
+def _wait(during: Path, seconds: float) -> None:
+    """Until the file is gone, or so long."""
+    until = time.perf_counter() + seconds
+    while during.exists() and time.perf_counter() < until:
+        time.sleep(_LOOK_SECONDS)
+
+
 def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
@@ -140,6 +151,7 @@ def main() -> None:
     )
     parser.add_argument("--core", type=int, default=-1)
     parser.add_argument("--requests", type=Path, required=True, help="file of framed requests")
+    parser.add_argument("--during", type=Path, help="a file: it is over when that is gone, too")
     arguments = parser.parse_args()
     if arguments.core >= 0:
         os.sched_setaffinity(0, {arguments.core})
@@ -147,7 +159,13 @@ def main() -> None:
     blast = Blast([request.encode("latin-1") for request in requests], arguments.rate)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(
-            blast.run("127.0.0.1", arguments.port, arguments.connections, arguments.seconds)
+            blast.run(
+                "127.0.0.1",
+                arguments.port,
+                arguments.connections,
+                arguments.seconds,
+                arguments.during,
+            )
         )
     print(json.dumps(result))
 

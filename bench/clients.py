@@ -17,11 +17,14 @@ def closed(port: int, requests: Path, seconds: float, connections: int = 64) -> 
     return float(found["per_second"])
 
 
-def open_loop(port: int, requests: Path, seconds: float, rate: float) -> dict[str, Any]:
+def open_loop(
+    port: int, requests: Path, seconds: float, rate: float, during: Path | None = None
+) -> dict[str, Any]:
     """Latencies in milliseconds at so many requests a second: `p50_ms`, `p99_ms`, `p999_ms`, and
-    all of them in ascending order, `latencies_ms`.
+    all of them in ascending order, `latencies_ms`. With a file, until that is gone.
     """
-    return _blast(port, requests, seconds, "--rate", f"{rate:.0f}")
+    until = () if during is None else ("--during", str(during))
+    return _blast(port, requests, seconds, "--rate", f"{rate:.0f}", *until)
 
 
 def _blast(port: int, requests: Path, seconds: float, *options: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bench.requests import preloaded
 from bench.rows import Plan, Row
 from bench.servers import scratch, serving
 from bench.sharing import sharing
+from bench.trimming import trimming
 
 # -- the reference workload ---------------------------------------------------------------------
 
@@ -78,6 +79,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "ten_times": ten_times,
     "growth": growth,
     "backup": backup,
+    "trimming": trimming,
     "kafka": kafka,
     "workers": workers,
     "shared": shared,

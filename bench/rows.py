@@ -33,6 +33,8 @@ class Plan(NamedTuple):
     attack_seconds: float
     backup_tags: int
     backup_seconds: float
+    trimming_seconds: float
+    trimming_kept_seconds: float
 
 
 _LENGTHS: dict[str, tuple[Any, Any, Any]] = {
@@ -47,6 +49,8 @@ _LENGTHS: dict[str, tuple[Any, Any, Any]] = {
     "attack_seconds": (3.0, 5.0, 10.0),
     "backup_tags": (500_000, 5_000_000, 5_000_000),
     "backup_seconds": (15.0, 40.0, 60.0),
+    "trimming_seconds": (180.0, 600.0, 3_600.0),
+    "trimming_kept_seconds": (30.0, 120.0, 600.0),
 }
 PLANS = {
     name: Plan(**dict(zip(_LENGTHS, lengths, strict=True)))

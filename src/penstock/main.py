@@ -10,6 +10,8 @@ from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.edge import judging
 from penstock.core.ingesting import ingest_endpoints
+from penstock.core.log.backup import Bars
+from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform import ROLES, Platform
 from penstock.core.telemetry import logger
@@ -53,16 +55,18 @@ def read_settings(
     return configuration.load(environment, _Structs(), overrides)[0]
 
 
-def prepare(environment: Mapping[str, str], overrides: Mapping[str, object]) -> list[str]:
+def prepare(
+    environment: Mapping[str, str], overrides: Mapping[str, object], bars: Bars
+) -> list[str]:
     """Create what the engines lack of topics and tables; what was found and done, in words.
 
     Raise `Misconfigured` for what cannot be reached, or is there and differs.
     """
     settings = read_settings(environment, overrides)
     offered = manifests(settings.applications)
-    topics = [topic.name for application in offered for topic in application.topics]
+    said = {topic.name: topic.kept for application in offered for topic in application.topics}
     return [
-        *engines.prepare_log(settings, topics),
+        *engines.prepare_log(settings, overruled(said, settings), bars),
         *engines.prepare_warehouse(settings, [a.package for a in offered]),
         *engines.prepare_state(settings),
     ]

@@ -18,7 +18,8 @@ from penstock.core.log import Append
 from penstock.core.log.kafka.edge import KafkaLog
 from penstock.core.log.kafka.follow import KafkaFollower
 from penstock.core.log.kafka.sending import partition_of
-from penstock.core.log.kafka.topics import create_topics
+from penstock.core.log.kafka.topics import create_topics, kept_otherwise
+from penstock.core.log.kept import FOREVER, Kept
 from penstock.core.settings import Settings
 from services.kafka import Kafka
 from support.kafka import kafka_settings, new_topic, open_edge
@@ -216,16 +217,25 @@ def test_beyond_its_limits_the_queue_refuses(settings: Settings, topic: str, kaf
 # -- starting -------------------------------------------------------------------------------------
 
 
-def test_topics_are_made_as_the_settings_say_and_left_as_they_are_afterwards(
+def test_topics_are_made_as_the_settings_say_and_kept_as_they_say_now(
     kafka: Kafka, tmp_path: Path
 ) -> None:
     name = f"tests.{uuid4().hex}"
-    settings = kafka_settings(kafka, tmp_path, kafka_partitions=2, kafka_retention_hours=1.0)
-    assert create_topics(settings, [name]) == [f"log topic {name}: made with 2 partitions"]
-    larger = kafka_settings(kafka, tmp_path, kafka_partitions=4)
-    assert create_topics(larger, [name]) == [f"log topic {name}: has 2 partitions"]
+    settings = kafka_settings(kafka, tmp_path, kafka_partitions=2)
+    made = create_topics(settings, [name], {name: Kept(hours=1, bytes=1001)})
+    assert made == [f"log topic {name}: made with 2 partitions, kept 1 hours and 1,001 bytes"]
     assert configured(kafka, name, "retention.ms") == "3600000"
+    assert configured(kafka, name, "retention.bytes") == "501"
     assert configured(kafka, name, "min.insync.replicas") == "2"
+    wait_until(lambda: not kept_otherwise(settings, {name: Kept(hours=1, bytes=1001)}))
+    assert kept_otherwise(settings, {name: FOREVER}) == {name: "1 hours and 1,002 bytes"}
+    larger = kafka_settings(kafka, tmp_path, kafka_partitions=4)
+    assert create_topics(larger, [name]) == [
+        f"log topic {name}: has 2 partitions, kept for ever; it was 1 hours and 1,002 bytes"
+    ]
+    wait_until(lambda: not kept_otherwise(settings, {name: FOREVER}))
+    assert configured(kafka, name, "retention.ms") == "-1"
+    assert configured(kafka, name, "retention.bytes") == "-1"
 
 
 def configured(kafka: Kafka, topic: str, name: str) -> str:

@@ -173,6 +173,32 @@ def test_where_places_are_few_they_are_wanted_back_from_those_who_have_many() ->
     on(Settings(connections_max=12), work)
 
 
+def test_an_address_has_enough_when_many_of_its_connections_wait_for_it() -> None:
+    def work(connections: Connections) -> None:
+        few = [Someone(connections, "few") for _ in range(7)]
+        many = [Someone(connections, "many") for _ in range(8)]
+        regular = [Someone(connections, "regular", just_now()) for _ in range(8)]
+        for guest in regular:
+            guest.requests = 100
+        for guest in (*few, *many, *regular):
+            assert connections.enter(guest)
+        enough = [
+            peer for peer in ("few", "many", "regular", "nobody") if connections.has_enough(peer)
+        ]
+        assert enough == ["many"]
+        many[0].sent = True
+        assert not connections.has_enough("many"), "its request has come"
+        many[0].sent, many[1].works = False, True
+        assert not connections.has_enough("many")
+        many[1].works = False
+        more = [Someone(connections, "more") for _ in range(50)]
+        assert all(map(connections.enter, more))
+        assert not connections.has_enough("many"), "half of an equal part is more"
+        assert connections.has_enough("more")
+
+    on(Settings(connections_max=1_000), work)
+
+
 @pytest.mark.parametrize("counts", [True, False])
 def test_an_address_has_half_of_all_places_unless_others_come_through_it(counts: bool) -> None:
     def work(connections: Connections) -> None:

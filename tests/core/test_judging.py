@@ -194,6 +194,18 @@ def test_through_the_edge_coded_notes_are_stored_and_defects_told_as_such(
     assert "_ingest" in str(rig.lines.named("request.failed")[0]["exc_info"])
 
 
+@pytest.mark.parametrize(
+    ("body", "elsewhere"),
+    [(b"a note\n" * 128, True), (b"a note\n" * 127, False), (b"a note" * 128, False)],
+)
+def test_a_body_of_many_lines_is_not_judged_on_the_loop(
+    hosted: Hosted, rig: Rig, monkeypatch: pytest.MonkeyPatch, body: bytes, elsewhere: bool
+) -> None:
+    """Nobody has any patience, and only elsewhere there is a queue (reliability 42)."""
+    monkeypatch.setattr("penstock.core.edge.judges._WAIT_SECONDS_MAX", -1)
+    assert ask(hosted, rig, Request(pieces=(body,))).status == (503 if elsewhere else 204)
+
+
 def test_who_is_not_judged_in_time_is_told_so(
     hosted: Hosted, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from penstock.core.edge.listener import BACKLOG, Listener
+from penstock.core.edge.connection import Connection
+from penstock.core.edge.door import BACKLOG, QUEUE_MAX, Newcomers
+from penstock.core.edge.listener import Listener
+from penstock.core.edge.turn import Turn
 from penstock.core.settings import Settings
 from support.hosts import Rig
 
 PLACES, NEWCOMERS = 16, 200
 REQUEST = b"POST /note HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\none"
+CROWD, NEIGHBOUR = "127.0.1.1", "127.0.0.2"
 PATIENCE_SECONDS = 20.0
 
 
@@ -67,7 +71,7 @@ async def ask(door: Door, address: str) -> bytes:
 
 def test_of_more_newcomers_than_places_each_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """All at once, from many addresses, and none of them goes by itself (reliability 43)."""
-    for bound in ("connections._NEW_SECONDS", "listener._SHUT_SECONDS_MAX"):
+    for bound in ("connections._NEW_SECONDS", "door._SHUT_SECONDS_MAX"):
         monkeypatch.setattr(f"penstock.core.edge.{bound}", PATIENCE_SECONDS)
 
     async def work(door: Door) -> None:
@@ -128,3 +132,91 @@ def test_who_stands_at_the_door_when_it_is_closed_is_answered(
         assert set(await asyncio.gather(*ended)) == {b"204"}
 
     asyncio.run(run())
+
+
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def unhurried(rig: Rig) -> Rig:
+    """In one turn it does all that there is to be done."""
+    rig.edge.turn = Turn(lambda: 0.0)
+    return rig
+
+
+async def enter(rig: Rig, door: Door, count: int, request: bytes = b"") -> list[Stream]:
+    """So many of the crowd are let in, and have asked."""
+    host, port = door.getsockname()
+    streams = []
+    for _ in range(count):
+        streams.append(await asyncio.open_connection(host, port, local_addr=(CROWD, 0)))
+        streams[-1][1].write(request)
+    guests = rig.edge.connections.present
+    while len(guests) < count or not all(  # noqa: ASYNC110 - it comes by the wire
+        isinstance(guest, Connection) and guest.works == bool(request) for guest in guests
+    ):
+        await asyncio.sleep(0)
+    return streams
+
+
+async def come(door: Door, addresses: list[str]) -> list[bytes]:
+    """Statuses of the answers to those who come in this order, all before the door is opened."""
+    came = []
+    for address in addresses:
+        came.append(socket.create_connection(door.getsockname(), source_address=(address, 0)))
+        came[-1].sendall(REQUEST)
+
+    async def status(connection: socket.socket) -> bytes:
+        reader, writer = await asyncio.open_connection(sock=connection)
+        told = (await reader.readuntil(b"\r\n\r\n"))[9:12]
+        writer.close()
+        return told
+
+    return await asyncio.gather(*map(status, came))
+
+
+def leave(streams: list[Stream]) -> None:
+    for _, writer in streams:
+        writer.close()
+
+
+def test_who_comes_behind_a_crowd_does_not_wait_for_all_of_it() -> None:
+    """Reliability 43: it has connections that idle, so of its newcomers one waits."""
+    rig = unhurried(Rig())
+
+    async def work(door: Door) -> None:
+        idle = await enter(rig, door, 8)
+        answers = await come(door, [CROWD] * (QUEUE_MAX + 1) + [NEIGHBOUR])
+        assert answers == [b"204"] + [b"503"] * QUEUE_MAX + [b"204"]
+        assert {line["status"] for line in rig.lines.named("request.refused")} == {503}
+        leave(idle)
+
+    on(rig, work)
+
+
+@pytest.mark.parametrize("newcomers", [QUEUE_MAX, QUEUE_MAX + 1])
+def test_who_has_no_connection_that_idles_is_waited_with(newcomers: int) -> None:
+    """Nor is anybody told anything while fewer wait."""
+    rig = unhurried(Rig())
+    is_crowded = newcomers > QUEUE_MAX
+
+    async def work(door: Door) -> None:
+        asked = await enter(rig, door, 8, REQUEST if is_crowded else b"")
+        answers = asyncio.create_task(come(door, [CROWD] * newcomers))
+        while is_crowded and rig.edge.in_flight < newcomers + len(asked):  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0)
+        rig.log.let_go()
+        assert set(await answers) == {b"204"}
+        leave(asked)
+
+    rig.log.held = is_crowded
+    on(rig, work)
+
+
+def test_newcomers_are_let_in_by_their_addresses_in_turn() -> None:
+    newcomers = Newcomers()
+    with socket.socket() as accepted:
+        for peer in "aaab":
+            newcomers.put(accepted, peer)
+        assert (len(newcomers), newcomers.of("a"), newcomers.of("c")) == (4, 3, 0)
+        assert [newcomers.take()[1] for _ in range(4)] == list("abaa")
+        assert not newcomers

@@ -14,7 +14,7 @@ from penstock.core.edge.committer import Committer
 from penstock.core.edge.judging import Judged, Part
 from penstock.core.edge.turn import SHARE_SECONDS, TURN_SECONDS, Turn
 from support.clock import MovedClock
-from support.hosts import HeldLog
+from support.hosts import HeldLog, Request, Rig, hosted
 from support.logs import TOPIC
 
 PIECE = SHARE_SECONDS / 4
@@ -96,6 +96,34 @@ def test_what_is_to_come_is_paid_for_beforehand() -> None:
         pieces += 1
     assert 4 <= pieces <= 5
     assert on.turn.until == pytest.approx(100.0 + TURN_SECONDS - pieces * PIECE)
+
+
+class Paid(Turn):
+    """One that notes what was charged."""
+
+    seconds = 0.0
+
+    def charge(self, seconds: float) -> None:
+        self.seconds += seconds
+        super().charge(seconds)
+
+
+def test_a_long_question_is_paid_for_by_its_bytes() -> None:
+    """Looking through 15 KB of parameters takes 1.5 ms, and many may ask so at the same moment
+    (reliability 42).
+    """
+
+    async def asked(query: str) -> float:
+        rig = Rig()
+        rig.edge.turn = paid = Paid()
+        async with hosted(rig) as host:
+            answer = await host.ask(Request("GET", f"/ask/you?{query}", pieces=()))
+        assert answer is not None
+        assert answer.status == 200
+        return paid.seconds
+
+    short, long = (asyncio.run(asked("%41" * count)) for count in (0, 5_000))
+    assert long - short == pytest.approx(0.0015)
 
 
 def test_what_waits_goes_round_a_share_at_a_turn() -> None:

@@ -8,9 +8,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import Batch, Damage, Reader
+from penstock.core.log import FORGOTTEN, Batch, Damage, Reader
 from penstock.core.log.kafka.follow import KafkaFollower
-from penstock.core.log.kafka.reader import DELETED
 from penstock.core.log.kafka.topics import create_topics
 from penstock.core.settings import Settings
 from services.kafka import KafkaCluster
@@ -35,8 +34,8 @@ def test_what_retention_deleted_is_reported_and_never_skipped(
         wait_until(lambda: late.read(topic, 0, 0, 2).next == 2)
         _delete_before(kafka_cluster, topic, 6)
         assert log.start(topic, 0) == 6
-        assert reader.read(topic, 0, 0, 4).damages == (Damage(0, 4, DELETED),)
-        assert reader.read(topic, 0, 4, 4).damages == (Damage(4, 6, DELETED),)
+        assert reader.read(topic, 0, 0, 4).damages == (Damage(0, 4, FORGOTTEN),)
+        assert reader.read(topic, 0, 4, 4).damages == (Damage(4, 6, FORGOTTEN),)
         batch = reader.read(topic, 0, 6, 100)
         assert (list(batch.offsets), batch.damages) == ([6, 7, 8, 9], ())
         position, told = 2, list[int]()

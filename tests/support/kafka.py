@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.log import Append, Batch, Done, Minute, Reader, Share
+from penstock.core.log import Append, Batch, Done, Extent, Minute, Reader, Share
 from penstock.core.log.kafka.edge import KafkaLog
 from penstock.core.log.kafka.topics import create_topics
 from penstock.core.settings import Settings
@@ -28,7 +28,6 @@ def kafka_settings(kafka: Kafka, folder: Path, **others: Any) -> Settings:
         "data": str(folder),
         "log_level": "error",
         "kafka_partitions": 1,
-        "kafka_retention_hours": 0.0,
         "disk_free_bytes_min": 0,
         "kafka_spool_after_seconds": 60.0,  # brokers of a slow machine are no brokers that are away
     }
@@ -113,6 +112,9 @@ class Apart:
 
     def start(self, topic: str, partition: int) -> int:
         return self.log.start(self._prefix + topic, partition)
+
+    def extent(self, topic: str, partition: int) -> Extent:
+        return self.log.extent(self._prefix + topic, partition)
 
     def end(self, topic: str, partition: int) -> int:
         return self.log.end(self._prefix + topic, partition)

@@ -86,8 +86,9 @@ def _show(contents: "Contents") -> None:
     click.echo(f"made {contents.made_at}, {contents.bytes} bytes")
     for one in contents.topics:
         click.echo(f"{one.topic}: {one.records} records, checksum {one.checksum}")
-        if one.records < one.next:
-            lost = one.next - one.records
+        if one.start:
+            click.echo(f"  from record {one.start} on; the log kept none before")
+        if (lost := one.next - one.start - one.records) > 0:
             click.echo(f"  {lost} records could not be read in the log any more", err=True)
 
 

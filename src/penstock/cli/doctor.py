@@ -361,7 +361,8 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
     pace = Pace(float("inf") if served else 0)  # whoever is served goes first
     with closing(SqliteReader(path)) as reader:
         for topic in reader.topics():
-            reached = Reached()
+            start = reader.start(topic)
+            reached = Reached(start)
             try:
                 read_all(reader, topic, reached, pace)
             except (apsw.Error, MemoryError, TypeError, UnicodeError) as error:  # as rows may claim
@@ -369,7 +370,7 @@ def _blocks(settings: "Settings") -> Iterator[Finding]:
                 yield Finding("blocks", "fail", f"{where}; `penstock salvage` copies the rest")
                 continue
             verdict = "fail" if reached.lost else "ok"
-            detail = f"{topic}: {reached.next} records, {reached.lost} unreadable"
+            detail = f"{topic}: {reached.next - start} records, {reached.lost} unreadable"
             yield Finding("blocks", verdict, detail)
 
 

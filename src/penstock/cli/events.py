@@ -25,15 +25,23 @@ _POLL_SECONDS = 0.2
 
 @click.command()
 @click.argument("topic")
-@click.option("--from", "first", default=0, type=click.IntRange(min=0), help="Number to begin at.")
+@click.option(
+    "--from",
+    "first",
+    type=click.IntRange(min=0),
+    help="Number to begin at.  [default: the oldest that is kept]",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Print at most so many lines.")
 @click.option("--follow", is_flag=True, help="Go on with what is added, until interrupted.")
 @data_option
-def events(topic: str, first: int, limit: int | None, data: str | None, *, follow: bool) -> None:
+def events(
+    topic: str, first: int | None, limit: int | None, data: str | None, *, follow: bool
+) -> None:
     """Print the events of TOPIC in the embedded log, a line of JSON for each.
 
     `number` is its place in the topic, `time` when the log took it. A record that is no event has
-    `undecodable`, its bytes in hex; a range that cannot be read any more has `next` and `damaged`.
+    `undecodable`, its bytes in hex; a range that cannot be read any more has `next` and `damaged`,
+    one that was to be kept no longer `next` and `forgotten`.
     It reads beside a serving process.
     """
     import apsw  # noqa: PLC0415 - heavy
@@ -75,8 +83,17 @@ def _codec(topic: str, reader: "SqliteReader", settings: "Settings") -> "Codec[A
 
 
 def _lines(
-    reader: "SqliteReader", topic: str, codec: "Codec[Any] | None", position: int, *, follow: bool
+    reader: "SqliteReader",
+    topic: str,
+    codec: "Codec[Any] | None",
+    first: int | None,
+    *,
+    follow: bool,
 ) -> Iterator[str]:
+    start = reader.start(topic)
+    if first is not None and first < start:
+        yield _line({"number": first, "next": start, "forgotten": True})
+    position = max(first or 0, start)
     while True:
         batches = reader.blocks(topic, position)
         for batch in batches:
@@ -97,11 +114,21 @@ def _told(batch: "Batch", codec: "Codec[Any] | None") -> Iterator[str]:
         for number, payload in zip(batch.offsets, batch.payloads, strict=True)
     ]
     found += [
-        (damage.first, {"number": damage.first, "next": damage.next, "damaged": damage.reason})
+        (damage.first, {"number": damage.first, "next": damage.next, **_why(damage.reason)})
         for damage in batch.damages
     ]
     for _, line in sorted(found, key=lambda one: one[0]):
-        yield msgspec.json.encode(line).decode() + "\n"
+        yield _line(line)
+
+
+def _why(reason: str) -> dict[str, object]:
+    from penstock.core.log import FORGOTTEN  # noqa: PLC0415 - heavy
+
+    return {"forgotten": True} if reason == FORGOTTEN else {"damaged": reason}
+
+
+def _line(told: dict[str, object]) -> str:
+    return msgspec.json.encode(told).decode() + "\n"
 
 
 def _event(payload: bytes, codec: "Codec[Any] | None") -> dict[str, object]:

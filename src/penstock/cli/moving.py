@@ -18,12 +18,15 @@ def migrate(data: str | None) -> None:
     """Create what is missing: the log's topics, the warehouse's tables.
 
     Run it before the first start on engines that other processes share, and after an upgrade. What
-    is there already stays as it is, but for columns with a default that a table lacks; these are
-    added. What differs from the settings is named.
+    is there already stays as it is, but for how long topics are kept, and for columns with a
+    default that a table lacks; these are added. A log that an older version made is written anew
+    once topics are not kept for ever, so that it can become smaller; stop its server first. What
+    differs from the settings is named.
     """
+    from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.main import prepare  # noqa: PLC0415 - heavy
 
-    for line in prepare(os.environ, {} if data is None else {"data": data}):
+    for line in prepare(os.environ, {} if data is None else {"data": data}, Bar):
         click.echo(line)
 
 

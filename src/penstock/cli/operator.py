@@ -1,8 +1,7 @@
 """`penstock rebuild` and `penstock topics`."""
 
-import os
 import sys
-from contextlib import closing, suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +9,7 @@ import click
 from penstock.cli.listing import echo_rows
 
 if TYPE_CHECKING:
+    from penstock.core.operations import TopicLine
     from penstock.core.projection.rebuild import Rebuilt
 
 data_option = click.option(
@@ -37,6 +37,7 @@ def rebuild(
     """Rebuild a read model from the log.
 
     It goes into a shadow, is compared with what there is, and takes its place, unless it has less.
+    Where the log was trimmed, only those partitions of a table are made anew that it covers whole.
     The exit status is 1 when they differ, or when what there is was kept for that.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
@@ -57,6 +58,10 @@ def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
     """Exit with 1 when both differ, or when what there is was kept."""
     fate = "swapped in" if rebuilt.swapped else "kept as it was"
     click.echo(f"{rebuilt.projection}: {rebuilt.records} records, {fate}")
+    if rebuilt.kept:
+        click.echo("what the log does not cover any more stays:")
+        for one in rebuilt.kept:
+            click.echo(f"  {one}")
     if rebuilt.lost:
         click.echo("what was built has less than what there is:")
         for loss in rebuilt.lost:
@@ -78,41 +83,35 @@ def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
 @click.command()
 @data_option
 def topics(data: str | None) -> None:
-    """List the log's topics, their offsets and sizes, and how far each projection is.
+    """List the log's topics, how long they are kept and what they take, their offsets, and how far
+    each projection is.
 
-    A topic's bytes are told of an embedded log that can be read.
+    `since` is when the log took the oldest record that it keeps. What a topic is kept for may be
+    held up by projections that lack it: they are named.
     """
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     with operations(data) as operating:
         lines = operating.topics()
-    sizes = _sizes(data)
     rows = [
-        (line.topic, str(line.partition), str(line.start), str(line.end),
-         sizes.get(line.topic, "-"), name, str(position), str(line.end - position))
+        (line.topic, str(line.partition), _kept(line), _since(line), _bytes(line), str(line.start),
+         str(line.end), name, str(position), str(line.end - max(position, line.start)))
         for line in lines
         for name, position in line.projections.items() or [("", line.end)]
     ]  # fmt: skip
-    head = ("topic", "partition", "first", "next", "bytes", "projection", "position", "behind")
-    echo_rows(head, rows)
+    head = ("topic", "partition", "kept", "since", "bytes", "first", "next")
+    echo_rows((*head, "projection", "position", "behind"), rows)
 
 
-def _sizes(data: str | None) -> dict[str, str]:
-    """Bytes of each topic, without those that are not known."""
-    import apsw  # noqa: PLC0415 - heavy
+def _kept(line: "TopicLine") -> str:
+    return f"{line.kept}, waits for {' and '.join(line.waits)}" if line.waits else line.kept
 
-    from penstock.core.engines import is_embedded, own_file  # noqa: PLC0415 - heavy
-    from penstock.core.errors import NotReady  # noqa: PLC0415 - heavy
-    from penstock.core.log.sqlite_reader import SqliteReader  # noqa: PLC0415 - heavy
-    from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
-    settings = read_settings(os.environ, {} if data is None else {"data": data})
-    sizes: dict[str, str] = {}
-    if is_embedded(settings.log_url):
-        with (
-            suppress(NotReady, apsw.Error),
-            closing(SqliteReader(own_file(settings))) as reader,
-        ):
-            for topic in reader.topics():
-                sizes[topic] = str(reader.bytes_of(topic))
-    return sizes
+def _since(line: "TopicLine") -> str:
+    if not line.since_ms:
+        return "-"
+    return datetime.fromtimestamp(line.since_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _bytes(line: "TopicLine") -> str:
+    return "-" if line.bytes is None else str(line.bytes)

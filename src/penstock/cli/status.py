@@ -102,6 +102,6 @@ def _held(settings: "Settings") -> Iterator[Finding]:
     try:
         with closing(SqliteReader(path)) as reader:
             for topic in reader.topics():
-                yield Finding(topic, "ok", f"{reader.end(topic)} records")
+                yield Finding(topic, "ok", f"{reader.end(topic) - reader.start(topic)} records")
     except apsw.Error as error:
         yield Finding(path.stem, "fail", failed_open(path, error, "reading"))

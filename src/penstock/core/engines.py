@@ -1,6 +1,6 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar, cast
@@ -10,8 +10,10 @@ from penstock.core.clock import CarefulClock, Clock
 from penstock.core.errors import Misconfigured
 from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
-from penstock.core.log import Follow, Log
+from penstock.core.log import Follow, Log, renewing
+from penstock.core.log.backup import Bars
 from penstock.core.log.follower import SqliteFollower
+from penstock.core.log.kept import Kept
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Topic
 from penstock.core.settings import Settings, redacted
@@ -88,13 +90,34 @@ def codec_of(settings: Settings, topic: Topic[E]) -> Codec[E]:
     return topic.codec()
 
 
-def prepare_log(settings: Settings, topics: Sequence[str]) -> list[str]:
-    """Create the topics that are missing; what was done, in words. Raise `Misconfigured`."""
+def prepare_log(settings: Settings, kept: Mapping[str, Kept], bars: Bars) -> list[str]:
+    """Create the topics that are missing, and have them kept so; what was done, in words. A file
+    that could not give space back is written anew, if topics are not kept for ever.
+
+    Raise `Misconfigured`.
+    """
     if _is_kafka(settings.log_url):
         from penstock.core.log.kafka.topics import create_topics  # noqa: PLC0415 - an extra
 
-        return create_topics(settings, topics)
-    return [f"log {redacted(settings.log_url)}: topics are made by their first record"]
+        return create_topics(settings, list(kept), kept)
+    done, file = "topics are made by their first record", own_file(settings)
+    bounded = any(of.is_bounded for of in kept.values())
+    if bounded and file.is_file() and not renewing.gives_back(file):
+        renewing.renew(file, bars)
+        done = "written anew, so that what is trimmed leaves the disk"
+    return [f"log {redacted(settings.log_url)}: {done}"]
+
+
+def kept_otherwise(settings: Settings, kept: Mapping[str, Kept]) -> dict[str, str]:
+    """Topics that are not kept as they are to be, and how they are: by brokers, that is.
+
+    Raise `NotReady`.
+    """
+    if not _is_kafka(settings.log_url):
+        return {}
+    from penstock.core.log.kafka import topics  # noqa: PLC0415 - an extra
+
+    return topics.kept_otherwise(settings, kept)
 
 
 def open_log(settings: Settings, clock: CarefulClock, topics: Sequence[str]) -> Log:

@@ -11,6 +11,7 @@ from typing import Any
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady
 from penstock.core.log import Follow, Log
+from penstock.core.log.sqlite import SqliteLog
 from penstock.core.poller import Poller
 from penstock.core.projection import Table
 from penstock.core.projection.runner import Consumer
@@ -86,8 +87,14 @@ class Meters:
 
     def _sample_ends(self, samples: Samples, topic: str) -> None:
         for partition in range(self._follow.partitions(topic)):
-            end = self._follow.end(topic, partition)
-            samples.gauge("penstock_log_end_offset", end, topic=topic, partition=str(partition))
+            of = {"topic": topic, "partition": str(partition)}
+            samples.gauge("penstock_log_end_offset", self._follow.end(topic, partition), **of)
+            extent = self._follow.extent(topic, partition)
+            samples.gauge("penstock_log_start_offset", extent.start, **of)
+            if isinstance(self._log, SqliteLog):
+                samples.gauge("penstock_log_topic_bytes", extent.bytes, topic=topic)
+                samples.counter("penstock_log_trimmed_records", extent.start, topic=topic)
+                samples.counter("penstock_log_trimmed_bytes", extent.trimmed_bytes, topic=topic)
 
     def _sample_sizes(self, samples: Samples) -> None:
         measured = self.sizes.known()

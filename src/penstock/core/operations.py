@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from penstock.core import engines
 from penstock.core.errors import (
     Damaged,
     Disproved,
@@ -17,6 +18,7 @@ from penstock.core.errors import (
 )
 from penstock.core.events import Undecodable
 from penstock.core.log import Batch, Reader
+from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.platform import Platform
 from penstock.core.projection import Table
 from penstock.core.projection.cursor import Cursor
@@ -37,6 +39,14 @@ class TopicLine(msgspec.Struct, frozen=True):
     end: int
     projections: dict[str, int]
     """Position of each projection that reads it."""
+    kept: str
+    """How long, in words."""
+    waits: list[str]
+    """Projections without which more would have been trimmed by now."""
+    since_ms: int
+    """When the log took the oldest record that it keeps; 0 where it has none."""
+    bytes: int | None
+    """What the topic takes; None where others keep it."""
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -74,19 +84,35 @@ class Operations:
 
     def topics(self) -> list[TopicLine]:
         platform = self._platform
-        lines = []
-        for manifest in platform.manifests:
-            for topic in manifest.topics:
-                consumers = [c for c in platform.consumers.values() if c.projection.topic == topic]
-                for partition in range(platform.follow.partitions(topic.name)):
-                    start = platform.follow.start(topic.name, partition)
-                    end = platform.follow.end(topic.name, partition)
-                    readers = {
-                        c.projection.name: platform.positions.position(c, partition)
-                        for c in consumers
-                    }
-                    lines.append(TopicLine(topic.name, partition, start, end, readers))
-        return lines
+        topics = [topic.name for manifest in platform.manifests for topic in manifest.topics]
+        otherwise = engines.kept_otherwise(platform.settings, platform.kept)
+        with closing(platform.follow.reader()) as reader:
+            return [
+                self._topic(reader, topic, partition, otherwise.get(topic, ""))
+                for topic in topics
+                for partition in range(platform.follow.partitions(topic))
+            ]
+
+    def _topic(self, reader: Reader, topic: str, partition: int, otherwise: str) -> TopicLine:
+        platform, follow = self._platform, self._platform.follow
+        extent, end = follow.extent(topic, partition), follow.end(topic, partition)
+        oldest = reader.read(topic, partition, extent.start, 1) if extent.start < end else None
+        waits = {} if platform.forgetting is None else platform.forgetting.waits
+        return TopicLine(
+            topic,
+            partition,
+            extent.start,
+            end,
+            {
+                consumer.projection.name: platform.positions.position(consumer, partition)
+                for consumer in platform.consumers.values()
+                if consumer.projection.topic.name == topic
+            },
+            f"{platform.kept[topic]}" + f", by the brokers {otherwise}" * bool(otherwise),
+            waits.get(topic, []),
+            0 if oldest is None else oldest.appended_at_ms,
+            reader.bytes_of(topic) if isinstance(reader, SqliteReader) else None,
+        )
 
     def views(self) -> list[View]:
         """Each compared with the log, whoever carries it."""
@@ -125,7 +151,7 @@ class Operations:
         consumer = self._consumer(projection)
         letter = self._stores.dead_letters.letter(projection, partition, offset)
         if not letter.payload:
-            raise Rejected("the log's block is damaged; there is nothing left to retry")
+            raise Rejected(f"{letter.reason}; there is nothing left to retry")
         if letter.code == GIVEN_UP:
             raise Rejected(letter.reason)
         with consumer.paused():
@@ -232,7 +258,7 @@ class Operations:
         platform = self._platform
         wish = self._asking.wish(name, at)
         scheduler = platform.scheduler
-        if scheduler is not None and not scheduler.running:
+        if "work" in platform.roles and not scheduler.running:
             scheduler.by_hand_only = True
             platform.start()
         begun = platform.clock.monotonic()
@@ -244,8 +270,7 @@ class Operations:
                     "already, or is to be tried again for an interval before, or no process with "
                     "the role work leads"
                 )
-            if scheduler is not None:
-                scheduler.wake()
+            scheduler.wake()
             progress(0, 1)
             time.sleep(_POLL_SECONDS)
             if platform.leaving.is_set():

@@ -18,7 +18,8 @@ from penstock.core.adoption import adopt, loop_exception_handler
 from penstock.core.control import Control
 from penstock.core.doors import Doors
 from penstock.core.edge.dispatcher import Dispatcher
-from penstock.core.edge.listener import BACKLOG, Listener
+from penstock.core.edge.door import BACKLOG
+from penstock.core.edge.listener import Listener
 from penstock.core.edge.watchdog import Watchdog
 from penstock.core.health import Health
 from penstock.core.pages import Pages

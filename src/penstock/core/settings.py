@@ -211,6 +211,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "besides those that the system believes."
         ),
     ] = ""
+    kept_hours: Annotated[
+        str,
+        Meta(
+            description="Hours that the records of topics are kept, comma-separated, as in "
+            "`audiences.tags=720`; `*=720`: of all others; 0: for ever. A topic that is not named: "
+            "as its application says."
+        ),
+    ] = ""
+    kept_bytes: Annotated[
+        str,
+        Meta(
+            description="Bytes that topics may take, as in `audiences.tags=50e9`, before their "
+            "oldest records go; `*=50e9`: each other one; 0: as many as there are. A topic that is "
+            "not named: as its application says."
+        ),
+    ] = ""
     kafka_partitions: Annotated[
         int,
         Meta(ge=1, le=32_768, description="Partitions that a topic has on Kafka, at the least."),
@@ -218,10 +234,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_replication: Annotated[
         Count, Meta(description="Copies that Kafka keeps of a topic made by `penstock migrate`.")
     ] = 3
-    kafka_retention_hours: Annotated[
-        Seconds,
-        Meta(description="How long Kafka keeps the records of a topic made so; 0: for ever."),
-    ] = 168.0
     kafka_format: Annotated[
         str,
         Meta(

@@ -227,12 +227,17 @@ class Watch:
         now = self._clock.monotonic()
         for partition, end in self._ends(consumer).items():
             cursor = consumer.cursors.get(partition)
-            position = consumer.sink.position(partition) if cursor is None else cursor.held
+            position = self._elsewhere(consumer, partition) if cursor is None else cursor.held
             place = self._places[name].get(partition)
             if place is None:
                 place = Place(partition, end, even_at=now, moved_at=now)
                 self._places[name] = {**self._places[name], partition: place}
             place.seen(position, end, now)
+
+    def _elsewhere(self, consumer: Consumer, partition: int) -> int:
+        """Of one whom others carry: what the log keeps no longer nobody waits for."""
+        start = self._follow.start(consumer.projection.topic.name, partition)
+        return max(consumer.sink.position(partition), start)
 
     def _ends(self, consumer: Consumer) -> dict[int, int]:
         """Nothing while the log is away: then it has nothing new either."""

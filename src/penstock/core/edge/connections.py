@@ -36,6 +36,8 @@ follows on its connection's heels: no round trip is between them.
 _OFTEN = 8
 _LATELY_SECONDS = 1.0
 _FEW = 4
+_ENOUGH = 8
+"""Who has so many connections that wait for their client can do without one more."""
 _SHARE = 2
 """One address has at most one in so many of all connections."""
 
@@ -97,6 +99,8 @@ class Connections:
         self.connections_max = 0
         self.is_crowded = False
         """Whether there are so few places left that not everybody can keep one."""
+        self.few = 0
+        """How many more there may be for a moment, where all are at work."""
         self._crowd = 0
         self._nobody_until = 0.0
         self._addresses: dict[str, dict[Guest, None]] = {}
@@ -107,7 +111,8 @@ class Connections:
     def open(self) -> None:
         """Only now, for the process may have raised its limit of open files."""
         self.connections_max = _connections_max(self._connections_wanted)
-        self._crowd = self.connections_max - self.connections_max // _FEW
+        self.few = self.connections_max // _FEW
+        self._crowd = self.connections_max - self.few
 
     # -- places ---------------------------------------------------------------------------------
 
@@ -119,7 +124,7 @@ class Connections:
         if now > self._nobody_until and not self._evict_one(self.present, _NEW_SECONDS):
             self._nobody_until = now + NOBODY_SECONDS
         # When all are at work, a few more are let in: they will not be for long.
-        return len(self.present) < self.connections_max + self.connections_max // _FEW
+        return len(self.present) < self.connections_max + self.few
 
     def enter(self, guest: Guest, *, counts: bool = True) -> bool:
         """Whether there is a place for it, or one could be made. `counts`: its address is its own,
@@ -128,8 +133,7 @@ class Connections:
         same = self._addresses.get(guest.peer, {}) if counts else {}
         share = max(1, self.connections_max // _SHARE)
         if counts and len(same) >= share:
-            few = self.connections_max // _FEW
-            entered = self._evict_one(same, 0.0) or len(same) < share + few
+            entered = self._evict_one(same, 0.0) or len(same) < share + self.few
         else:
             entered = self.make_room()
         # Also where it was refused: it leaves like all others.
@@ -148,6 +152,19 @@ class Connections:
             same.pop(guest, None)
             if not same:
                 del self._addresses[guest.peer]
+
+    def has_enough(self, peer: str) -> bool:
+        """Whether so many of an address's connections wait for their client that one more can be
+        refused: eight, or half an equal part of all. Those on which it asks again and again do not
+        count.
+        """
+        now = perf_counter()
+        same, addresses = self._addresses.get(peer, ()), len(self._addresses)
+        enough = max(_ENOUGH, len(self.present) // (2 * addresses or 1))
+        if len(same) < enough:
+            return False
+        idle = (1 for guest in same if _idles(guest, now))
+        return sum(islice(idle, enough)) == enough
 
     def wants_back(self, peer: str, requests: int) -> bool:
         """Whether the place of one who has asked so often is wanted once it is answered. To say so
@@ -229,6 +246,12 @@ class Connections:
     def _tick(self) -> None:
         self.date = date_line(time.time())
         self.no_content = render(NO_CONTENT, self.date)
+
+
+def _idles(guest: Guest, now: float) -> bool:
+    """Whether it waits for its client, which has not been asking on it again and again."""
+    regular = guest.requests >= _OFTEN and now - guest.idle_since < _LATELY_SECONDS
+    return not regular and not guest.works and not guest.has_sent()
 
 
 def _connections_max(wanted: int) -> int:

@@ -151,19 +151,14 @@ def _as_arrays(types: Sequence[type[Event]]) -> Form:
 
 def _as_objects(types: Sequence[type[Event]]) -> Form:
     """`type` is the fact, the other members are its fields by name: arrays tell nobody else."""
-    written: dict[type[Any], Any] = {
-        event: mirror(
-            event,
-            [("project", str | msgspec.UnsetType, msgspec.UNSET)],
-            tag_field="type",
-            tag=event.__struct_config__.tag,
-        )
-        for event in types
-    }
-    read_as: dict[type[Any], Any] = {form: event for event, form in written.items()}
-    encoder = msgspec.json.Encoder().encode
-    decoder = msgspec.json.Decoder(_union(list(read_as))).decode
-    values = msgspec.structs.astuple
+    project = [("project", str | msgspec.UnsetType, msgspec.UNSET)]
+    written = _mirrors(types, project)
+    events: dict[type[Any], Any] = {form: event for event, form in written.items()}
+    alone = _mirrors(types, forbid_unknown_fields=True)
+    plain_events: dict[type[Any], Any] = {form: event for event, form in alone.items()}
+    encoder, values = msgspec.json.Encoder().encode, msgspec.structs.astuple
+    decoder = msgspec.json.Decoder(_union(list(events))).decode
+    plain_decoder = msgspec.json.Decoder(_union(list(plain_events))).decode
 
     def of(project: str) -> Encode:
         return lambda event: encoder(written[type(event)](*values(event), project))
@@ -174,9 +169,23 @@ def _as_objects(types: Sequence[type[Event]]) -> Form:
     def read(payload: bytes) -> tuple[str, Any]:
         form: Any = decoder(payload)
         *fields, project = values(form)
-        return project or DEFAULT_PROJECT, read_as[type(form)](*fields)
+        return project or DEFAULT_PROJECT, events[type(form)](*fields)
 
-    return Form(encode, of, read)
+    def plain(payload: bytes) -> Any:
+        form: Any = plain_decoder(payload)
+        return plain_events[type(form)](*values(form))
+
+    return Form(encode, of, read, plain)
+
+
+def _mirrors(
+    types: Sequence[type[Event]], more: Sequence[Any] = (), **config: Any
+) -> dict[type[Any], Any]:
+    """As objects that tell the fact with `type`."""
+    return {
+        event: mirror(event, more, tag_field="type", tag=event.__struct_config__.tag, **config)
+        for event in types
+    }
 
 
 def mirror(event: type[Event], more: Sequence[Any] = (), **config: Any) -> type[msgspec.Struct]:

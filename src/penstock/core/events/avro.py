@@ -80,7 +80,8 @@ class Avro:
         out.write(frame)
         values = form(*msgspec.structs.astuple(event))
         fields = msgspec.to_builtins(values, builtin_types=(bytes,))
-        fastavro.schemaless_writer(out, schema, {**fields, _PROJECT["name"]: project})
+        fields["project"] = project
+        fastavro.schemaless_writer(out, schema, fields)
         return out.getvalue()
 
     def read(self, payload: bytes) -> tuple[str, Any]:
@@ -101,7 +102,7 @@ class Avro:
         if event is None:
             raise Undecodable(f"{name} is not an event of this topic")
         form = msgspec.convert(values, self._kinds[event].mirror)
-        project = str(values.get(_PROJECT["name"]) or DEFAULT_PROJECT)
+        project = str(values.get("project") or DEFAULT_PROJECT)
         return project, event(*msgspec.structs.astuple(form))
 
     def _numbered(self, records: Sequence[Any]) -> list[bytes]:

@@ -3,8 +3,9 @@
 What can be lost? Nothing that was acknowledged. `done` is called with receipts only after the
 records are on disk (the file is synced, or every in-sync replica has them); whatever happens to the
 process after that, `read` returns them, once, at the offsets of the receipt, in that order, for
-ever. What was not acknowledged may be there or not. A block that the disk damaged afterwards is
-found by its checksum and reported as `Damage` with its offsets, never skipped in silence.
+as long as their topic is kept. What was not acknowledged may be there or not. A block that the disk
+damaged afterwards is found by its checksum and reported as `Damage` with its offsets, and so is
+what was to be kept no longer: neither is skipped in silence.
 
 Records of one topic partition have ascending offsets, 0, 1, 2, … on the embedded engine; the order
 of offsets is the order of acceptance. The embedded engine has one partition per topic; on others
@@ -87,6 +88,10 @@ Done = Callable[[Sequence[Receipt] | PenstockError], None]
 """Called once per submission, on a thread of the log; it must not block."""
 
 
+FORGOTTEN = "the log keeps it no longer"
+"""Why records are gone that its topic was not to keep for so long."""
+
+
 class Damage(NamedTuple):
     """Offsets whose records cannot be read any more, and why."""
 
@@ -127,6 +132,31 @@ class Minute(NamedTuple):
     stored: int
     duplicate: int
     rejected: int
+
+
+class Extent(NamedTuple):
+    """Where a topic begins, and what is known of its size."""
+
+    start: int = 0
+    """The oldest number that is kept."""
+    until_ms: int = 0
+    """When the newest of what was trimmed had been taken."""
+    trimmed_bytes: int = 0
+    """In all."""
+    counted: int = 0
+    """Blocks that begin before are in `bytes`: all of them, but for the newest."""
+    bytes: int = 0
+    """Of what is kept."""
+
+    def trimmed(self, start: int, until_ms: int, size: int) -> "Extent":
+        """What begins before `start` is gone; it took `size`."""
+        return Extent(
+            start,
+            max(self.until_ms, until_ms),
+            self.trimmed_bytes + size,
+            max(self.counted, start),
+            max(self.bytes - size, 0) if self.counted >= start else 0,
+        )
 
 
 def added_up(minutes: Iterable[Minute]) -> Minute:
@@ -189,6 +219,10 @@ class Follow(Protocol):
 
     def start(self, topic: str, partition: int) -> int:
         """The oldest offset still kept."""
+        ...
+
+    def extent(self, topic: str, partition: int) -> Extent:
+        """The same, with what it takes; on engines that leave that to others, no more than that."""
         ...
 
     def end(self, topic: str, partition: int) -> int:

@@ -24,11 +24,11 @@ import msgspec
 
 from penstock.core.errors import PenstockError
 from penstock.core.folder import FolderLock, synced
-from penstock.core.log import blocks, moment, tables
+from penstock.core.log import blocks, extents, moment, tables
 from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import is_damage, reason
 from penstock.core.log.pace import Pace
-from penstock.core.log.sqlite_reader import connect
+from penstock.core.log.sqlite_reader import connect, end_of
 
 
 class Bar(Protocol):
@@ -61,9 +61,11 @@ class TopicSum(msgspec.Struct, frozen=True):
     next: int
     """Number that the next record gets."""
     records: int
-    """Those that can be read; any others before `next` were unreadable in the log already."""
+    """Those that can be read; others from `start` on were unreadable in the log already."""
     checksum: str
     """Of all blocks as they are stored, in hex."""
+    start: int = 0
+    """The oldest number that the log still kept."""
 
 
 class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,24 +190,20 @@ def _contents(log: Path, bars: Bars, pace: Pace) -> Contents:
             raise apsw.CorruptError(" ".join(verdict.split()))
         identity = str(opened.execute("SELECT value FROM meta WHERE key = 'identity'").get)
         opened.set_progress_handler(None)
-        topics = list(opened.execute("SELECT id, name FROM topics ORDER BY name"))
-        total = sum(_next(opened, topic_id) for topic_id, _ in topics)
+        topics = [
+            (int(str(topic_id)), str(name))
+            for topic_id, name in opened.execute("SELECT id, name FROM topics ORDER BY name")
+        ]
+        total = sum(end_of(opened, topic_id) for topic_id, _ in topics)
         sums: list[TopicSum] = []
         with bars("checking", "records") as bar:
             for topic_id, name in topics:
                 before = sum(one.next for one in sums)
                 sums.append(
-                    _sum(opened, topic_id, str(name), pace, partial(_reached, bar, before, total))
+                    _sum(opened, topic_id, name, pace, partial(_reached, bar, before, total))
                 )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Contents(_FORM, now, identity, log.stat().st_size, sums)
-
-
-def _next(log: apsw.Connection, topic_id: object) -> int:
-    row = log.execute(
-        f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
-    ).get
-    return int(str(row or 0))
 
 
 def _rested(pace: Pace) -> bool:
@@ -219,9 +217,10 @@ def _reached(bar: Bar, before: int, total: int, number: int) -> None:
 
 
 def _sum(
-    log: apsw.Connection, topic_id: object, topic: str, pace: Pace, reached: Callable[[int], None]
+    log: apsw.Connection, topic_id: int, topic: str, pace: Pace, reached: Callable[[int], None]
 ) -> TopicSum:
-    end, records, hashed = 0, 0, blake2b(digest_size=16)
+    start, records, hashed = extents.of(log, topic_id).start, 0, blake2b(digest_size=16)
+    end = start
     rows = log.execute(f"SELECT {tables.BLOCK} FROM blocks_{topic_id} ORDER BY first")
     for first, count, _, checksum, body in rows:
         hashed.update(b"%d:%d:" % (first, count))
@@ -231,7 +230,7 @@ def _sum(
         end = first + count
         reached(end)
         pace.did(len(body))
-    return TopicSum(topic, end, records, hashed.hexdigest())
+    return TopicSum(topic, end, records, hashed.hexdigest(), start)
 
 
 def _compare(folder: Path, said: Contents, found: Contents) -> None:

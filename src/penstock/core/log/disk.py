@@ -37,12 +37,13 @@ class Space:
         now = self._clock.monotonic()
         if now < self._good_until:
             return ""
-        found = self._absence() or shortage(self._file.parent, self._free_bytes_min)
+        found = self.absence() or shortage(self._file.parent, self._free_bytes_min)
         if not found:
             self._good_until = now + _LOOK_SECONDS
         return found
 
-    def _absence(self) -> str:
+    def absence(self) -> str:
+        """Why this is not the file that was opened, or nothing."""
         try:
             there = identity_of(self._file)
         except OSError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from penstock.core.errors import Misconfigured, NotReady, told
-from penstock.core.log import Minute, Share, Whole
+from penstock.core.log import Extent, Minute, Share, Whole
 from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import failed_open, forsaken, is_there
 from penstock.core.log.sqlite_reader import SqliteReader
@@ -57,8 +57,12 @@ class SqliteFollower:
         return SqliteReader(self._path)
 
     def start(self, topic: str, partition: int) -> int:
-        del topic, partition
-        return 0
+        return self.extent(topic, partition).start
+
+    def extent(self, topic: str, partition: int) -> Extent:
+        del partition
+        with closing(self.reader()) as reader:
+            return reader.extent(topic)
 
     def end(self, topic: str, partition: int) -> int:
         del partition

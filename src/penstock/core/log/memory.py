@@ -12,6 +12,7 @@ from penstock.core.log import (
     Append,
     Batch,
     Done,
+    Extent,
     Minute,
     Receipt,
     Share,
@@ -98,6 +99,9 @@ class MemoryLog:
     def start(self, topic: str, partition: int) -> int:
         del topic, partition
         return 0
+
+    def extent(self, topic: str, partition: int) -> Extent:
+        return Extent(self.start(topic, partition))
 
     def end(self, topic: str, partition: int) -> int:
         del partition

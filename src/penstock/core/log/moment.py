@@ -2,9 +2,10 @@
 
 Who reads one snapshot for as long as a gentle copy takes keeps the writer's write-ahead log from
 being folded: it would grow by all that is written meanwhile. But blocks are only ever added, and
-never change. So only what does change, and how far each topic goes, is read in one transaction; the
-blocks up to there follow in many, each shorter than anybody notices. That it was the same log all
-the while is proved at the end, as a position is: see decision 30.
+trimmed from the front, and never change. So only what does change, and how far each topic goes, is
+read in one transaction; the blocks up to there follow in many, each shorter than anybody notices.
+What was trimmed meanwhile is no part of the copy either, so that nothing lacks in the middle. That
+it was the same log all the while is proved at the end, as a position is: see decision 30.
 """
 
 import os
@@ -109,6 +110,7 @@ def copy(
     ):
         run = both.execute
         both.set_busy_timeout(_BUSY_MS)
+        run("PRAGMA main.auto_vacuum = INCREMENTAL")  # what is trimmed of it can be given back
         run("PRAGMA synchronous = OFF")
         run("PRAGMA journal_mode = OFF").get  # noqa: B018 - runs the statement
         run("ATTACH ? AS log", (f"{log.absolute().as_uri()}?mode=ro",))
@@ -128,8 +130,10 @@ def copy(
             _blocks(both, table, last, step)
         if _proof(both, moment.lasts) != moment.proof:
             raise apsw.AbortError("the log was cleared or replaced meanwhile")
+        starts = _trimmed(both, moment.lasts)
         for table, last in moment.lasts.items():
-            if _number(both, f"SELECT max(first) FROM main.{table}", -1) != last:
+            there = -1 if last < starts.get(table, 0) else last
+            if _number(both, f"SELECT max(first) FROM main.{table}", -1) != there:
                 raise apsw.CorruptError(f"the last blocks of {table} are gone")
         run("DETACH log")
         both.set_progress_handler(made.paced, _OPERATIONS)
@@ -162,6 +166,26 @@ def _proof(both: apsw.Connection, lasts: dict[str, int]) -> list[object]:
         for table, last in lasts.items():
             proof.append(both.execute(_OPENING, (table.removeprefix("blocks_"), last)).get)
     return proof
+
+
+def _trimmed(both: apsw.Connection, lasts: dict[str, int]) -> dict[str, int]:
+    """Have each topic begin where it begins in the log by now; where that is."""
+    run, starts = both.execute, {}
+    if run("SELECT 1 FROM main.sqlite_schema WHERE name = 'extents'").get is None:
+        return {}
+    run("DELETE FROM main.extents")
+    now = run("SELECT topic, start, until_ms, trimmed_bytes FROM log.extents").fetchall()
+    for topic, start, until_ms, trimmed_bytes in now:
+        table = f"blocks_{topic}"
+        if table in lasts:
+            starts[table] = int(str(start))
+            run(f"DELETE FROM main.{table} WHERE first < ?", (start,))
+            run(
+                "INSERT INTO main.extents "
+                "(topic, start, until_ms, trimmed_bytes, counted, bytes) VALUES (?, ?, ?, ?, ?, 0)",
+                (topic, start, until_ms, trimmed_bytes, start),
+            )
+    return starts
 
 
 def _blocks(both: apsw.Connection, table: str, last: int, step: Callable[[], None]) -> None:

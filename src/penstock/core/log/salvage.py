@@ -16,7 +16,7 @@ import apsw
 
 from penstock.core.errors import Misconfigured
 from penstock.core.folder import FolderLock, is_taken, synced
-from penstock.core.log import Damage, blocks, tables
+from penstock.core.log import Damage, blocks, extents, tables
 from penstock.core.log.backup import LOG, NO_DATA, PARTIAL, Bar, Bars, Unproven, check_empty
 from penstock.core.log.disk import reason
 from penstock.core.log.sqlite_reader import connect
@@ -109,6 +109,7 @@ def _salvage(damaged: Path, made: Path, bars: Bars) -> Salvaged:
         closing(connect(made, writable=True)) as target,
     ):
         source.execute("PRAGMA cell_size_check = ON")
+        target.execute("PRAGMA auto_vacuum = INCREMENTAL")
         target.execute("PRAGMA synchronous = OFF")
         target.execute("PRAGMA journal_mode = OFF").get  # noqa: B018 - runs the statement
         names, lacking = _names(source)
@@ -122,8 +123,9 @@ def _salvage(damaged: Path, made: Path, bars: Bars) -> Salvaged:
                 target.execute("INSERT INTO topics VALUES (?, ?)", (topic_id, name))
                 with bars(f"salvaging {name}", "records") as bar:
                     topics.append(_topic(source, target, topic_id, name, bar))
-            carried = ("ledger", "idempotency", "origins")
+            carried = ("ledger", "idempotency", "origins", "extents")
             fates = {table: _carry(source, target, table) for table in carried}
+            target.execute("UPDATE extents SET counted = start, bytes = 0")
     return Salvaged(topics, lacking + [f"{table}: {why}" for table, why in fates.items() if why])
 
 
@@ -178,7 +180,7 @@ def _topic(
     end = _end(source, topic_id)
     insert = f"INSERT INTO blocks_{topic_id} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     lost: list[Damage] = []
-    records = position = 0
+    records, position = 0, _start(source, topic_id)
     for row in _rows(source, topic_id, end or _NUMBER_MAX):
         first, count = row[:2]
         if first < position or not _is_whole(row):
@@ -192,6 +194,15 @@ def _topic(
     if end > position:
         lost.append(Damage(position, end, "unreadable"))
     return Topic(name, records, lost, end > 0)
+
+
+def _start(source: apsw.Connection, topic_id: int) -> int:
+    """Where the topic begins, as far as that can still be told: what was trimmed is not lost."""
+    try:
+        start = int(extents.of(source, topic_id).start)
+    except (*_FAILURES, TypeError, ValueError):
+        return 0
+    return start if 0 <= start < _NUMBER_MAX else 0
 
 
 def _is_whole(row: _Row) -> bool:

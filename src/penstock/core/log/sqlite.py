@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady, Overloaded, PenstockError
-from penstock.core.log import Append, Done, Minute, Receipt, Share, Whole
+from penstock.core.log import Append, Done, Extent, Minute, Receipt, Share, Whole
 from penstock.core.log.checkpoint import bytes_of_log
 from penstock.core.log.disk import FATAL, Space, defect, failed_write
 from penstock.core.log.sqlite_file import SqliteFile, Transaction
@@ -51,6 +51,27 @@ class _Submission(NamedTuple):
     size: int
 
 
+class _Trim(NamedTuple):
+    """Where a topic is to begin."""
+
+    log: str
+    topic: str
+    start: int
+    until_ms: int
+
+
+class _Count(NamedTuple):
+    """How large somebody found a topic to be."""
+
+    log: str
+    topic: str
+    was: Extent
+    now: Extent
+
+
+_Item = _Submission | _Trim | _Count | threading.Event
+
+
 class SqliteLog:
     """Opens the file for writing; there is one such object per file."""
 
@@ -76,7 +97,7 @@ class SqliteLog:
         self.newest_ms = self._file.newest_ms
         """When the newest of the records was taken that were there at the start; 0 for none."""
         self.commits = 0
-        self._queue: queue.SimpleQueue[_Submission | threading.Event | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._queued_records = 0
         self._queued_bytes = 0
@@ -102,6 +123,18 @@ class SqliteLog:
             self._queued_records += records
             self._queued_bytes += size
         self._queue.put(_Submission(appends, done, records, size))
+
+    def trim(self, log: str, topic: str, start: int, until_ms: int) -> None:
+        """Let the topic of this log begin at `start`, by and by, in portions that hold nobody up.
+
+        `start` is where a block begins, or where the topic ends; what goes had been taken until
+        then. What is not done when the process ends has to be asked for again.
+        """
+        self._queue.put(_Trim(log, topic, start, until_ms))
+
+    def count(self, log: str, topic: str, was: Extent, now: Extent) -> None:
+        """Note that somebody who knew it as it was counted a topic of this log on."""
+        self._queue.put(_Count(log, topic, was, now))
 
     def tally(self, topic: str, *, rejected: int) -> None:
         with self._lock:
@@ -134,9 +167,10 @@ class SqliteLog:
                 self._fail(defect("the log's thread", error), error)
         self._commit_tallies()
 
-    def _take(self) -> "list[_Submission | threading.Event | None]":
+    def _take(self) -> "list[_Item | None]":
         """All that is waiting, or what comes soon."""
-        patience = _SWEEPING_SECONDS if self._file.expired_left else _IDLE_SECONDS
+        busy = self._file.expired_left or self._file.trimming.left
+        patience = _SWEEPING_SECONDS if busy else _IDLE_SECONDS
         try:
             taken = [self._queue.get(timeout=patience)]
         except queue.Empty:
@@ -145,16 +179,28 @@ class SqliteLog:
             taken.append(self._queue.get_nowait())
         return taken
 
-    def _turn(self, taken: "Sequence[_Submission | threading.Event | None]") -> None:
+    def _turn(self, taken: "Sequence[_Item | None]") -> None:
         for item in taken:
             if isinstance(item, threading.Event):
                 self._forget(item)
+            elif item is not None and not isinstance(item, _Submission):
+                self._heed(item)
         group = [item for item in taken if isinstance(item, _Submission)]
         if group:
             self._settle(group)
-        elif not taken:
+        if not taken or self._file.trimming.due:  # a group that was refused carried nothing along
             self._commit_tallies()
+        if not taken:
             self._file.idle()
+
+    def _heed(self, item: _Trim | _Count) -> None:
+        """What was decided of a log that was cleared meanwhile is of no use."""
+        if item.log != self.identity(item.topic):
+            return
+        if isinstance(item, _Trim):
+            self._file.want(item.topic, item.start, item.until_ms)
+        else:
+            self._file.count(item.topic, item.was, item.now)
 
     def _forget(self, cleared: threading.Event) -> None:
         with self._lock:
@@ -185,7 +231,8 @@ class SqliteLog:
         with self._lock:
             rejected, self._rejected = self._rejected, {}
         try:
-            if problem := self._space.problem():
+            problem = self._space.problem()
+            if problem and not self._may_trim(group):
                 self._restore_tallies(rejected)
                 return self._fail(NotReady(problem))
             transaction = self._transaction()
@@ -195,14 +242,21 @@ class SqliteLog:
         except Exception as error:  # noqa: BLE001 - the thread lives on to answer, and to say why
             self._restore_tallies(rejected)
             return self._fail(failed_write("log", error), error)
-        if self._failed is not None:
+        if self._failed is not None and not problem:
             self._failed = None
             self._logger.info("log.recovered")
+        while self._file.trimming.troubles:
+            topic_id, trouble = self._file.trimming.troubles.pop()
+            self._logger.error("log.trimming_stopped", topic=topic_id, error=trouble)
         self.commits += bool(group)
         for topic in transaction.topics:
             for wake in self._listeners.get(topic, ()):
                 self._tell(wake)
         return receipts
+
+    def _may_trim(self, group: list[_Submission]) -> bool:
+        """Although nothing is to be written: it makes space."""
+        return not group and self._file.trimming.due and not self._space.absence()
 
     def _fail(self, trouble: NotReady, cause: Exception | None = None) -> NotReady:
         """Remember it; a line when it begins, and when it is one that does not pass."""
@@ -224,8 +278,8 @@ class SqliteLog:
 
     def _commit_tallies(self) -> None:
         """And forget expired keys."""
-        due = self._rejected or self._file.has_expired(self._transaction())
-        if due and isinstance(self._commit([]), PenstockError):
+        due = self._file.has_expired(self._transaction()) or self._file.trimming.due
+        if (self._rejected or due) and isinstance(self._commit([]), PenstockError):
             self._file.expired_left = False  # there is no hurry
 
     def _restore_tallies(self, rejected: dict[str, int]) -> None:
@@ -249,8 +303,11 @@ class SqliteLog:
         return SqliteReader(self._path, vfs=self._file.vfs)
 
     def start(self, topic: str, partition: int) -> int:
+        return self.extent(topic, partition).start
+
+    def extent(self, topic: str, partition: int) -> Extent:
         del partition
-        return self._file.start(topic)
+        return self._file.extent(topic)
 
     def end(self, topic: str, partition: int) -> int:
         del partition
@@ -274,6 +331,11 @@ class SqliteLog:
 
     def remembers(self) -> str:
         return ""
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether what is trimmed can leave the disk."""
+        return self._file.trimming.gives_back
 
     def bytes_on_disk(self) -> int:
         return bytes_of_log(self._path)

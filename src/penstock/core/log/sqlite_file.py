@@ -8,11 +8,21 @@ import apsw
 
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import Misconfigured
-from penstock.core.log import DUPLICATE, Append, Minute, Receipt, blocks, keys, tables
+from penstock.core.log import (
+    DUPLICATE,
+    Append,
+    Extent,
+    Minute,
+    Receipt,
+    blocks,
+    keys,
+    tables,
+)
 from penstock.core.log.checkpoint import KEPT_BYTES, Checkpoints
 from penstock.core.log.disk import failed_open
 from penstock.core.log.origins import Origins
 from penstock.core.log.sqlite_reader import connect, end_of
+from penstock.core.log.trimming import Spoilt, Trimming
 
 _LEDGER_DAYS = 7
 
@@ -93,6 +103,8 @@ class SqliteFile:
             self._prepare()
             for topic_id, name in self._connection.execute("SELECT id, name FROM topics"):
                 self._topics[str(name)] = int(str(topic_id))
+            self.trimming = Trimming(self._connection)
+            self.trimming.load([*self._topics.values()])
             for name, topic_id in self._topics.items():
                 self.ends[name] = end_of(self._connection, topic_id)
             self.newest_ms = tables.newest_ms(self._connection)
@@ -103,6 +115,9 @@ class SqliteFile:
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        # Before there is a table: later it would take writing the whole file anew.
+        run("PRAGMA auto_vacuum = INCREMENTAL")
+        run("PRAGMA secure_delete = ON").get  # noqa: B018 - reading the answer runs the statement
         run("PRAGMA journal_mode = WAL").get  # noqa: B018 - reading the answer runs the statement
         run("PRAGMA synchronous = FULL")
         run("PRAGMA wal_autocheckpoint = 0")
@@ -124,6 +139,18 @@ class SqliteFile:
         rejected: dict[str, int],
     ) -> list[list[Receipt]]:
         """Commit, synced. Raise `apsw.Error` with nothing stored and `ends` as they were."""
+        try:
+            return self._write(transaction, group, rejected)
+        except Spoilt:
+            transaction.topics, transaction.size = {}, 0
+            return self._write(transaction, group, rejected)
+
+    def _write(
+        self,
+        transaction: Transaction,
+        group: Sequence[Sequence[Append]],
+        rejected: dict[str, int],
+    ) -> list[list[Receipt]]:
         known, opened = dict(self._topics), set(self._opened)
         claims, origins = self._claims(transaction), Origins(self._connection)
         try:
@@ -139,13 +166,18 @@ class SqliteFile:
             if self._connection.in_transaction:
                 origins.close()
                 self._sweep(transaction, claims)
+                if self.trimming.due:
+                    transaction.size += self.trimming.portion()
+                self.trimming.note()
                 self._connection.execute("COMMIT")
         except BaseException:
             self._topics, self._opened = known, opened
             self.expired_left = False
+            self.trimming.settled(committed=False)
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+        self.trimming.settled(committed=True)
         for name, written in transaction.topics.items():
             self.ends[name] = written.first + len(written.payloads)
         self._checkpoints.after(self._connection, transaction.size)
@@ -161,6 +193,8 @@ class SqliteFile:
         its own. It gives the interpreter up once; each further one would ask for it back.
         """
         if rejected or self.expired_left or transaction.now_ms // 1_000 != self._swept_second:
+            return True
+        if self.trimming.due:
             return True
         topics = set()
         records = 0
@@ -222,6 +256,7 @@ class SqliteFile:
         for first, at_ms, part in written.blocks():
             body = blocks.pack(part)
             transaction.size += len(body)
+            self.trimming.added(len(body))
             self._connection.execute(
                 f"INSERT INTO blocks_{written.id} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (first, len(part), at_ms, *counts, blocks.checksum(first, len(part), body), body),
@@ -287,18 +322,28 @@ class SqliteFile:
             self._connection.execute("DELETE FROM ledger")
             self._connection.execute("DELETE FROM openings")
             self._connection.execute("DELETE FROM origins")
+            self._connection.execute("DELETE FROM extents")
             self.identity = str(uuid4())
             self._connection.execute(
                 "UPDATE meta SET value = ? WHERE key = 'identity'", (self.identity,)
             )
         self.ends, self._opened = dict.fromkeys(self._topics, 0), set()
+        self.trimming.forget()
 
-    def start(self, topic: str) -> int:
+    def extent(self, topic: str) -> Extent:
+        """For any thread."""
         topic_id = self._topics.get(topic)
-        if topic_id is None:
-            return 0
-        found = self._connection.execute(f"SELECT min(first) FROM blocks_{topic_id}").get
-        return int(str(found or 0))
+        return Extent() if topic_id is None else self.trimming.of(topic_id)
+
+    def want(self, topic: str, start: int, until_ms: int) -> None:
+        """Let a topic begin there, by and by; the writer's to call."""
+        if topic in self._topics and start <= self.ends.get(topic, 0):
+            self.trimming.want(self._topics[topic], start, until_ms)
+
+    def count(self, topic: str, was: Extent, now: Extent) -> None:
+        """Somebody counted a topic on; the writer's to call."""
+        if topic in self._topics:
+            self.trimming.count(self._topics[topic], was, now)
 
     def idle(self) -> None:
         """Nothing is to be written just now: a good moment to fold the write-ahead log."""

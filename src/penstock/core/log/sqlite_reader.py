@@ -8,12 +8,24 @@ import apsw
 
 from penstock.core.errors import Disproved, Misconfigured, NotReady
 from penstock.core.folder import identity_of
-from penstock.core.log import Batch, Damage, Minute, blocks, keys, tables
+from penstock.core.log import (
+    FORGOTTEN,
+    Batch,
+    Damage,
+    Extent,
+    Minute,
+    blocks,
+    extents,
+    keys,
+    tables,
+)
 from penstock.core.log.disk import failed_open, forsaken
+from penstock.core.log.extents import Front
 
 _BUSY_MS = 5_000
 _MISSING = "missing from the log"
 _BATCH_RECORDS = 1_000
+_COUNTED_AT_ONCE = 20_000
 
 
 class SqliteReader:
@@ -40,6 +52,7 @@ class SqliteReader:
         batch = Batch(offset, offset, (), (), 0)
         if topic_id is not None and limit > 0:
             batch = _gather(self._rows(topic_id, offset), offset, limit)
+            batch = self._told_apart(topic_id, batch, limit)
         # What was read is compared, not what was there a moment before.
         return batch if proof is None else batch._replace(proof=self._prove(topic_id, batch, proof))
 
@@ -68,6 +81,22 @@ class SqliteReader:
             raise Disproved("the log has other records there")
         return self._opening_before(topic_id, following) if following else ""
 
+    def _told_apart(self, topic_id: int, batch: Batch, limit: int) -> Batch:
+        """What is missing at the front, whether it was trimmed or got lost."""
+        first, damages = batch.first, batch.damages
+        missing = bool(damages) and damages[0].first == first and damages[0].reason == _MISSING
+        if not missing and batch.next > first:
+            return batch
+        end = damages[0].next if missing else first + limit
+        start = min(extents.of(self._connection, topic_id).start, end)
+        if start <= first:
+            return batch
+        trimmed = (Damage(first, start, FORGOTTEN),)
+        if not missing:
+            return batch._replace(next=start, damages=trimmed)
+        lost = (damages[0]._replace(first=start),) if start < end else ()
+        return batch._replace(damages=(*trimmed, *lost, *damages[1:]))
+
     def _opening_before(self, topic_id: int | None, offset: int) -> str:
         try:
             return str(self._connection.execute(tables.OPENING, (topic_id, offset)).get)
@@ -89,7 +118,9 @@ class SqliteReader:
         with closing(self._rows(topic_id, offset)) as rows:
             for row in rows:
                 if (following := row[0] + row[1]) > position:
-                    found.append(_gather(iter([row]), position, following - position))
+                    limit = following - position
+                    batch = _gather(iter([row]), position, limit)
+                    found.append(self._told_apart(topic_id, batch, limit))
                     position = found[-1].next
                 if position - offset >= _BATCH_RECORDS:
                     break
@@ -99,13 +130,32 @@ class SqliteReader:
         topic_id = self._topic(topic)
         return 0 if topic_id is None else end_of(self._connection, topic_id)
 
-    def bytes_of(self, topic: str) -> int:
-        """Of its blocks, as they are kept. Looks at each, but reads none."""
+    def start(self, topic: str) -> int:
+        return self.extent(topic).start
+
+    def extent(self, topic: str) -> Extent:
+        topic_id = self._topic(topic)
+        return Extent() if topic_id is None else extents.of(self._connection, topic_id)
+
+    def fronts(self, topic: str, first: int) -> Generator[Front]:
+        """The blocks from there on, the oldest first; close it, for it holds on to a moment."""
+        topic_id = self._topic(topic)
+        if topic_id is not None:
+            yield from extents.fronts(self._connection, topic_id, first)
+
+    def counted(self, topic: str, extent: Extent, blocks: int) -> Extent | None:
+        """The extent with so many more blocks counted; None where there are no more."""
         topic_id = self._topic(topic)
         if topic_id is None:
-            return 0
-        found = self._connection.execute(f"SELECT sum(length(body)) FROM blocks_{topic_id}").get
-        return int(str(found or 0))
+            return None
+        return extents.counted(self._connection, topic_id, extent, blocks)
+
+    def bytes_of(self, topic: str) -> int:
+        """Of its blocks, as they are kept. Looks at those that nobody counted, but reads none."""
+        extent = self.extent(topic)
+        while (more := self.counted(topic, extent, _COUNTED_AT_ONCE)) is not None:
+            extent = more
+        return extent.bytes
 
     def ledger(self, topic: str, since_minute: int) -> list[Minute]:
         topic_id = self._topic(topic)
@@ -195,7 +245,7 @@ def end_of(connection: apsw.Connection, topic_id: int) -> int:
     found = connection.execute(
         f"SELECT first + count FROM blocks_{topic_id} ORDER BY first DESC LIMIT 1"
     ).get
-    return int(str(found or 0))
+    return extents.of(connection, topic_id).start if found is None else int(str(found))
 
 
 def _files(path: Path) -> tuple[tuple[int, int] | None, ...]:

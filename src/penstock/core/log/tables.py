@@ -2,6 +2,8 @@
 
 import apsw
 
+from penstock.core.log import extents
+
 SCHEMA_VERSION = "1"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -23,6 +25,10 @@ CREATE TABLE IF NOT EXISTS origins (
   topic INTEGER NOT NULL, source TEXT NOT NULL, partition INTEGER NOT NULL, number INTEGER NOT NULL,
   PRIMARY KEY (topic, source, partition)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS extents (
+  topic INTEGER PRIMARY KEY, start INTEGER NOT NULL, until_ms INTEGER NOT NULL,
+  trimmed_bytes INTEGER NOT NULL, counted INTEGER NOT NULL, bytes INTEGER NOT NULL
+);
 """
 KEY_COLUMNS_SINCE = dict.fromkeys(("fingerprint", "answer"), "BLOB NOT NULL DEFAULT x''")
 """What the table of keys of an older file lacks."""
@@ -51,7 +57,7 @@ def newest_ms(connection: apsw.Connection) -> int:
         found = connection.execute(
             f"SELECT CAST(at_ms AS INTEGER) FROM blocks_{topic} ORDER BY first DESC LIMIT 1"
         ).get
-        newest.append(int(str(found or 0)))
+        newest.append(int(str(found or 0)) or extents.of(connection, int(str(topic))).until_ms)
     return max(newest)
 
 

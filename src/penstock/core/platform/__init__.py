@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from uuid import uuid4
 
 import msgspec
@@ -17,8 +17,10 @@ import msgspec
 from penstock.core import engines
 from penstock.core.clock import Clock, careful
 from penstock.core.edge.dispatcher import Dispatcher
+from penstock.core.errors import NotReady
 from penstock.core.ids import Ids
 from penstock.core.log.disk import FATAL
+from penstock.core.log.forgetting import Forgetting
 from penstock.core.manifest import Manifest, check_columns
 from penstock.core.platform.answering import ApplicationContext, Sources
 from penstock.core.platform.checking import check
@@ -29,7 +31,8 @@ from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.platform.scheduling import scheduler
+from penstock.core.platform.scheduling import own, scheduler
+from penstock.core.platform.trimming import forgetting, telling
 from penstock.core.projection.sinks import Stores
 from penstock.core.reach import Reach
 from penstock.core.reach.http import Client
@@ -88,16 +91,14 @@ class Platform:
             self.consumers = self._consumers(owner)
             self.pools = Pools(settings.query_seconds_max)
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
-            self.reach: Reach | None = None
-            """What the role work has of the world outside."""
-            if "work" in self.roles:
-                self.reach = self._open_reach(opening)
+            self.reach = self._open_reach(opening)
+            """What schedules and jobs have of the world outside."""
+            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
             self._contexts = self._reached(applications)
             self._offer(applications)
             self.scheduler = self._schedule(owner)
-            """None in a process without the role work."""
             self._closing = opening.pop_all()
 
     # -- opening --------------------------------------------------------------------------------
@@ -121,6 +122,17 @@ class Platform:
         self.registry.sources.append(client)
         return Reach(client)
 
+    def _forget(self) -> Forgetting | None:
+        """Who has the log trimmed, if this process is to."""
+        return forgetting(
+            self.settings,
+            self.manifests,
+            self._opened,
+            self.consumers,
+            clock=self.clock,
+            logger=self.logger,
+        )
+
     def _observe(self) -> Observing:
         observing = Observing(
             self.settings.folder,
@@ -136,7 +148,7 @@ class Platform:
         return observing
 
     def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:
-        """What each application's routes and schedules reach; core's own, without a name."""
+        """What each application's routes and schedules reach."""
         if self.stores is None:
             return {}
         sources = self.sources
@@ -147,15 +159,22 @@ class Platform:
             for manifest in self.manifests
         }
         self.registry.sources.extend(contexts.values())
-        return {**contexts, "": ApplicationContext(sources, None, ())}
+        return contexts
 
-    def _schedule(self, owner: str) -> Scheduler | None:
-        if self.reach is None:
-            return None
+    def _schedule(self, owner: str) -> Scheduler:
+        """Those of the applications where the role work is, and what the process does for itself:
+        it has the log trimmed, or tells whoever trims it what is needed yet.
+        """
+        works = {
+            "trimming": None if self.forgetting is None else self.forgetting.turn,
+            "needs": telling(self.settings, self._opened, self.consumers),
+        }
+        self.ours = own(self.consumers, self._opened, works)
+        """What the process does for itself."""
         made = scheduler(
-            self.manifests,
+            self.manifests if "work" in self.roles else (),
             self._contexts,
-            self.consumers,
+            self.ours,
             self._opened,
             self.reach,
             owner=owner,
@@ -195,15 +214,24 @@ class Platform:
                 check_columns(self.stores.warehouse, manifest)
         self._observing.begin()
         self.consumers.start()
+        if not engines.is_embedded(self.settings.log_url):  # who may be away for long
+            threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
         self._observing.start()
-        if self.scheduler is not None:
-            self.scheduler.start()
+        self.scheduler.start()
+
+    def _tell_kept(self) -> None:
+        """A line for each topic that the brokers do not keep as they are to."""
+        with suppress(NotReady):  # told by those who need them
+            for topic, found in engines.kept_otherwise(self.settings, self.kept).items():
+                wanted, remedy = str(self.kept[topic]), "run `penstock migrate`"
+                self.logger.warning(
+                    "log.kept_otherwise", topic=topic, wanted=wanted, kept=found, remedy=remedy
+                )
 
     def close(self) -> None:
         """Consumers finish their batch, the log commits what it has, the stores close."""
         self.leaving.set()
-        if self.scheduler is not None:
-            self.scheduler.stop()
+        self.scheduler.stop()
         self.consumers.stop()
         self.pools.finish()
         self._observing.close()

@@ -10,6 +10,7 @@ from penstock.core.clock import CarefulClock
 from penstock.core.errors import NotReady
 from penstock.core.folder import FolderLock
 from penstock.core.log import Follow, Log
+from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
 from penstock.core.projection import Table
@@ -36,7 +37,10 @@ class Opened:
         self._clock = clock
         self.added: list[str] = []
         """Columns that tables gained by this opening, in words."""
-        topics = [topic.name for manifest in manifests for topic in manifest.topics]
+        said = {topic.name: topic.kept for manifest in manifests for topic in manifest.topics}
+        topics = list(said)
+        self.kept = overruled(said, settings)
+        """How long the records of each topic are to be kept."""
         with ExitStack() as opening:
             self.log = self._write_log(topics, opening) if "edge" in roles else None
             self.follow = self.log or self._follow_log(topics, opening)

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 
 from penstock.core.clock import Clock
+from penstock.core.errors import NotReady
 from penstock.core.log import Follow
 from penstock.core.platform.pools import Pools
 from penstock.core.projection.runner import Consumer
@@ -47,8 +49,16 @@ class Positions:
     async def _reached_elsewhere(
         self, consumer: Consumer, partition: int, end: int, deadline: float
     ) -> bool:
-        while await self._pools.run(partial(consumer.sink.position, partition)) < end:
+        while not await self._pools.run(partial(self._has, consumer, partition, end)):
             if self._clock.monotonic() >= deadline:
                 return False
             await asyncio.sleep(_ELSEWHERE_POLL_SECONDS)
         return True
+
+    def _has(self, consumer: Consumer, partition: int, end: int) -> bool:
+        """Whether its store has everything before `end` that the log still keeps."""
+        if consumer.sink.position(partition) >= end:
+            return True
+        with suppress(NotReady):
+            return self._follow.start(consumer.projection.topic.name, partition) >= end
+        return False

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import msgspec
 
 from penstock.core.events import Codec, Event
+from penstock.core.log.kept import FOREVER, Kept
 from penstock.core.projection.flush import Flush
 from penstock.core.state import Entry
 
@@ -52,6 +53,8 @@ class Topic(Generic[E]):
     events: tuple[type[E], ...]
     key: Callable[[E], bytes] = no_key
     """Events of one key are projected in the order of their acceptance, on every engine. Pure."""
+    kept: Kept = FOREVER
+    """How long, unless the settings say otherwise. A read model may know more than its log."""
 
     def __post_init__(self) -> None:
         if taken := [of.__name__ for of in self.events if "project" in of.__struct_fields__]:
@@ -96,7 +99,10 @@ class Table(Generic[E]):
     Each partition of the log has a carry of its own.
     """
     carry: Any = None
-    """What the first call gets: a value MessagePack can hold. It is saved with every block."""
+    """What the first call gets: a value MessagePack can hold. It is saved with every block.
+
+    So does a rebuild, wherever the log begins by then: what was trimmed is to matter no more.
+    """
     flush: Flush
     retained: str = "1"
     """SQL condition of the rows that retention has not given up; only they are compared."""

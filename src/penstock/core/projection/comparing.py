@@ -4,7 +4,7 @@ They differ where the projection changed, which is what one rebuilds for. Someth
 what was built has less: fewer rows or entries, or a part of the log behind it that the other had.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
@@ -22,9 +22,12 @@ _GROUPS_COMPARED = 1_000
 _EVERYTHING = 1 << 31
 
 
-def table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
-    """Partitions whose rows differ, by count and by a sum of hashes that ignores their order; of
-    what a table says of its comparison, the first rows that only one has.
+def table_differences(
+    table: Table[Any], warehouse: Warehouse, shadow: str, uncovered: Collection[str] = ()
+) -> list[str]:
+    """Partitions whose rows differ, by count and by a sum of hashes that ignores their order; but
+    for those that the log does not cover. Of what a table says of its comparison, the first rows
+    that only one has.
     """
     if table.compared:
         return _unlike(table, warehouse, shadow)
@@ -43,7 +46,7 @@ def table_differences(table: Table[Any], warehouse: Warehouse, shadow: str) -> l
     live, rebuilt = summary(table.table), summary(shadow)
     different = [
         f"partition {key}: {live.get(key, (0,))[0]} rows live, {rebuilt.get(key, (0,))[0]} rebuilt"
-        for key in sorted(live.keys() | rebuilt.keys())
+        for key in sorted((live.keys() | rebuilt.keys()) - {*uncovered})
         if live.get(key) != rebuilt.get(key)
     ]
     return _first_few(different)
@@ -82,9 +85,16 @@ def entry_differences(view: Index[Any] | Fold[Any, Any], state: State, shadow: s
     return _first_few(different)
 
 
-def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up: int) -> list[str]:
-    """Of what the new one retains, partition by partition: what is older was to go anyway. As many
-    as were `given_up` are none that are lost.
+def fewer_rows(
+    table: Table[Any],
+    warehouse: Warehouse,
+    shadow: str,
+    uncovered: Collection[str] = (),
+    *,
+    given_up: int,
+) -> list[str]:
+    """Of what the new one retains, partition by partition: what is older was to go anyway, and
+    what is `uncovered` stays. As many as were `given_up` are none that are lost.
     """
     if table.compared:
         return _fewer_keys(table, warehouse, shadow, given_up=given_up)
@@ -105,7 +115,7 @@ def fewer_rows(table: Table[Any], warehouse: Warehouse, shadow: str, *, given_up
     fewer = {
         key: count - rebuilt.get(key, 0)
         for key, count in sorted(live.items())
-        if rebuilt.get(key, 0) < count
+        if rebuilt.get(key, 0) < count and key not in uncovered
     }
     if sum(fewer.values()) <= given_up:
         return []

@@ -53,6 +53,16 @@ class Sink(Protocol):
         """The same with its proof."""
         ...
 
+    def needed(self, partition: int) -> int | None:
+        """The oldest record that it may yet ask the log for, should the process end now; None where
+        it has not begun. For any thread.
+        """
+        ...
+
+    def settle(self, partition: int) -> None:
+        """The last block is in, and has been for long: need its records no more."""
+        ...
+
     def lacks(self, *, deep: bool = False) -> str:
         """What the store no longer holds of what its positions claim, in words; empty when that is
         nothing. Cheap, but for `deep`, which may read everything. For any thread.

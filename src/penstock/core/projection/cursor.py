@@ -17,6 +17,8 @@ from penstock.core.telemetry import Logger
 
 PARKED_IN_A_ROW_MAX = 100
 IDLE_SECONDS = 0.5
+_SETTLED_SECONDS = 60.0
+"""So long after its last block went in an idle cursor needs that block no more."""
 _PROVE_SECONDS = 1.0
 """So often what is behind an idle position is compared again: a log may be replaced under us."""
 _LOOK_AGAIN_SECONDS = 5.0
@@ -92,7 +94,7 @@ class Cursor:
         self._waiting_since: float | None = None
         self._oldest_ms = 0
         """When the oldest record of the last block was stored."""
-        self._began = clock.monotonic()
+        self._began = self._stepped_at = clock.monotonic()
         self._even_at: float | None = None
         """When everything there was had been read, if nothing was left behind since."""
         self._uneven = 0
@@ -124,6 +126,8 @@ class Cursor:
                 further = True
             else:
                 self._prove(reader)
+                if self._clock.monotonic() > self._stepped_at + _SETTLED_SECONDS:
+                    self.sink.settle(self.partition)
                 further = True
         except Damaged:
             raise
@@ -143,7 +147,7 @@ class Cursor:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
         self._held = known if known == was else 0  # whoever was there knows that it went in
-        self.position = first or self._log.start(self._topic, self.partition)
+        self.position = first if known else self._log.start(self._topic, self.partition)
         fell_back = was if max(known, self.position) < was else 0
         self.again = min(max(self.again, fell_back), self._log.end(self._topic, self.partition))
         self._waiters.release(self.position)
@@ -199,7 +203,7 @@ class Cursor:
         batch = self._read(reader, self.position, limit, self._proof)
         if batch.next == batch.first:
             return 0
-        began = self._clock.monotonic()
+        began = self._stepped_at = self._clock.monotonic()
         outcome = self.sink.apply(identity, self.partition, batch)
         self.cost_seconds = self._clock.monotonic() - began
         self._account(batch, outcome)

@@ -5,7 +5,7 @@ from collections import Counter
 import msgspec
 
 from penstock.core.errors import NotFound, PenstockError
-from penstock.core.log import Batch, Damage
+from penstock.core.log import FORGOTTEN, Batch, Damage
 from penstock.core.state import Entry, Place, State
 
 SPACE = "penstock.dead_letters"
@@ -114,7 +114,7 @@ def damaged(projection: str, topic: str, partition: int, damage: Damage, at_ms: 
         offset=damage.first,
         next=damage.next,
         code="damaged",
-        reason=f"the log's block: {damage.reason}",
+        reason=damage.reason if damage.reason == FORGOTTEN else f"the log's block: {damage.reason}",
         payload=b"",
         attempts=1,
         at_ms=at_ms,

@@ -16,6 +16,7 @@ from penstock.core.errors import Misconfigured, NotReady
 from penstock.core.log import Follow, Reader
 from penstock.core.position import Position
 from penstock.core.projection import Projection, Table, comparing
+from penstock.core.projection.coverage import Uncovered, begins, uncovered
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
@@ -43,6 +44,8 @@ class Rebuilt(msgspec.Struct, frozen=True):
     """What was built has less than what there is, in words; then it is kept unless told otherwise.
     """
     swapped: bool
+    kept: list[str]
+    """What stays as it is, for the log does not cover it any more, in words; empty for all else."""
 
 
 class Turn:
@@ -124,6 +127,9 @@ class Rebuild:
         self._shadow_name = live.projection.name + _SHADOW
         projection = live.projection
         self._sink = sink(projection, stores, into=self._shadow_name)
+        self._starts: dict[int, int] = {}
+        """Where the shadow began: what it has of each partition of the log."""
+        self._uncovered: list[Uncovered] = []
         self._shadows = [
             Cursor(projection, self._sink, log, clock, logger, partition=partition)
             for partition in range(log.partitions(self._topic))
@@ -153,6 +159,8 @@ class Rebuild:
                 if not self._turn.take():
                     raise NotReady(f"another process rebuilds {name}")
                 opened.callback(self._turn.end)
+            self._live.shadows = self._shadows
+            opened.callback(setattr, self._live, "shadows", ())
             clean(self._live.projection, self._stores)
             self._disk_space.check(name, self._needed())
             opened.callback(self._drop)
@@ -169,6 +177,7 @@ class Rebuild:
     ) -> Rebuilt:
         for shadow in self._shadows:
             shadow.resume(reader)
+        self._starts = {shadow.partition: shadow.position for shadow in self._shadows}
         reached = self._ends()
         self._catch_up(reader, reached, progress)
         with self._live.paused():
@@ -177,16 +186,17 @@ class Rebuild:
                 self._align(reader, cursors, reached)
             else:
                 self._catch_up(reader, self._ends(), progress)
+            self._uncovered = self._not_covered() if compare else []
             differences = self._differences() if compare else []
-            lost = self._lost()
+            lost = self._lost(equal=compare and not differences)
             swap = swap and (accept_loss or not lost)
             if swap:
                 self._swap()
                 for cursor in cursors:
                     cursor.resume(reader)
                 self._live.begin()
-        name = self._live.projection.name
-        return Rebuilt(name, self._records(), compare, differences, lost, swap)
+        name, kept = self._live.projection.name, [str(one) for one in self._uncovered]
+        return Rebuilt(name, self._records(), compare, differences, lost, swap, kept)
 
     def _watch(self) -> None:
         """Between two blocks. Raise `NoDiskSpace` and `NotReady`."""
@@ -218,10 +228,7 @@ class Rebuild:
         return [self._log.end(self._topic, shadow.partition) for shadow in self._shadows]
 
     def _records(self) -> int:
-        return sum(
-            shadow.position - self._log.start(self._topic, shadow.partition)
-            for shadow in self._shadows
-        )
+        return sum(shadow.position - self._starts[shadow.partition] for shadow in self._shadows)
 
     def _create(self, statement: str) -> None:
         if isinstance(self._live.projection, Table):
@@ -266,13 +273,24 @@ class Rebuild:
         positions = [cursor.position for cursor in cursors]
         self._catch_up(reader, positions, lambda _done, _total: None)
 
-    def _differences(self) -> list[str]:
+    def _not_covered(self) -> list[Uncovered]:
+        """Of a table of the same form: it may have partitions of both."""
         projection = self._live.projection
+        if not isinstance(projection, Table) or projection.compared:
+            return []
+        tables = self._stores.tables
+        if {*tables.columns(projection.table)} != {*tables.columns(self._shadow_name)}:
+            return []
+        return uncovered(projection, tables, self._starts)
+
+    def _differences(self) -> list[str]:
+        projection, kept = self._live.projection, {one.partition for one in self._uncovered}
         if isinstance(projection, Table):
-            return comparing.table_differences(projection, self._stores.tables, self._shadow_name)
+            tables = self._stores.tables
+            return comparing.table_differences(projection, tables, self._shadow_name, kept)
         return comparing.entry_differences(projection, self._stores.state, self._shadow_name)
 
-    def _lost(self) -> list[str]:
+    def _lost(self, *, equal: bool) -> list[str]:
         """What the live model has and the shadow has not."""
         projection, stores, shadow = self._live.projection, self._stores, self._shadow_name
         live = self._positions()
@@ -284,13 +302,19 @@ class Rebuild:
             for cursor in self._shadows
         )
         if isinstance(projection, Table):
-            fewer = comparing.fewer_rows(projection, stores.tables, shadow, given_up=given_up)
+            kept = {one.partition for one in self._uncovered}
+            fewer = comparing.fewer_rows(projection, stores.tables, shadow, kept, given_up=given_up)
+            if projection.compared and not equal:  # no row tells of which records it is
+                fewer += begins(self._starts)
         else:
             fewer = comparing.fewer_entries(projection, stores.state, shadow, given_up=given_up)
+            fewer += [] if equal else begins(self._starts)
         letters = [
             stores.dead_letters.letters(name, limit=1 << 62) for name in (projection.name, shadow)
         ]
+        damaged = "" if self._live.damaged is None else self._live.damaged.lacks
         return [
+            *(f"{one}, and it is damaged: {damaged}" for one in self._uncovered if damaged),
             *comparing.shorter(self._log.identity(self._topic), live, reached),
             *comparing.newly_damaged(*letters),
             *fewer,
@@ -298,10 +322,17 @@ class Rebuild:
 
     def _swap(self) -> None:
         projection, dead_letters = self._live.projection, self._stores.dead_letters
+        kept = [
+            letter
+            for letter in dead_letters.letters(projection.name, limit=1 << 62)
+            if letter.offset < self._starts[letter.partition]
+        ]
         if isinstance(projection, Table):
+            for one in self._uncovered:
+                self._stores.tables.carry_over(projection.table, one.partition, self._shadow_name)
             self._stores.tables.exchange(self._shadow_name, projection.table)
         else:
             self._stores.state.swap(self._shadow_name, projection.space)
         dead_letters.forget(projection.name)
-        for letter in dead_letters.letters(self._shadow_name, limit=1 << 62):
+        for letter in [*kept, *dead_letters.letters(self._shadow_name, limit=1 << 62)]:
             dead_letters.add(msgspec.structs.replace(letter, projection=projection.name))

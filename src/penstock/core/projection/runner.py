@@ -7,6 +7,7 @@ in a row stop the cursor, loudly.
 """
 
 import threading
+from collections.abc import Sequence
 from contextlib import closing, suppress
 
 from penstock.core.clock import Clock
@@ -41,6 +42,8 @@ class Consumer:
         """By partition; replaced whole, never changed, so that any thread may read it."""
         self.rebuilding = threading.Lock()
         """Held by whoever rebuilds its read model."""
+        self.shadows: Sequence[Cursor] = ()
+        """Of the rebuild that goes on; they read from the log's beginning."""
         self.damaged: Damaged | None = None
         """What its read model has lost, whoever found it: then nothing is carried into it, and
         nothing answered from it.
@@ -149,6 +152,17 @@ class Consumer:
                         cursor.compare()
             finally:
                 self._pause.release()
+
+    def needed(self, partition: int) -> int | None:
+        """The oldest record that it may yet ask the log for; None where it has not begun."""
+        shadows = [shadow.position for shadow in self.shadows if shadow.partition == partition]
+        try:
+            first = self.sink.needed(partition)
+        except NotReady:  # whatever it has, it may need everything
+            first = 0
+        if first is None and not shadows and self._share is None:
+            return None
+        return min([first or 0, *shadows])
 
     def paused(self) -> threading.Lock:
         """While this lock is held no batch is in hand and none is begun."""

@@ -92,6 +92,17 @@ class TableSink(ViewSink):
         planned = self._warehouse.planned(self._into, partition)
         return None if planned is None else planned.position
 
+    def needed(self, partition: int) -> int | None:
+        planned = self._planned.get(partition) or self._warehouse.planned(self._into, partition)
+        return None if planned is None else planned.first
+
+    def settle(self, partition: int) -> None:
+        """By a plan of nothing, behind it: after a stop nothing is made again."""
+        planned = self._planned.get(partition)
+        if planned is not None and planned.first < planned.next:
+            carry = _pack(self._carries[partition])
+            self._plan(partition, planned._replace(first=planned.next, carry=carry))
+
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
             return damage

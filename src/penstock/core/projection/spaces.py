@@ -44,6 +44,13 @@ class SpaceSink(ViewSink):
     def stored(self, partition: int) -> Position | None:
         return self._state.position(self._into, partition)
 
+    def needed(self, partition: int) -> int | None:
+        stored = self.stored(partition)
+        return None if stored is None else stored.next
+
+    def settle(self, partition: int) -> None:
+        """Entries and position are one write: nothing of it is made again."""
+
     def lacks(self, *, deep: bool = False) -> str:
         del deep
         return self._state.lacking(self._into)

@@ -6,14 +6,14 @@ that kills its process is counted, and after so many attempts it is left alone.
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import Moved, NotReady
 from penstock.core.intervals import Times
-from penstock.core.manifest import Context, Run, Schedule
+from penstock.core.manifest import Run, Schedule
 from penstock.core.schedules import By, Ran
 from penstock.core.schedules.attempts import Attempts
 from penstock.core.schedules.book import Book, Wish
@@ -35,7 +35,8 @@ _LINES = {
 class Offered(NamedTuple):
     application: str
     schedules: Sequence[Schedule]
-    context: Context
+    context: Any
+    """See `core.manifest.Context`; core's own schedules reach nothing by it."""
 
 
 class Leading:

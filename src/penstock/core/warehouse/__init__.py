@@ -126,6 +126,13 @@ class Warehouse(Protocol):
         """Let `table` be what `shadow` is, atomically, and drop what it was."""
         ...
 
+    def carry_over(self, table: str, partition: str, shadow: str) -> None:
+        """Let the shadow have a partition, by its id, just as the table has it, whatever it had.
+
+        Both have the same columns and keys.
+        """
+        ...
+
     def expire(self, table: str, bound: int) -> int:
         """Drop the partitions with a lower number, at most a thousand; how many there were."""
         ...

@@ -126,6 +126,9 @@ class ClickHouse:
         self._identities.clear()
         self.drop(shadow)
 
+    def carry_over(self, table: str, partition: str, shadow: str) -> None:
+        self.command(self._layout.replace_partition(shadow, partition, table))
+
     def expire(self, table: str, bound: int) -> int:
         outdated = self._ask_hosts(
             f"SELECT DISTINCT partition FROM {self._layout.system('parts')} WHERE active AND "

@@ -117,6 +117,13 @@ class Layout:
     def drop_partition(self, table: str, partition: int) -> str:
         return f"ALTER TABLE {self.local(table)}{self.on_cluster} DROP PARTITION {partition}"
 
+    def replace_partition(self, table: str, partition: str, source: str) -> str:
+        """By links to the same files; on each host its own."""
+        return (
+            f"ALTER TABLE {self.local(table)}{self.on_cluster} REPLACE PARTITION ID '{partition}' "
+            f"FROM {self.local(source)}"
+        )
+
     def _distributed(self, local: str, key: str) -> str:
         return f"ENGINE = Distributed('{self.cluster}', '{self.database}', '{local}', {key})"
 

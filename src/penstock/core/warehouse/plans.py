@@ -56,8 +56,8 @@ class Plans:
             "SELECT log, first, next, carry, proof FROM penstock_blocks WHERE contents = "
             "{contents:String} AND partition = {partition:UInt32} "
             # Not by time: the clock may have stepped back. A block that got its proof is there
-            # without as well.
-            "ORDER BY next DESC, proof DESC LIMIT 1",
+            # without as well, and one that is settled as it was before.
+            "ORDER BY next DESC, first DESC, proof DESC LIMIT 1",
             {"contents": contents, "partition": partition},
         )
         block = _block(rows[0]) if rows else None
@@ -87,7 +87,7 @@ class Plans:
             time.sleep(_PAUSE_SECONDS * look)
             token = f"{contents}:{partition}:after {_end(was)}"
             if _end(was) == block.next:
-                token += " proved"
+                token += " settled" if block.first == block.next else " proved"
             if look and not self._replicated:
                 # Nothing lags behind here: the engine died between token and plan, and only the
                 # token is left.

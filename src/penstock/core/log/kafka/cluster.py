@@ -6,7 +6,14 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # it is
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # it does
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 from confluent_kafka.cimpl import NewTopic
 
 from penstock.core.errors import NotReady
@@ -104,6 +111,33 @@ class Cluster:
         )
         for future in made.values():
             self._answer(admin, future, missing=KafkaError.TOPIC_ALREADY_EXISTS)
+
+    def settings(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
+        """What is configured of topics that there are."""
+        admin = self._admin
+        asked = admin.describe_configs(
+            [ConfigResource(ResourceType.TOPIC, topic) for topic in topics],
+            request_timeout=_ASK_SECONDS,
+        )
+        return {
+            resource.name: {
+                entry.name: str(entry.value) for entry in self._answer(admin, future).values()
+            }
+            for resource, future in asked.items()
+        }
+
+    def change(self, topic: str, settings: Mapping[str, str]) -> None:
+        """These, and no other."""
+        admin = self._admin
+        entries = [
+            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+            for name, value in settings.items()
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+        for future in admin.incremental_alter_configs(
+            [resource], request_timeout=_ASK_SECONDS
+        ).values():
+            self._answer(admin, future)
 
     def _answer(
         self, admin: AdminClient, future: "Future[Any]", *, missing: int | None = None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from penstock.core.errors import NotReady
 from penstock.core.folder import member_of
-from penstock.core.log import Minute, Share, added_up
+from penstock.core.log import Extent, Minute, Share, added_up
 from penstock.core.log.kafka.address import properties
 from penstock.core.log.kafka.cluster import Cluster, Described, Place
 from penstock.core.log.kafka.ends import Ends
@@ -77,6 +77,9 @@ class KafkaFollow:
                     raise
             self._starts_asked_at[topic] = now
         return self._starts[topic, partition]
+
+    def extent(self, topic: str, partition: int) -> Extent:
+        return Extent(self.start(topic, partition))
 
     def end(self, topic: str, partition: int) -> int:
         return self._ends.get(topic, partition)

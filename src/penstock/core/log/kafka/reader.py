@@ -9,11 +9,9 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import Batch, Damage
+from penstock.core.log import FORGOTTEN, Batch, Damage
 from penstock.core.log.kafka.address import client, reason
 from penstock.core.log.kafka.cluster import Place
-
-DELETED = "deleted by the topic's retention"
 
 _BATCH_BYTES_MAX = 16 << 20
 _AHEAD_BYTES_MAX = 4 << 20
@@ -247,7 +245,7 @@ class KafkaReader:
         self._forget(place)
         if tail.fetched < low:
             self._begin(place, low, tail)
-            tail.lost, tail.fetched, tail.error = Damage(tail.fetched, low, DELETED), low, None
+            tail.lost, tail.fetched, tail.error = Damage(tail.fetched, low, FORGOTTEN), low, None
             return
         if tail.heard and tail.fetched > high:
             raise NotReady(f"{place[0]}/{place[1]} ends at {high}, and was read to {tail.fetched}")

@@ -73,8 +73,6 @@ class Spool(SqliteFile):
             self.ends[name] = max(self.ends[name], drained)  # all of its blocks may be gone
 
     def _prepare(self) -> None:
-        # Before there is a table: later it would take writing the whole file anew.
-        self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         super()._prepare()
         with self._connection:
             for statement in _TABLES.split(";\n"):
