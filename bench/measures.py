@@ -13,6 +13,7 @@ from bench.hostile import hostile
 from bench.load import load, workload_rows
 from bench.profiling import profile
 from bench.requests import preloaded
+from bench.routing import routing
 from bench.rows import Plan, Row
 from bench.servers import scratch, serving
 from bench.sharing import sharing
@@ -69,6 +70,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "latency": latency,
     "profile": profile,
     "redirect": redirect,
+    "routing": routing,
     "idle": idle,
     "sharing": sharing,
     "hostile": hostile,

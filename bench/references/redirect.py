@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.clock import SystemClock
 from penstock.core.doors import doors
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest
@@ -34,8 +34,8 @@ class Settings(msgspec.Struct, frozen=True):
 CLICKS = Topic("bench.clicks", (Clicked,))
 
 
-def redirect(received: Received, settings: Settings) -> Reply:
-    del settings
+def redirect(received: Received, known: Known[Settings, None]) -> Reply:
+    del known
     click = Clicked(received.parameters[0], received.query.decode("latin-1"), received.at_ms)
     return Reply((click,), Response(302, b"", ((b"location", _LOCATION + received.query),)))
 
@@ -48,8 +48,8 @@ MANIFEST = Manifest(
     ingest=(
         Ingest(
             operation="bench.redirect",
-            method="GET",
-            path="/r/{campaign}",
+            methods=("GET",),
+            paths=("/r/{campaign}",),
             emits=(CLICKS,),
             handle=redirect,
             body_bytes_max=0,

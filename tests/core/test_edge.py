@@ -261,15 +261,25 @@ def test_a_client_that_hangs_up_before_the_answer_changes_nothing_about_its_even
     ("request_", "status"),
     [(Request(), NOTED), (Request("GET", "/ask/a", ()), 200), (Request(path="/nowhere"), 404)],
 )
-def test_a_request_keeps_its_id(hosted: Hosted, rig: Rig, request_: Request, status: int) -> None:
-    answer = ask(hosted, rig, request_._replace(headers=(("X-Request-Id", "my-id_1"),)))
+def test_a_request_keeps_the_id_that_a_trusted_proxy_gave_it(
+    hosted: Hosted, request_: Request, status: int
+) -> None:
+    rig = Rig(Settings(trusted_proxies="127.0.0.1"))
+    answer = ask(hosted, rig, request_._replace(headers=(("X-Request-Id", " \tmy-id_1 \t"),)))
     assert (answer.status, answer.headers["x-request-id"]) == (status, "my-id_1")
 
 
+def test_nobody_else_s_id_is_believed(hosted: Hosted, rig: Rig) -> None:
+    for request in (Request(), Request(path="/nowhere")):
+        answer = ask(hosted, rig, request._replace(headers=(("X-Request-Id", "mine"),)))
+        assert answer.headers.get("x-request-id") != "mine"
+    (line,) = rig.lines.named("request.refused")
+    assert UUID(line["request_id"]).version == 7
+
+
 @pytest.mark.parametrize("given", ["x" * 200, "with space", "żółć"])
-def test_an_id_that_cannot_be_repeated_safely_is_replaced(
-    hosted: Hosted, rig: Rig, given: str
-) -> None:
+def test_an_id_that_cannot_be_repeated_safely_is_replaced(hosted: Hosted, given: str) -> None:
+    rig = Rig(Settings(trusted_proxies="127.0.0.1"))
     request = Request(path="/nowhere", headers=(("X-Request-Id", given),))
     assert UUID(ask(hosted, rig, request).headers["x-request-id"]).version == 7
     request = Request("GET", "/ask/a", (), headers=(("X-Request-Id", given),))

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from penstock.core.edge import Received, Reply
+from penstock.core.edge import Known, Received, Reply
 from penstock.core.interface import HOUR, Answer, Body, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi import Document, document, words
@@ -47,8 +47,8 @@ def a_route(**changes: Any) -> Route:
     } | changes  # fmt: skip
     return Route(
         operation="tests.notes",
-        method="GET",
-        path="/notes/{name}",
+        methods=("GET",),
+        paths=("/notes/{name}",),
         handle=cast("Callable[..., Awaitable[Any]]", None),
         body_bytes_max=10,
         summary="Notes.",
@@ -60,7 +60,7 @@ def an_ingest() -> Ingest:
     takes = Body(shape=Note, lines=True, media=("text/lines",), meaning="Notes.", example=b"it's\n")
     return Ingest(
         operation="tests.note",
-        path="/notes/{name}",
+        paths=("/notes/{name}",),
         emits=(NOTES,),
         handle=_nothing,
         body_bytes_max=10,
@@ -74,8 +74,8 @@ def an_ingest() -> Ingest:
     )
 
 
-def _nothing(received: Received, settings: Any) -> Reply:
-    del received, settings
+def _nothing(received: Received, known: Known[Any, Any]) -> Reply:
+    del received, known
     return Reply(())
 
 

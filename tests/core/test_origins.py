@@ -1,13 +1,19 @@
 """Pages of other origins: asked beforehand, answered by name, and never where nobody set it
 (reliability 33)."""
 
+from dataclasses import replace
+
 import pytest
 
-from penstock.core.edge.origins import Origins
+from penstock.core.edge.access import Keys
+from penstock.core.edge.origins import Allowed, Origins
 from penstock.core.errors import Misconfigured
+from penstock.core.ingesting import pages
+from penstock.core.interface import Parameter
 from penstock.core.settings import Settings
 from support.asking import ask
-from support.hosts import ASK, NOTE, Answer, Request, Rig, hosted
+from support.hosts import ASK, NOTE, Answer, Request, Rig, hosted, note_endpoint
+from support.purses import manifest
 
 SHOP = "https://shop.example"
 ALLOWED = "access-control-allow-origin"
@@ -116,3 +122,73 @@ def test_nothing_else_becomes_json(headers: dict[bytes, bytes]) -> None:
 def test_an_origin_that_no_browser_would_send_stops_the_start(wrong: str) -> None:
     with pytest.raises(Misconfigured, match=r"PENSTOCK_ORIGINS: .* is no origin; write scheme"):
         Origins(f"{SHOP},{wrong}")
+
+
+# -- what operations say ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("origins", "may", "may_not"),
+    [
+        ("none", (), (SHOP, "https://b.example")),
+        ("any", (SHOP, "https://b.example"), ()),
+        ("setting", ("https://b.example",), (SHOP,)),
+        ((SHOP,), (SHOP,), ("https://b.example",)),
+        (str, ("https://own.example",), (SHOP,)),
+    ],
+)
+def test_each_operation_says_whose_pages_may_ask(
+    origins: Allowed, may: tuple[str, ...], may_not: tuple[str, ...]
+) -> None:
+    (offer,) = manifest.ingest
+    core = Settings(origins="https://b.example")
+    found = pages(replace(offer, origins=origins), core, "https://own.example")
+    asked = [*may, *may_not]
+    allowed = [one for one in asked if found is not None and found.allows(one.encode())]
+    assert allowed == [*may]
+
+
+def test_cookies_come_along_where_each_origin_has_a_name() -> None:
+    (offer,) = manifest.ingest
+    told = pages(replace(offer, origins=(SHOP,), credentials=True), Settings(), None)
+    assert told is not None
+    lines = told.lines({b"origin": SHOP.encode()})
+    assert b"access-control-allow-credentials: true\r\n" in lines
+    assert f"{ALLOWED}: {SHOP}\r\n".encode() in lines
+    assert told.lines({b"origin": b"https://evil.example"}) == b"vary: origin\r\n"
+    with pytest.raises(Misconfigured, match="name those"):
+        pages(replace(offer, origins="any", credentials=True), Settings(), None)
+
+
+def test_a_page_may_send_the_headers_that_an_operation_tells_of() -> None:
+    (offer,) = manifest.ingest
+    told = Parameter(name="X-Platform", place="header", shape=str, meaning="Of what.")
+    keyed = replace(
+        offer,
+        origins="any",
+        access=Keys(str),
+        interface=replace(offer.interface, parameters=(told,)),
+    )
+    found = pages(keyed, Settings(), "")
+    assert found is not None
+    permitted = dict(found.permits({b"origin": SHOP.encode()}, ("POST",)))
+    names = permitted[b"access-control-allow-headers"].decode().split(", ")
+    assert {"x-platform", "authorization", "x-api-key", "content-type"} <= set(names)
+
+
+def test_of_one_path_each_method_has_pages_of_its_own() -> None:
+    rig = Rig(Settings(origins=SHOP))
+    rig.edge.add("PUT", NOTE, replace(note_endpoint, pages=Origins("https://b.example")))
+    rig.edge.add("DELETE", NOTE, note_endpoint)
+    for method, origin, methods in (
+        ("POST", SHOP, "POST"),
+        ("PUT", "https://b.example", "PUT"),
+        ("PUT", SHOP, None),
+        ("DELETE", SHOP, None),
+        ("", SHOP, None),
+    ):
+        asked = (("origin", origin), ("access-control-request-method", method))
+        got = ask(hosted, rig, Request("OPTIONS", NOTE, (), asked))
+        assert (got.status, got.headers["allow"]) == (204, "DELETE, OPTIONS, POST, PUT")
+        assert got.headers.get("access-control-allow-methods") == methods
+        assert got.headers["vary"] == "origin"

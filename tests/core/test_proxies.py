@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
+from penstock.core.edge.hosts import is_host
 from penstock.core.edge.proxies import FORWARDED, FORWARDED_FOR, Proxies
 from penstock.core.errors import Misconfigured
 from penstock.core.settings import Settings
@@ -254,19 +255,22 @@ def test_a_proxy_that_is_no_address_stops_the_start_and_names_the_setting(settin
 # -- through the edge ---------------------------------------------------------------------------
 
 
-def client_of(hosted: Hosted, trusted: str, *headers: tuple[str, str]) -> str:
-    rig = Rig(Settings(trusted_proxies=trusted))
-    clients: list[str] = []
+def received_by(rig: Rig, hosted: Hosted, *headers: tuple[str, str]) -> Received:
+    asked: list[Received] = []
 
     async def who(received: Received) -> Response:
-        clients.append(received.client)
+        asked.append(received)
         return Response.json({})
 
     endpoint = AnswerEndpoint(operation="tests.who", body_bytes_max=BODY_BYTES_MAX, answer=who)
     rig.edge.add("GET", "/who", endpoint)
     assert ask(hosted, rig, Request("GET", "/who", (), headers)).status == 200
-    (client,) = clients
-    return client
+    (received,) = asked
+    return received
+
+
+def client_of(hosted: Hosted, trusted: str, *headers: tuple[str, str]) -> str:
+    return received_by(Rig(Settings(trusted_proxies=trusted)), hosted, *headers).client
 
 
 def test_a_request_s_client_is_the_one_its_trusted_proxy_names(hosted: Hosted) -> None:
@@ -293,3 +297,48 @@ def test_lines_of_several_proxies_are_one_list(hosted: Hosted) -> None:
     """The inner proxy is trusted and added the outer one's address on a line of its own."""
     lines = (("X-Forwarded-For", f"{STRANGER}, {CLIENT}"), ("X-Forwarded-For", PROXY))
     assert client_of(hosted, TRUSTED, *lines) == CLIENT
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "secure"),
+    [
+        ({}, "tests", False),
+        ({"X-Forwarded-Host": "Shop.Example:443"}, "shop.example", False),
+        ({"X-Forwarded-Proto": "https"}, "tests", True),
+        ({"X-Forwarded-Host": "evil.example, shop.example"}, "shop.example", False),
+        ({"X-Forwarded-Proto": "https, http"}, "tests", False),
+        ({"Forwarded": 'host=evil.example, for=1.2.3.4;HOST="shop.example:80";proto=https'},
+         "shop.example", True),
+        ({"Forwarded": "host=shop.example;proto=https", "X-Forwarded-Host": "shop.example"},
+         "shop.example", True),
+        ({"Forwarded": "host=evil.example", "X-Forwarded-Host": "shop.example"}, "tests", False),
+        ({"Forwarded": "proto=https", "X-Forwarded-Proto": "http"}, "tests", False),
+        ({"Forwarded": "host=a;host=b"}, "tests", False),
+        ({"X-Forwarded-Host": "a;domain=evil.example"}, "tests", False),
+        ({"X-Forwarded-Host": "a" * 300}, "tests", False),
+        ({"X-Forwarded-Host": "[::1]:80"}, "[::1]", False),
+    ],
+)  # fmt: skip
+def test_what_was_asked_for_is_what_a_trusted_proxy_says_and_nobody_else(
+    hosted: Hosted, headers: dict[str, str], host: str, secure: bool
+) -> None:
+    for trusted, told in (("127.0.0.1", (host, secure)), ("", ("tests", False))):
+        rig = Rig(Settings(trusted_proxies=trusted))
+        received = received_by(rig, hosted, *headers.items())
+        assert (received.host, received.secure) == told
+
+
+def test_heads_of_trusted_proxies_and_of_others_are_remembered_apart(hosted: Hosted) -> None:
+    """The same bytes mean another host when somebody else sends them."""
+    rig = Rig(Settings(trusted_proxies="127.0.0.1"))
+    request = (("X-Forwarded-Host", "shop.example"),)
+    assert received_by(rig, hosted, *request).host == "shop.example"
+    assert len(rig.edge.relayed._known) == 1
+    assert not rig.edge.heads._known
+    assert rig.edge.heads_of("192.0.2.1") is rig.edge.heads
+
+
+@given(header=anything, other=anything)
+def test_whatever_the_headers_say_the_host_is_one(header: bytes, other: bytes) -> None:
+    asked = Proxies.asked({FORWARDED: header, b"x-forwarded-host": other})
+    assert not is_host(asked.host) or asked.host.isascii()

@@ -85,13 +85,13 @@ def version() -> str:
 
 
 def ingest_paths() -> set[str]:
-    return {offer.path for manifest in manifests() for offer in manifest.ingest}
+    return {path for manifest in manifests() for offer in manifest.ingest for path in offer.paths}
 
 
 def query_paths() -> set[str]:
-    return {route.path for manifest in manifests() for route in manifest.routes}
+    return {path for manifest in manifests() for route in manifest.routes for path in route.paths}
 
 
 def operator_paths() -> set[str]:
     """What every process answers besides."""
-    return {offer.path for offer in OFFERS} | {"/pages/style.css"}
+    return {path for offer in OFFERS for path in offer.paths} | {"/pages/style.css"}

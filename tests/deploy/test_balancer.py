@@ -137,7 +137,13 @@ def test_a_repeat_goes_to_the_edge_that_knows_its_key() -> None:
 
 def test_it_says_itself_who_the_client_is() -> None:
     assert ["X-Forwarded-For", "$remote_addr"] in SERVER.directives["proxy_set_header"]
-    assert ["Forwarded", '""'] in SERVER.directives["proxy_set_header"]
+    for name, value in (
+        ("Forwarded", '""'),
+        ("X-Forwarded-Host", '""'),
+        ("X-Forwarded-Proto", "$scheme"),
+        ("X-Request-Id", '""'),
+    ):
+        assert [name, value] in SERVER.directives["proxy_set_header"]
 
 
 def test_a_request_that_was_sent_is_not_sent_again() -> None:

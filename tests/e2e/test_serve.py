@@ -205,7 +205,7 @@ def test_settings_come_from_a_file_the_environment_and_the_command_line(
 
 
 def test_au_112_lines_are_json_one_for_each_failed_request(serve: Serve) -> None:
-    server = serve(log_format="json")
+    server = serve(log_format="json", trusted_proxies="127.0.0.1")
     client = server.client()
     post(client, a_tag())
     assert client.post("/user_tags", b"{", x_request_id="mine").status == 400

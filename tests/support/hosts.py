@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from penstock.core.edge.connection import Connection
 from penstock.core.edge.connections import Connections
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint, Way
+from penstock.core.edge.origins import Origins
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
 from penstock.core.ids import Ids
@@ -84,7 +86,8 @@ class Rig:
             judge=judge,
         )
         self.registry.sources.append(self.edge)
-        self.edge.add("POST", NOTE, note_endpoint)
+        pages = Origins(self.edge.settings.origins) or None
+        self.edge.add("POST", NOTE, replace(note_endpoint, pages=pages))
         for method, path, answer in (("GET", ASK, _answer), ("GET", FAIL, _fail)):
             self.edge.add(
                 method,

@@ -14,6 +14,9 @@ class PenstockError(Exception):
     status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal"
 
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """What its answer says beside it, whatever its body is."""
+
     def __init__(
         self, message: str = "", *, code: str = "", retry_after: int = 0, detail: str = ""
     ) -> None:
@@ -49,6 +52,28 @@ class BadEncoding(Rejected):
     default_code = "bad_encoding"
 
 
+class Unauthorized(PenstockError):
+    """Who asks is not known here; ask with a key or a token that is."""
+
+    status = 401
+    default_code = "unauthorized"
+    headers = ((b"www-authenticate", b"Bearer"),)
+
+
+class PaymentRequired(PenstockError):
+    """What is paid for is used up."""
+
+    status = 402
+    default_code = "payment_required"
+
+
+class Forbidden(PenstockError):
+    """Who asks is known, and may not do this."""
+
+    status = 403
+    default_code = "forbidden"
+
+
 class NotFound(PenstockError):
     """There is nothing at this path."""
 
@@ -65,6 +90,7 @@ class MethodNotAllowed(PenstockError):
     def __init__(self, allowed: tuple[str, ...]) -> None:
         super().__init__(f"this path answers {', '.join(allowed)}")
         self.allowed = allowed
+        self.headers = ((b"allow", ", ".join(allowed).encode()),)
 
 
 class TimedOut(PenstockError):
@@ -72,6 +98,13 @@ class TimedOut(PenstockError):
 
     status = 408
     default_code = "timeout"
+
+
+class Conflict(PenstockError):
+    """It does not agree with what is there by now; look at that first."""
+
+    status = 409
+    default_code = "conflict"
 
 
 class Gone(PenstockError):
@@ -95,19 +128,36 @@ class UnsupportedType(PenstockError):
     default_code = "unsupported_type"
 
     def __init__(self, message: str = "", *, accepts: str = "") -> None:
+        """`accepts`: the encodings it does take, where the encoding is what is wrong."""
         super().__init__(message)
-        self.accepts = accepts
-        """The encodings it does take, where the encoding is what is wrong."""
+        if accepts:
+            self.headers = ((b"accept-encoding", accepts.encode()),)
 
 
-class KeyReused(PenstockError):
+class Unprocessable(PenstockError):
+    """It is well formed, and asks for what cannot be."""
+
+    status = 422
+    default_code = "unprocessable"
+
+
+class KeyReused(Unprocessable):
     """The Idempotency-Key came with another request before; send this one under a key of its own.
 
     Another operation, path, query or body makes it another; nothing of this one was stored.
     """
 
-    status = 422
     default_code = "key_reused"
+
+
+class RateLimited(PenstockError):
+    """More was asked than is allowed in a time; nothing was stored, try again later."""
+
+    status = 429
+    default_code = "rate_limited"
+
+    def __init__(self, message: str = "", *, code: str = "", retry_after: int = 1) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
 
 
 class HeadersTooLarge(PenstockError):
@@ -156,6 +206,13 @@ class NotReady(PenstockError):
 
     def __init__(self, message: str = "", *, retry_after: int = 5, detail: str = "") -> None:
         super().__init__(message, retry_after=retry_after, detail=detail)
+
+
+class OutOfSpace(PenstockError):
+    """There is no room left for what was sent; nothing was stored."""
+
+    status = 507
+    default_code = "out_of_space"
 
 
 class Disproved(NotReady):

@@ -25,6 +25,7 @@ from penstock.core.interface import Answer, Asked, Interface
 from penstock.core.log import Minute
 from penstock.core.log.disk import shortage
 from penstock.core.platform import Platform
+from penstock.core.platform.offering import offer_at
 from penstock.core.poller import Poller
 from penstock.core.projection.runner import Consumer
 from penstock.core.stages import MinuteStage, Pipeline, ProjectionStage, TopicStage
@@ -67,7 +68,7 @@ class Unready(msgspec.Struct, frozen=True):
 OFFERS = (
     Asked(
         operation="healthz",
-        path="/healthz",
+        paths=("/healthz",),
         summary="Whether the process lives.",
         interface=Interface(
             answers=(Answer(meaning="It does.", shape=Alive, example=b'{"status":"alive"}'),)
@@ -75,7 +76,7 @@ OFFERS = (
     ),
     Asked(
         operation="readyz",
-        path="/readyz",
+        paths=("/readyz",),
         summary="Whether events can be made durable and every view answers.",
         interface=Interface(
             answers=(
@@ -86,7 +87,7 @@ OFFERS = (
     ),
     Asked(
         operation="metrics",
-        path="/metrics",
+        paths=("/metrics",),
         summary="What is measured, for Prometheus.",
         interface=Interface(
             answers=(
@@ -101,7 +102,7 @@ OFFERS = (
     ),
     Asked(
         operation="pipeline",
-        path="/api/pipeline",
+        paths=("/api/pipeline",),
         summary="How far every stage is: offsets, lag, last error, and whether accounts balance.",
         interface=Interface(
             answers=(Answer(meaning="Every stage.", shape=Pipeline),),
@@ -141,7 +142,7 @@ class Health:
                 answer=answer,
                 sheds=False,
             )
-            self._platform.edge.add(offer.method, offer.path, endpoint)
+            offer_at(self._platform.edge, offer, endpoint)
 
     async def alive(self, received: Received) -> Response:
         del received

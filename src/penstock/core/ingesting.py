@@ -4,34 +4,76 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from penstock.core import engines
-from penstock.core.edge import Ingesting
+from penstock.core.edge import FailurePolicy, Ingesting, Known
+from penstock.core.edge.access import KEY_HEADERS, Keys, admitting
 from penstock.core.edge.endpoints import IngestEndpoint, Way
-from penstock.core.manifest import Ingest, Manifest
+from penstock.core.edge.gate import Gate
+from penstock.core.edge.knowing import Knowledge
+from penstock.core.edge.limits import Limits
+from penstock.core.edge.origins import EVERYONE, Origins
+from penstock.core.events import Event
+from penstock.core.manifest import Ingest, Manifest, Route
+from penstock.core.projection import Topic
 from penstock.core.settings import Settings
 
 
-def _ingesting(offer: Ingest, settings: Any) -> Ingesting:
+def _ingesting(offer: Ingest, known: Known[Any, Any]) -> Ingesting:
     handle = offer.handle
-    return lambda received: handle(received, settings)
+    return lambda received: handle(received, known)
+
+
+def _policy(offer: Ingest, settings: Any) -> FailurePolicy | None:
+    policy = offer.respond_first
+    return policy(settings) if callable(policy) else policy
+
+
+def pages(offer: Ingest | Route, settings: Settings, own: Any) -> Origins | None:
+    """None where no page of another origin may ask. Raise `Misconfigured`."""
+    allowed = offer.origins
+    if isinstance(allowed, tuple):
+        told = ",".join(allowed)
+    elif callable(allowed):
+        told = allowed(own)
+    else:
+        told = {"any": EVERYONE, "none": "", "setting": settings.origins}[allowed]
+    takes = [one.name for one in offer.interface.parameters if one.place == "header"]
+    takes += KEY_HEADERS if isinstance(offer.access, Keys) else ()
+    return Origins(told, credentials=offer.credentials, takes=takes) or None
+
+
+def gate(offer: Ingest | Route, settings: Any) -> Gate | None:
+    """None where everybody is let in, always. Raise `Misconfigured`."""
+    admit = admitting(offer.access, settings)
+    limits = offer.limits(settings) if callable(offer.limits) else offer.limits
+    return Gate(admit, Limits(limits) if limits else None) if admit or limits else None
+
+
+def ways(settings: Settings, emits: Iterable[Topic[Any]]) -> dict[type[Event], Way]:
+    """Where events go, by their type."""
+    return {
+        kind: Way(topic.name, codec.encode, codec.of, topic.key)
+        for topic in emits
+        for codec in (engines.codec_of(settings, topic),)
+        for kind in topic.events
+    }
 
 
 def ingest_endpoints(
     settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
 ) -> list[IngestEndpoint]:
     """What events come in by, in the order of the manifests; `applications` have own settings."""
+    known = {name: Knowledge(own, None) for name, own in applications.items()}
     return [
         IngestEndpoint(
             operation=offer.operation,
             body_bytes_max=offer.body_bytes_max,
             topic=offer.emits[0].name,
-            ways={
-                kind: Way(topic.name, codec.encode, codec.of, topic.key)
-                for topic in offer.emits
-                for codec in (engines.codec_of(settings, topic),)
-                for kind in topic.events
-            },
-            ingest=_ingesting(offer, applications[manifest.name]),
-            respond_first=offer.respond_first,
+            ways=ways(settings, offer.emits),
+            ingest=_ingesting(offer, known[manifest.name]),
+            refusal=offer.refusal,
+            pages=pages(offer, settings, applications[manifest.name]),
+            gate=gate(offer, applications[manifest.name]),
+            respond_first=_policy(offer, applications[manifest.name]),
         )
         for manifest in manifests
         for offer in manifest.ingest

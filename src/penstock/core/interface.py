@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Meta
 
 JSON = "application/json"
+HostClass = Literal["", "console", "links"]
+"""`console`: where people look and edit. `links`: where anything may be a link."""
 HOUR = "2026-03-01T14"
 """Of every time in an example. It stands for the hour in which the example is tried, which nobody
 refuses as too late, nor has forgotten.
@@ -67,9 +69,13 @@ class Offer(Protocol):
     @property
     def operation(self) -> str: ...
     @property
-    def method(self) -> str: ...
+    def methods(self) -> tuple[str, ...]: ...
     @property
-    def path(self) -> str: ...
+    def paths(self) -> tuple[str, ...]: ...
+    @property
+    def slash(self) -> bool: ...
+    @property
+    def hosts(self) -> HostClass: ...
     @property
     def summary(self) -> str: ...
     @property
@@ -83,8 +89,10 @@ class Asked:
     """An operation of the server itself, which is only read."""
 
     operation: str
-    method: str = "GET"
-    path: str
+    methods: tuple[str, ...] = ("GET",)
+    paths: tuple[str, ...]
+    slash: bool = False
+    hosts: HostClass = ""
     summary: str
     body_bytes_max: int = 1_024
     interface: Interface

@@ -4,7 +4,6 @@ An application writes only names that start with its own; a manifest that offers
 refused when it is made.
 """
 
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +13,13 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.edge import FailurePolicy, Received, Reply, Response
-from penstock.core.errors import Misconfigured, catalogue
+from penstock.core.edge import FailurePolicy, Known, Received, Refusing, Reply, Response, routing
+from penstock.core.edge.access import Access
+from penstock.core.edge.limits import Limit
+from penstock.core.edge.origins import Allowed
+from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.events import Event
-from penstock.core.interface import Interface, Offer
+from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.intervals import Interval, Times
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.reach import Reach
@@ -28,7 +30,6 @@ from penstock.core.warehouse.columns import columns_of
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
-_IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Context(Protocol):
@@ -83,35 +84,59 @@ class Ingest:
     """An operation that turns requests into events; `handle` is pure."""
 
     operation: str
-    method: str = "POST"
-    path: str
+    methods: tuple[str, ...] = ("POST",)
+    paths: tuple[str, ...]
+    """`/a/{name}/{rest...}`: the first names all parameters, others may leave out the last ones."""
+    slash: bool = False
+    """Answer them with a slash at the end too, and alike: a redirect would lose the body."""
+    hosts: HostClass = ""
     emits: tuple[Topic[Any], ...]
     """Topics of the events that it makes; an event's type tells which. The first one accounts for
     requests that are refused, and has the idempotency keys.
     """
-    handle: Callable[[Received, Any], Reply]
+    handle: Callable[[Received, Known[Any, Any]], Reply]
     body_bytes_max: int
     summary: str
     interface: Interface
-    respond_first: FailurePolicy | None = None
+    refusal: Refusing | None = None
+    """How it spells what is refused, core's own limits included: pure, of the error alone."""
+    origins: Allowed = "setting"
+    credentials: bool = False
+    """Whether cookies come along from those origins, of which then each has to be named."""
+    access: Access = "anyone"
+    limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
+    """How often it may be asked; or a function from the application's settings to that."""
+    respond_first: FailurePolicy | Callable[[Any], FailurePolicy | None] | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
-    the log takes nothing: lose the events and count them, or refuse with 503.
+    the log takes nothing: lose the events and count them, or refuse with 503. Or a function from
+    the application's settings to that.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """An operation that answers from the stores."""
+    """An operation that answers from the stores; it may look first, and then append."""
 
     operation: str
-    method: str
-    path: str
-    handle: Callable[[Received, Context], Awaitable[Response]]
+    methods: tuple[str, ...] = ("GET",)
+    paths: tuple[str, ...]
+    slash: bool = False
+    hosts: HostClass = ""
+    handle: Callable[[Received, Context], Awaitable[Response | Reply]]
+    emits: tuple[Topic[Any], ...] = ()
+    """Topics of the events of its replies, if it makes any; as of `Ingest`. In a process that does
+    not write the log a reply with events is answered 503.
+    """
     body_bytes_max: int
     reads_body: Callable[[Any], bool] = lambda _: True
     """By the application's settings: whether the body is looked at, or only counted."""
     summary: str
     interface: Interface
+    refusal: Refusing | None = None
+    origins: Allowed = "none"
+    credentials: bool = False
+    access: Access = "anyone"
+    limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,8 +224,10 @@ class Manifest:
     """Where its `tables.sql` and `queries.sql` lie."""
     counters: Mapping[str, str] = field(default_factory=dict)
     """What its routes count, and what that means; `penstock_application{number=…}`."""
-    errors: Mapping[str, str] = field(default_factory=dict)
-    """Every error code its operations answer with, and what it means."""
+    errors: Mapping[str, str | tuple[type[PenstockError], str]] = field(default_factory=dict)
+    """Every error code its operations answer with, and what it means; with the class of its status
+    where that is neither that of core's error of the same code nor 400.
+    """
     demo: Callable[[int, int], Iterable[tuple[str, bytes]]] | None = None
     """(turn, epoch ms) → paths and bodies that a demonstration posts, a turn a second."""
 
@@ -217,7 +244,9 @@ class Manifest:
             if projection.topic not in self.topics:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
         emitting = [(of.name, of.emits) for of in self.projections if isinstance(of, Fold)]
-        for name, emits in [*emitting, *((of.operation, of.emits) for of in self.ingest)]:
+        emitting += [(of.operation, of.emits) for of in self.ingest]
+        emitting += [(of.operation, of.emits) for of in self.routes]
+        for name, emits in emitting:
             if foreign := [topic.name for topic in emits if topic not in self.topics]:
                 raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
         if silent := [of.operation for of in self.ingest if not of.emits]:
@@ -231,9 +260,15 @@ class Manifest:
         for offer in offers:
             if unknown := sorted({*offer.interface.errors} - known):
                 raise ValueError(f"{offer.operation} answers {', '.join(unknown)}, undeclared")
-            named = {p.name for p in offer.interface.parameters if p.place == "path"}
-            if named != set(_IN_PATH.findall(offer.path)):
-                raise ValueError(f"{offer.operation} tells other parameters than {offer.path} has")
+            _check_paths(offer)
+
+    def error(self, code: str) -> tuple[int, str]:
+        """Its status, and what it means: of one of its own codes."""
+        told = self.errors[code]
+        known = {kind.default_code: kind for kind in reversed(catalogue())}
+        if isinstance(told, str):
+            return known.get(code, Rejected).status, told
+        return told[0].status, told[1]
 
     def _check_schedules(self) -> None:
         """Whoever comes after others is declared behind them, so that none waits for itself."""
@@ -258,6 +293,26 @@ class Manifest:
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:
             raise ValueError(f"{self.name} may not offer the {kind} {', '.join(foreign)}")
+
+
+def _check_paths(offer: Offer) -> None:
+    """Raise `ValueError`."""
+    operation, told = offer.operation, offer.interface.parameters
+    named = {parameter.name for parameter in told if parameter.place == "path"}
+    whole = routing.parameters(offer.paths[0]) if offer.paths else ()
+    if not offer.paths or not offer.methods:
+        raise ValueError(f"{operation} has no path or no method")
+    if named != {*whole}:
+        raise ValueError(f"{operation} tells other parameters than {offer.paths[0]} has")
+    for path in offer.paths:
+        names = routing.parameters(path)
+        if names != whole[: len(names)]:
+            raise ValueError(f"{path} has other parameters than {offer.paths[0]} of {operation}")
+        if not offer.hosts and routing.claims_all(path):
+            raise ValueError(
+                f"{operation} would answer {path} on every host, and so whatever nobody has named; "
+                'begin with a segment of its own, or claim a class of hosts: hosts="links"'
+            )
 
 
 def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:

@@ -84,10 +84,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: Annotated[
         str,
         Meta(
-            description="Addresses and networks, comma-separated, whose `X-Forwarded-For` and "
-            "`Forwarded` are believed; `*`: everyone's."
+            description="Addresses and networks, comma-separated, whose `X-Forwarded-For`, "
+            "`X-Forwarded-Host`, `X-Forwarded-Proto`, `Forwarded` and `X-Request-Id` are believed: "
+            "they have to write each, or take away what came; `*`: everyone's."
         ),
     ] = ""
+    hosts: Annotated[
+        str,
+        Meta(
+            description="Hosts that are claimed for a class of operations, comma-separated, as in "
+            "`console=app.example, links=go.example, links=*.go.example`; `*`: every host that is "
+            "claimed for nothing else. Classes are `console` and `links`; what is of neither is "
+            "answered on every host."
+        ),
+    ] = "console=*"
     origins: Annotated[
         str,
         Meta(

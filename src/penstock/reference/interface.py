@@ -119,12 +119,11 @@ def _rows(rows: Iterable[Row]) -> str:
 
 def errors_page(manifests: Sequence[Manifest]) -> str:
     classes = errors.catalogue()
-    statuses = {kind.default_code: kind.status for kind in classes}
     parts = [
         """
         After any error nothing of the request was stored.
-        A 4xx says that the request has to change; only 408 and 5xx are worth sending again.
-        A 503 to an event says in `Retry-After` when.
+        A 4xx says that the request has to change; only 408, 429 and 5xx are worth sending again.
+        A 429, and a 503 to an event, says in `Retry-After` when.
         """,
         "## Core",
         table(
@@ -137,8 +136,9 @@ def errors_page(manifests: Sequence[Manifest]) -> str:
     ]
     for manifest in manifests:
         rows = [
-            (str(statuses.get(code, errors.Rejected.status)), f"`{code}`", meaning)
-            for code, meaning in manifest.errors.items()
+            (str(status), f"`{code}`", meaning)
+            for code in manifest.errors
+            for status, meaning in (manifest.error(code),)
         ]
         parts += [f"## {manifest.name}", table(("status", "code", "meaning"), rows)]
     return page("Errors", parts)

@@ -17,10 +17,11 @@ from penstock.apps.audiences.ingest import (
 )
 from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Reply
+from penstock.core.edge.knowing import Knowledge
 from penstock.core.errors import Rejected, TooLarge
 from penstock.core.events import Event
 
-ALWAYS = Settings(max_future_skew_hours=0.0)
+ALWAYS = Knowledge(Settings(max_future_skew_hours=0.0), None)
 GOOD = encoded(a_tag())
 BROKEN = b"{"
 """A last line that nothing but the slow path can judge."""
@@ -85,7 +86,7 @@ def test_au_31_a_batch_says_how_many_and_which_lines_were_refused() -> None:
     ],
 )
 def test_au_31_a_refused_line_names_the_member_that_is_wrong(line: bytes, field: str) -> None:
-    reply = record_batch(received(line), Settings())
+    reply = record_batch(received(line), Knowledge(Settings(), None))
     (refused,) = json.loads(reply.response.body)["rejected"]
     assert refused["field"] == field
     assert 0 < len(refused["message"]) <= 300

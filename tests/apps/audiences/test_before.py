@@ -16,6 +16,7 @@ from penstock.apps.audiences.ingest import record_tag
 from penstock.apps.audiences.projections import TAGS, aggregates, profiles
 from penstock.apps.audiences.settings import Settings
 from penstock.core.clock import SystemClock
+from penstock.core.edge.knowing import Knowledge
 from penstock.core.platform.answering import ApplicationContext
 from support.logs import add
 
@@ -91,7 +92,9 @@ def test_projects_are_apart_in_tables_and_spaces(served: Served) -> None:
     assert served.platform.log is not None
     before = sums(served)
     tag = a_tag(time="2022-03-01T00:01:00Z", action="BUY", cookie="ann")
-    [event] = record_tag(received(encoded(tag)), Settings(max_future_skew_hours=0.0)).events
+    [event] = record_tag(
+        received(encoded(tag)), Knowledge(Settings(max_future_skew_hours=0.0), None)
+    ).events
     add(served.platform.log, TAGS.codec().of("acme")(event), topic=TAGS.name)
     served.settle()
     assert sums(served) == before

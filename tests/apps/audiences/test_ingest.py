@@ -15,15 +15,16 @@ from penstock.apps.audiences.events import TagRecorded
 from penstock.apps.audiences.events.times import parse_tag
 from penstock.apps.audiences.ingest import record_batch, record_tag
 from penstock.apps.audiences.settings import Settings
-from penstock.core.edge import Received, Reply
+from penstock.core.edge import Known, Received, Reply
+from penstock.core.edge.knowing import Knowledge
 from penstock.core.errors import PenstockError, Rejected, UnsupportedType
 
-ALWAYS = Settings(max_future_skew_hours=0.0)
+ALWAYS = Knowledge(Settings(max_future_skew_hours=0.0), None)
 HANDLERS = (record_tag, record_batch)
 WORDS = ("cookie", "country", "origin", "product_id", "brand_id", "category_id")
 MEMBERS = (*WORDS, "time", "device", "action", "price", "product_info")
 
-Handler = Callable[[Received, Settings], Reply]
+Handler = Callable[[Received, Known[Settings, None]], Reply]
 
 
 def recorded(body: bytes) -> TagRecorded:
@@ -261,7 +262,7 @@ def test_au_22_json_that_is_no_object_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize(("hours", "late_ms"), [(24.0, 0), (0.5, 0), (24.0, 1), (0.5, 1)])
 def test_au_30_a_tag_may_be_ahead_of_the_clock_by_so_much(hours: float, late_ms: int) -> None:
     tag = a_tag(time=instant(NOW_MS + int(hours * 3_600_000) + late_ms))
-    skew = Settings(max_future_skew_hours=hours)
+    skew = Knowledge(Settings(max_future_skew_hours=hours), None)
     if not late_ms:
         assert record_tag(received(encoded(tag)), skew).events
         return
@@ -276,7 +277,9 @@ def test_au_30_a_tag_may_be_ahead_of_the_clock_by_so_much(hours: float, late_ms:
 
 def test_au_30_zero_lets_any_future_in_and_the_past_is_always_let_in() -> None:
     assert recorded(encoded(a_tag(time="9999-12-31T23:59:59.999Z"))).time_ms > NOW_MS
-    assert record_tag(received(encoded(a_tag(time="0001-01-01T00:00:00Z"))), Settings()).events
+    assert record_tag(
+        received(encoded(a_tag(time="0001-01-01T00:00:00Z"))), Knowledge(Settings(), None)
+    ).events
 
 
 @pytest.mark.parametrize("key", ["k", "~" * 64, '!"#/{}'])

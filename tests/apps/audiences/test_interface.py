@@ -61,11 +61,11 @@ def example_of(offer: Offer) -> Ask:
     path, _, query = target(offer).partition("?")
     takes = offer.interface.takes
     body = b"" if takes is None else takes.example.replace(HOUR.encode(), NOW.encode())
-    return Ask(path, query.replace(HOUR, NOW), body, offer.method, dict(headers(offer)))
+    return Ask(path, query.replace(HOUR, NOW), body, offer.methods[0], dict(headers(offer)))
 
 
 def operation_of(offer: Offer) -> Any:
-    return DOCUMENT["paths"][offer.path][offer.method.lower()]
+    return DOCUMENT["paths"][offer.paths[0]][offer.methods[0].lower()]
 
 
 @EXAMPLES
@@ -194,7 +194,9 @@ def test_au_07_every_time_that_is_read_is_of_the_form_that_is_told(text: str) ->
         assert told
 
 
-QUERIES = [offer for offer in OFFERED if offer.path.startswith(("/user_profiles", "/aggregates"))]
+QUERIES = [
+    offer for offer in OFFERED if offer.paths[0].startswith(("/user_profiles", "/aggregates"))
+]
 
 
 @pytest.mark.parametrize("offer", QUERIES, ids=lambda offer: offer.operation)

@@ -32,6 +32,7 @@ from penstock.apps.audiences.projections import (
     within,
 )
 from penstock.apps.audiences.settings import Settings
+from penstock.core.edge.knowing import Knowledge
 from penstock.core.errors import PenstockError
 from penstock.core.projection import Record, Row
 from penstock.core.state import Entry
@@ -39,7 +40,7 @@ from support.records import records
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
 FIRST_OFFSET = 100
-ALWAYS = Settings(max_future_skew_hours=0.0)
+ALWAYS = Knowledge(Settings(max_future_skew_hours=0.0), None)
 DAY_MS = 86_400_000
 START = 1_646_092_800_000
 codec = TAGS.codec()

@@ -11,11 +11,12 @@ from apps.audiences.validity import tag_of
 from penstock.apps.audiences import ingest
 from penstock.apps.audiences.ingest import TAG_BYTES_MAX, record_batch, record_tag
 from penstock.apps.audiences.settings import Settings
+from penstock.core.edge.knowing import Knowledge
 from penstock.core.errors import Rejected
 from penstock.core.events import Event
 from support.effort import cpu_seconds
 
-ALWAYS = Settings(max_future_skew_hours=0.0)
+ALWAYS = Knowledge(Settings(max_future_skew_hours=0.0), None)
 
 
 def outcome(body: bytes) -> list[Event] | None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from penstock.core.edge import Received, Reply
+from penstock.core.edge import Known, Received, Reply
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface
 from penstock.core.manifest import Ingest, Manifest
@@ -20,8 +20,8 @@ class Probed(Event, frozen=True, array_like=True, gc=False, tag="probed/1"):
 PROBES = Topic("probe.probes", (Probed,))
 
 
-def probe(received: Received, settings: Settings) -> Reply:
-    del received, settings
+def probe(received: Received, known: Known[Settings, None]) -> Reply:
+    del received, known
     return Reply((Probed(),))
 
 
@@ -33,7 +33,7 @@ manifest = Manifest(
     ingest=(
         Ingest(
             operation="probe.take",
-            path="/probes",
+            paths=("/probes",),
             emits=(PROBES,),
             handle=probe,
             body_bytes_max=0,

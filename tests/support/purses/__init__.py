@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface, Parameter
 from penstock.core.manifest import Context, Ingest, Manifest, Route
@@ -119,8 +119,8 @@ class Settings(msgspec.Struct, frozen=True):
     """It has none."""
 
 
-def move(received: Received, settings: Settings) -> Reply:
-    del settings
+def move(received: Received, known: Known[Settings, None]) -> Reply:
+    del known
     name, cents = received.body.decode().split()
     return Reply((Moved(name, int(cents)),))
 
@@ -139,7 +139,7 @@ manifest = Manifest(
     ingest=(
         Ingest(
             operation="tests.move",
-            path="/moves",
+            paths=("/moves",),
             emits=(MOVES,),
             handle=move,
             body_bytes_max=100,
@@ -151,8 +151,8 @@ manifest = Manifest(
     routes=(
         Route(
             operation="tests.purse",
-            method="GET",
-            path="/purses/{name}",
+            methods=("GET",),
+            paths=("/purses/{name}",),
             handle=show,
             body_bytes_max=0,
             summary="What is in a purse.",

@@ -11,7 +11,7 @@ from penstock.apps.audiences.events import WORD_BYTES_MAX, TagRecorded
 from penstock.apps.audiences.events.spelling import Product, Tag
 from penstock.apps.audiences.events.times import parse_tag, spell_tag
 from penstock.apps.audiences.settings import Settings
-from penstock.core.edge import Received, Reply, Response
+from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.errors import Rejected, TooLarge, UnsupportedType
 
 TAG_BYTES_MAX = 65_536
@@ -76,19 +76,19 @@ class _Repeated(ValueError):
         self.field = field
 
 
-def record_tag(received: Received, settings: Settings) -> Reply:
+def record_tag(received: Received, known: Known[Settings, None]) -> Reply:
     """One tag (AU-20 to AU-30). Raise `Rejected` or `UnsupportedType`."""
     _check_type(received, _TAG_TYPES)
     return Reply(
-        (_event(received.body, _horizon(received, settings)),),
+        (_event(received.body, _horizon(received, known.settings)),),
         idempotency_key=_idempotency_key(received),
     )
 
 
-def record_batch(received: Received, settings: Settings) -> Reply:
+def record_batch(received: Received, known: Known[Settings, None]) -> Reply:
     """Tags, one a line; each is accepted or refused by itself (AU-31)."""
     _check_type(received, _BATCH_TYPES)
-    latest_ms = _horizon(received, settings)
+    latest_ms = _horizon(received, known.settings)
     body = received.body
     pieces = body.split(b"\n", BATCH_LINES_MAX)
     if len(pieces) > BATCH_LINES_MAX:

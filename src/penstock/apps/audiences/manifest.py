@@ -48,7 +48,7 @@ manifest = Manifest(
     ingest=(
         Ingest(
             operation="audiences.user_tags",
-            path="/user_tags",
+            paths=("/user_tags",),
             emits=(projections.TAGS,),
             handle=ingest.record_tag,
             body_bytes_max=ingest.TAG_BYTES_MAX,
@@ -57,7 +57,7 @@ manifest = Manifest(
         ),
         Ingest(
             operation="audiences.user_tags_batch",
-            path="/user_tags/batch",
+            paths=("/user_tags/batch",),
             emits=(projections.TAGS,),
             handle=ingest.record_batch,
             body_bytes_max=ingest.BATCH_BYTES_MAX,
@@ -69,8 +69,8 @@ manifest = Manifest(
     routes=(
         Route(
             operation="audiences.user_profiles",
-            method="POST",
-            path="/user_profiles/{cookie}",
+            methods=("POST",),
+            paths=("/user_profiles/{cookie}",),
             handle=routes.profile,
             body_bytes_max=_QUERY_BODY_BYTES_MAX,
             reads_body=_compares,
@@ -79,8 +79,8 @@ manifest = Manifest(
         ),
         Route(
             operation="audiences.aggregates",
-            method="POST",
-            path="/aggregates",
+            methods=("POST",),
+            paths=("/aggregates",),
             handle=routes.aggregates,
             body_bytes_max=_QUERY_BODY_BYTES_MAX,
             reads_body=_compares,

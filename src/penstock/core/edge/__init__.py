@@ -6,7 +6,7 @@ any thread. The edge appends the reply's events and sends its response once they
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -53,6 +53,8 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     """As it came, not decoded."""
     host: str = ""
     """The name that was asked for, in lower case and without a port."""
+    secure: bool = False
+    """Whether it came by TLS: to this process, or to the trusted proxy that says so."""
     project: str = DEFAULT_PROJECT
     who: Principal = ANYBODY
     _id: bytes = b""
@@ -98,8 +100,19 @@ class Response(msgspec.Struct, frozen=True, gc=False):
 NO_CONTENT = Response(204)
 
 
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """An error, as an operation is told of it that spells its refusals in its own way."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int
+    """Seconds after which trying again makes sense; 0 where it does not."""
+    request_id: str
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """What an ingest handler decides: events to make durable, and what to say then."""
+    """What a handler decides: events to make durable, and what to say then."""
 
     events: Sequence[Event]
     response: Response = NO_CONTENT
@@ -110,8 +123,38 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a repeat under the idempotency key is told, if that is not the response itself."""
 
 
+S_co = TypeVar("S_co", covariant=True)
+C_co = TypeVar("C_co", covariant=True)
+
+
+class Known(Protocol[S_co, C_co]):
+    """What an ingest handler may know besides the request, in this process: no I/O, no wait."""
+
+    @property
+    def settings(self) -> S_co:
+        """The application's own settings struct."""
+        ...
+
+    @property
+    def catalogue(self) -> C_co:
+        """What its people have set; None of an application that has nothing to set."""
+        ...
+
+    def tally(self, key: bytes, seconds: float) -> int:
+        """How often this was asked of the key, this time included, in the last so many seconds.
+
+        By what is counted since the window began, and by the share of the one before that still
+        lies in it. Of more keys than are kept, those that came once are forgotten first. Bodies
+        that are judged by a process beside this one are counted there.
+        """
+        ...
+
+
 FailurePolicy = Literal["fail_open", "fail_closed"]
 """While the log takes nothing: lose the events and count them, or refuse with 503."""
 
+Refusing = Callable[[Refused], Response]
+"""Pure; of every refusal of an operation, those by core's own limits among them."""
 Ingesting = Callable[[Received], Reply]
-Answering = Callable[[Received], Awaitable[Response]]
+Answering = Callable[[Received], Awaitable[Response | Reply]]
+"""With a reply its events are durable before its response leaves, as those of ingest are."""

@@ -44,15 +44,15 @@ Wait = Literal["request", "head", "body", "drain", "answer", "reader", "end"]
 
 class Connection(Exchange, asyncio.BufferedProtocol):
     __slots__ = (
-        "_arrived", "_discarded", "_encrypted", "_eof", "_find_head", "_held", "_paused", "_queued",
-        "_scanned", "_seen", "_stuck",
+        "_arrived", "_discarded", "_encrypted", "_eof", "_find_head", "_heads", "_held", "_paused",
+        "_queued", "_scanned", "_seen", "_stuck",
     )  # fmt: skip
 
     def __init__(self, edge: Dispatcher, arrived: Callable[[], None] | None = None) -> None:
         """`arrived` gives up the place that was kept for it so far."""
         super().__init__(edge)
         self._arrived = arrived
-        self._find_head = edge.heads.find
+        self._heads, self._find_head = edge.heads, edge.heads.find
         self._scanned = 0
         """Bytes of it in which no head ends."""
         self._held = 0
@@ -77,9 +77,10 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         if self._arrived is not None:
             self._arrived()
             self._arrived = None
-        if not self._connections.enter(self, counts=not self._edge.is_proxy(self.peer)):
-            error = Overloaded("there are too many connections; try again in a second")
-            self.break_off(error)
+        self._heads = self._edge.heads_of(self.peer)
+        self._find_head = self._heads.find
+        if not self._connections.enter(self, counts=not self._heads.trusted):
+            self.break_off(Overloaded("there are too many connections; try again in a second"))
             transport.close()
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -180,8 +181,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
                 raise Rejected("the request ends within its head")
 
     def _begin(self, spelling: bytes) -> None:
-        edge = self._edge
-        settings = edge.settings
+        edge, settings = self._edge, self._edge.settings
         self._began = perf_counter()
         self.requests += 1
         head = self._find_head(spelling)
@@ -189,12 +189,12 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             try:
                 if len(spelling) > settings.head_bytes_max:
                     raise HeadersTooLarge
-                head = edge.head(grammar.parse(spelling, settings.head_fields_max))
+                head = edge.head(grammar.parse(spelling, settings.head_fields_max), self._heads)
             except PenstockError as error:
                 self.break_off(error, body=not spelling.startswith(b"HEAD "))
                 return
             if head.refusal is None:
-                edge.heads.learn(spelling, head)
+                self._heads.learn(spelling, head)
         self._head = head
         self._at = "body"
         keeps = head.refusal is None and head.endpoint.reads_body
@@ -202,7 +202,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
         if head.refusal is not None:
             # Behind what asks for a tunnel anything may follow.
             self._refuse(head.refusal, keep_alive=head.method != "CONNECT")
-        elif head.expects and not self._rest:
+        elif self._lets_in() and head.expects and not self._rest:
             self.transport.write(CONTINUE)
 
     def _read_body(self) -> None:
@@ -297,7 +297,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
             self._refuse(error, cause, keep_alive=False)
         elif self._at == "request":
             self._edge.unmatched.observe(error.status, 0)
-            response = self._edge.refusal(("", "", {}), error, cause)
+            response = self._edge.refusal(("", "", b""), error, cause)
             refusal = render(response, self._connections.date, keep_alive=False, body=body)
             self.transport.write(refusal)
             self._end(unread=True)

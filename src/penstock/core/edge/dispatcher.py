@@ -1,51 +1,49 @@
 """The dispatcher: routing table, limits, the way into the log and the rendering of refusals."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
 from penstock.core import codings
 from penstock.core.clock import Clock, careful
-from penstock.core.edge import Received, Response, judging, repeats
+from penstock.core.edge import Received, Refusing, Reply, Response, judging, repeats
 from penstock.core.edge.committer import Committer, Settle, tally
 from penstock.core.edge.connections import Connections
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint, IngestEndpoint, Target
 from penstock.core.edge.fair import Client
+from penstock.core.edge.gate import Admitted
 from penstock.core.edge.grammar import Parsed
-from penstock.core.edge.heads import Head, Heads
+from penstock.core.edge.heads import Head, Heads, Told
+from penstock.core.edge.hosts import Hosts, is_host, plain
 from penstock.core.edge.judges import Judges
 from penstock.core.edge.judging import Judged
-from penstock.core.edge.origins import Origins
+from penstock.core.edge.origins import Preflights
 from penstock.core.edge.proxies import Proxies
+from penstock.core.edge.refusals import Refusals
 from penstock.core.edge.routing import Routes
 from penstock.core.edge.turn import Turn
-from penstock.core.edge.wire import REQUEST_ID, Headers, request_id_of
+from penstock.core.edge.wire import request_id_of
 from penstock.core.errors import (
     MethodNotAllowed,
     NotReady,
     Overloaded,
     PenstockError,
     Unimplemented,
-    UnsupportedType,
 )
 from penstock.core.ids import Ids
-from penstock.core.interface import Refusal
+from penstock.core.interface import HostClass
 from penstock.core.log import Log
 from penstock.core.settings import Settings
-from penstock.core.telemetry import Logger, Registry, Samples, Throttle
+from penstock.core.telemetry import Logger, Registry, Samples
 from penstock.core.worker import Worker, WorkerDied
 
-_LINES_PER_SECOND = 100
-_LINES_AT_ONCE = 10
-"""A line costs as much as a few requests, and all of these may be written in one turn."""
 _SHOWN_MAX = 64
 _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 """Those that are known; whether a path answers them is another question."""
 
 
-Outcome = Received | tuple[IngestEndpoint, Judged]
+Outcome = Received | tuple[Endpoint, Judged]
 """Of other operations the request as their handler sees it; of an ingest what it leads to."""
 
 
@@ -68,7 +66,10 @@ class Dispatcher:
         self.connections = Connections(settings)
         self.turn = Turn()
         self.heads = Heads(remembers=settings.remember_heads)
-        self.routes: Routes[Target] = Routes()
+        self.relayed = Heads(remembers=settings.remember_heads, trusted=True)
+        """Those that came through trusted proxies, whose word about a client is believed."""
+        self._secure = bool(settings.tls_certificate)
+        self.routes: Routes[Target] = Routes(Hosts(settings.hosts))
         self.unmatched = registry.operation("unmatched")
         self.tasks: set[asyncio.Task[None]] = set()
         """Answers that are being found; a graceful stop waits for them."""
@@ -80,43 +81,36 @@ class Dispatcher:
         self.latest_ms = careful(clock).latest_ms
         self.proxies = Proxies(settings.trusted_proxies) or None
         """None where nobody's word is taken, so that asking costs a request nothing."""
-        self.origins = Origins(settings.origins) or None
-        """None where no page may send anything, so that asking costs a request nothing."""
-        self._preflights: dict[str, list[str]] = {}
-        """Methods of the paths where events go in, if pages of other origins may send any."""
+        self._preflights = Preflights(self.routes.allowed)
         self._lost: dict[str, int] = {}
         self._log = log
         self._keyed = log is not None and log.keyed
-        self._ids = ids
         self._logger = logger
         self._registry = registry
-        self._throttle = Throttle(clock, lines_per_second=_LINES_PER_SECOND, at_once=_LINES_AT_ONCE)
+        self._refusals = Refusals(ids, logger, clock)
         self._committer: Committer | None = None
         self._judge = judge
         self._judges: Judges[Outcome] | None = None
         about = AnswerEndpoint(operation="server", body_bytes_max=0, answer=self._about)
         self.add("OPTIONS", "*", about)
 
-    def add(self, method: str, path: str, endpoint: Endpoint) -> None:
-        timings = self._registry.operation(endpoint.operation)
-        self.routes.add(method, path, (endpoint, timings))
-        if self.origins is not None and isinstance(endpoint, IngestEndpoint):
-            self._let_pages_ask(self.origins, method, path)
+    def add(self, method: str, path: str, endpoint: Endpoint, hosts: HostClass = "") -> None:
+        """Raise `Misconfigured` for what another operation claims."""
+        operation = endpoint.operation
+        timings = self._registry.operation(operation)
+        self.routes.add(method, path, (endpoint, timings), operation=operation, hosts=hosts)
+        pages = endpoint.pages
+        if pages is not None and self._preflights.add(method, path, hosts, pages):
+            self._let_pages_ask(path, hosts)
 
-    def _let_pages_ask(self, origins: Origins, method: str, path: str) -> None:
+    def _let_pages_ask(self, path: str, hosts: HostClass) -> None:
         """Offer to browsers what they ask before they let a page send something."""
-        methods = self._preflights.setdefault(path, [])
-        methods.append(method)
 
         async def preflight(received: Received) -> Response:
-            return origins.preflight(received.headers, methods)
+            return self._preflights.answer(path, hosts, received)
 
-        if len(methods) == 1:
-            self.add(
-                "OPTIONS",
-                path,
-                AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight),
-            )
+        answers = AnswerEndpoint(operation="preflight", body_bytes_max=0, answer=preflight)
+        self.add("OPTIONS", path, answers, hosts)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -155,8 +149,13 @@ class Dispatcher:
         for operation, count in self._lost.items():
             samples.counter("penstock_events_lost", count, operation=operation)
 
-    def head(self, parsed: Parsed) -> Head:
+    def heads_of(self, peer: str) -> Heads:
+        """Whose word is worth as much as the peer's."""
+        return self.relayed if self.is_proxy(peer) else self.heads
+
+    def head(self, parsed: Parsed, heads: Heads) -> Head:
         """Where it leads; if nowhere, or no further, its `refusal` says why."""
+        told = self._told(parsed, trusted=heads.trusted)
         target: Target = (self._nowhere, self.unmatched)
         parameters: tuple[str, ...] = ()
         refusal: PenstockError | None = None
@@ -165,19 +164,31 @@ class Dispatcher:
                 raise Unimplemented(f"no path knows the method {parsed.method[:_SHOWN_MAX]}")
             if parsed.method == "CONNECT":
                 raise MethodNotAllowed(self.routes.methods)
-            target, parameters = self.routes.find(parsed.method, parsed.path)
+            target, parameters = self.routes.find(parsed.method, parsed.path, told.host)
         except PenstockError as error:
             refusal = _kept(error)
-        head = Head(parsed, target, parameters, refusal)
-        if self.origins is not None and isinstance(head.endpoint, IngestEndpoint):
-            self.origins.take_beacon(parsed.fields)
-            head.tell_page(self.origins.lines(parsed.fields))
+        head = Head(parsed, target, parameters, refusal, told)
+        pages = head.endpoint.pages
+        if pages is not None:
+            pages.take_beacon(parsed.fields)
+            head.tell_page(pages.lines(parsed.fields))
         if refusal is None:
             try:
                 self._check(head)
             except PenstockError as error:
                 head.refusal = _kept(error)
         return head
+
+    def _told(self, parsed: Parsed, *, trusted: bool) -> Told:
+        if not trusted:
+            return Told(parsed.host, self._secure, b"")
+        asked = Proxies.asked(parsed.fields)
+        host = plain(asked.host)
+        return Told(
+            host if is_host(host) else parsed.host,
+            asked.scheme == "https" if asked.scheme else self._secure,
+            request_id_of(parsed.fields),
+        )
 
     def _check(self, head: Head) -> None:
         """Raise what can be said before the body."""
@@ -187,26 +198,51 @@ class Dispatcher:
         if head.length > 0:
             head.endpoint.check_size(head.length)
 
-    def judge(self, head: Head, peer: str, body: bytes) -> Outcome:
+    def admit(self, head: Head, peer: str) -> Admitted:
+        """Who asks, where not everybody may. Raise a `PenstockError`."""
+        if head.gate is None:
+            raise TypeError(f"{head.endpoint.operation} lets everybody in")
+        return head.gate.admit(self._client(head, peer), head.headers)
+
+    def _client(self, head: Head, peer: str) -> str:
+        return peer if self.proxies is None else self.proxies.client(peer, head.headers)
+
+    def judge(
+        self, head: Head, peer: str, body: bytes, admitted: Admitted | None = None
+    ) -> Outcome:
         """Of a body without a coding. Raise a `PenstockError`."""
         endpoint = head.endpoint
-        received = Received(  # as `_received` does: of what every request does, a call less
-            head.method,
-            head.parameters,
-            head.query,
-            head.headers,
-            body if endpoint.reads_body else b"",
-            peer if self.proxies is None else self.proxies.client(peer, head.headers),
-            self.latest_ms(),
-            head.path,
-            head.host,
-        )
+        if admitted is not None:
+            received = self._received(head, peer, body, admitted)
+        else:  # the same: of what every request does, a call less
+            received = Received(
+                head.method,
+                head.parameters,
+                head.query,
+                head.headers,
+                body if endpoint.reads_body else b"",
+                peer if self.proxies is None else self.proxies.client(peer, head.headers),
+                self.latest_ms(),
+                head.path,
+                head.host,
+                head.secure,
+            )
         if not isinstance(endpoint, IngestEndpoint):
             return received
-        return endpoint, judging.judge(endpoint, received, keyed=self._keyed)
+        reply = endpoint.ingest(received)
+        return endpoint, judging.decided(endpoint, received, reply, keyed=self._keyed)
+
+    def replied(self, endpoint: Endpoint, received: Received, reply: Reply) -> Judged:
+        """What a route decided that has looked first."""
+        return judging.decided(endpoint, received, reply, keyed=self._keyed)
 
     def judge_elsewhere(
-        self, head: Head, client: Client, body: bytes, done: Callable[[Outcome | Exception], None]
+        self,
+        head: Head,
+        client: Client,
+        body: bytes,
+        done: Callable[[Outcome | Exception], None],
+        admitted: Admitted | None = None,
     ) -> None:
         """The same of any body, off the loop; `done` is called on it."""
 
@@ -217,15 +253,16 @@ class Dispatcher:
                 self.loop.call_soon_threadsafe(done, outcome)
 
         if self._judges is not None:
-            self._judges.judge(client, partial(self._judge_dear, head, client.peer, body), settle)
+            work = partial(self._judge_dear, head, client.peer, body, admitted)
+            self._judges.judge(client, work, settle)
 
-    def _judge_dear(self, head: Head, peer: str, body: bytes) -> Outcome:
+    def _judge_dear(self, head: Head, peer: str, body: bytes, admitted: Admitted | None) -> Outcome:
         endpoint, worker = head.endpoint, self._judge
         if worker is None or not isinstance(endpoint, IngestEndpoint):
             if head.coding:
                 body = codings.inflate(head.coding, body, endpoint.body_bytes_max)
-            return self.judge(head, peer, body)
-        received = self._received(head, peer, b"")
+            return self.judge(head, peer, body, admitted)
+        received = self._received(head, peer, b"", admitted)
         try:
             judged = judging.ask(
                 worker.ask, endpoint, received, body, coding=head.coding, keyed=self._keyed
@@ -234,17 +271,19 @@ class Dispatcher:
             raise NotReady("the process that judges such bodies has ended, try again") from None
         return endpoint, judged
 
-    def _received(self, head: Head, peer: str, body: bytes) -> Received:
+    def _received(self, head: Head, peer: str, body: bytes, admitted: Admitted | None) -> Received:
         return Received(
             head.method,
             head.parameters,
             head.query,
             head.headers,
-            body,
-            peer if self.proxies is None else self.proxies.client(peer, head.headers),
+            body if head.endpoint.reads_body else b"",
+            self._client(head, peer) if admitted is None else admitted.client,
             self.latest_ms(),
             head.path,
             head.host,
+            head.secure,
+            *((admitted.project, admitted.who) if admitted is not None else ()),
         )
 
     def start(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
@@ -259,7 +298,7 @@ class Dispatcher:
 
     def commit(
         self,
-        endpoint: IngestEndpoint,
+        endpoint: Endpoint,
         judged: Judged,
         settle: Settle,
         replay: Callable[[Response], None],
@@ -282,7 +321,7 @@ class Dispatcher:
         return True
 
     def _commit_behind(
-        self, committer: Committer, log: Log, endpoint: IngestEndpoint, judged: Judged
+        self, committer: Committer, log: Log, endpoint: Endpoint, judged: Judged
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
         events = judged.events
@@ -302,14 +341,12 @@ class Dispatcher:
         if failure:
             self._lose(endpoint, events, failure)
 
-    def _settle_behind(
-        self, endpoint: IngestEndpoint, events: int, error: PenstockError | None
-    ) -> None:
+    def _settle_behind(self, endpoint: Endpoint, events: int, error: PenstockError | None) -> None:
         self.behind -= 1
         if error is not None:
             self._lose(endpoint, events, str(error))
 
-    def _lose(self, endpoint: IngestEndpoint, events: int, reason: str) -> None:
+    def _lose(self, endpoint: Endpoint, events: int, reason: str) -> None:
         operation = endpoint.operation
         self._lost[operation] = self._lost.get(operation, 0) + events
         self._logger.error("events.lost", operation=operation, events=events, reason=reason)
@@ -321,36 +358,13 @@ class Dispatcher:
 
     def refusal(
         self,
-        received: tuple[str, str, Headers],
+        received: tuple[str, str, bytes],
         error: PenstockError,
         cause: Exception | None = None,
+        spell: Refusing | None = None,
     ) -> Response:
-        """The error's answer to (method, path, headers), and its one line in the log."""
-        method, path, headers = received
-        request_id = request_id_of(headers) or str(self._ids.uuid7()).encode()
-        if self._throttle.admits():
-            self._logger.log(
-                logging.ERROR if cause else logging.WARNING,
-                "request.failed" if cause else "request.refused",
-                status=error.status,
-                error=error.code,
-                message=str(error),
-                method=method,
-                path=path,
-                request_id=request_id.decode("latin-1"),
-                suppressed=self._throttle.take_suppressed(),
-                exc_info=cause,
-            )
-        extra = [(b"content-type", b"application/json"), (REQUEST_ID, request_id)]
-        if error.retry_after:
-            extra.append((b"retry-after", str(error.retry_after).encode()))
-        if isinstance(error, MethodNotAllowed):
-            extra.append((b"allow", ", ".join(error.allowed).encode()))
-        if isinstance(error, UnsupportedType) and error.accepts:
-            extra.append((b"accept-encoding", error.accepts.encode()))
-        told = PenstockError() if error.status == PenstockError.status else error
-        rendered = Response.json(Refusal(told.code, told.message), error.status)
-        return Response(error.status, rendered.body, tuple(extra))
+        """The error's answer to (method, path, id if it has one), and its one line in the log."""
+        return self._refusals.answer(received, error, cause, spell)
 
 
 def _replay(judged: Judged, replay: Callable[[Response], None], answer: bytes) -> None:

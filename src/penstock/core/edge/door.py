@@ -164,7 +164,7 @@ class Door:
         if self._told_at is not edge.connections.date:
             self._told_at = edge.connections.date
             error = Overloaded("many wait, and other connections of this address do not")
-            response = edge.refusal(("", "", {}), error)
+            response = edge.refusal(("", "", b""), error)
             self._told = render(response, edge.connections.date, keep_alive=False)
         return self._told
 

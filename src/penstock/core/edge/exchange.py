@@ -6,10 +6,11 @@ from functools import partial
 from time import perf_counter
 from typing import Literal
 
-from penstock.core.edge import NO_CONTENT, Received, Response
+from penstock.core.edge import NO_CONTENT, Received, Reply, Response
 from penstock.core.edge.bodies import Body
 from penstock.core.edge.dispatcher import Dispatcher, Outcome
-from penstock.core.edge.endpoints import AnswerEndpoint, IngestEndpoint
+from penstock.core.edge.endpoints import AnswerEndpoint
+from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
 from penstock.core.edge.wire import render
 from penstock.core.errors import Overloaded, PenstockError
@@ -40,8 +41,8 @@ class Exchange(ABC):
     """A connection has one at a time, so it is one."""
 
     __slots__ = (
-        "_at", "_began", "_body", "_connections", "_edge", "_head", "_judging", "_last",
-        "_last_word", "_response", "_rest", "_turn", "cost", "idle_since", "peer",
+        "_admitted", "_at", "_began", "_body", "_connections", "_edge", "_head", "_judging",
+        "_last", "_last_word", "_response", "_rest", "_turn", "cost", "idle_since", "peer",
         "requests", "served_until", "transport",
     )  # fmt: skip
 
@@ -58,6 +59,8 @@ class Exchange(ABC):
         self._rest = bytearray()
         """What has arrived and was not looked at."""
         self._body = NOTHING
+        self._admitted: Admitted | None = None
+        """Who is, as long as their body is under way."""
         self._judging = 0
         """Bytes of a body that is judged elsewhere, and one for the judging."""
         self._last = False
@@ -96,22 +99,43 @@ class Exchange(ABC):
     def _decide(self, body: bytes) -> None:
         """The request is complete; answer once what it leads to is durable."""
         self._at = "answer"
-        edge, head = self._edge, self._head
+        edge, head, admitted = self._edge, self._head, None
         edge.in_flight += 1
         if edge.in_flight > edge.in_flight_max and head.endpoint.sheds:
             self._refuse(Overloaded())
+        elif head.gate is not None and (admitted := self._enter()) is None:
+            pass  # it was refused
         elif head.coding or (len(body) > _CHEAP_BYTES and _is_dear(body)):
             self._judging = len(body) + 1
-            edge.judge_elsewhere(head, self, body, self._judged)
+            edge.judge_elsewhere(head, self, body, self._judged, admitted)
         else:
             try:
-                judged = edge.judge(head, self.peer, body)
+                judged = edge.judge(head, self.peer, body, admitted)
             except PenstockError as error:
                 self._refuse(error)
             except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
                 self._refuse(PenstockError(), defect)
             else:
                 self._act(judged)
+
+    def _lets_in(self) -> bool:
+        """Before the body, which may be long."""
+        self._admitted = None
+        if self._head.gate is not None:
+            self._admitted = self._enter()
+        return self._head.gate is None or self._admitted is not None
+
+    def _enter(self) -> Admitted | None:
+        """Who is let in, once for a request; None where they are refused, which they are told."""
+        admitted, self._admitted = self._admitted, None
+        if admitted is None:
+            try:
+                admitted = self._edge.admit(self._head, self.peer)
+            except PenstockError as error:
+                self._refuse(error)
+            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+                self._refuse(PenstockError(), defect)
+        return admitted
 
     def _judged(self, outcome: Outcome | Exception) -> None:
         """It was, elsewhere."""
@@ -144,11 +168,15 @@ class Exchange(ABC):
                 self._answer(self._response)
 
     async def _find(self, received: Received) -> None:
-        endpoint = self._head.endpoint
+        edge, endpoint = self._edge, self._head.endpoint
         try:
             if not isinstance(endpoint, AnswerEndpoint):
                 raise TypeError(f"{endpoint.operation} has no answer")
-            response = await endpoint.answer(received)
+            answer = await endpoint.answer(received)
+            if isinstance(answer, Reply):
+                act = partial(self._act, (endpoint, edge.replied(endpoint, received, answer)))
+            else:
+                act = partial(self._answer, answer)
         except PenstockError as error:
             self._refuse(error)
         except asyncio.CancelledError:
@@ -158,7 +186,7 @@ class Exchange(ABC):
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
             self._refuse(PenstockError(), defect)
         else:  # many may have waited for the same
-            self._turn.soon(partial(self._answer, response))
+            self._turn.soon(act)
 
     def _settle(self, error: PenstockError | None) -> None:
         """What was to be durable is, or why it is not."""
@@ -178,9 +206,11 @@ class Exchange(ABC):
         keep_alive: bool = True,
     ) -> None:
         edge, head = self._edge, self._head
-        if accountable and isinstance(head.endpoint, IngestEndpoint):
+        self._admitted = None  # the next request may be anybody else's
+        if accountable:
             edge.account(head.endpoint.topic)
-        response = edge.refusal((head.method, head.path, head.headers), error, cause)
+        request = (head.method, head.path, head.request_id)
+        response = edge.refusal(request, error, cause, head.endpoint.refusal)
         self._answer(response, keep_alive=keep_alive)
 
     def _answer(self, response: Response, *, keep_alive: bool = True) -> None:

@@ -154,7 +154,7 @@ def _named(authority: bytes, *, empty: bool = False) -> str:
         raise Rejected("the host has no name")
     if int(found["port"] or 0) > _PORT_MAX:
         raise Rejected(f"a port is at most {_PORT_MAX}")
-    return found["name"].decode().lower()
+    return found["name"].decode().lower().removesuffix(".")  # of the root
 
 
 def _is_ipv6(address: bytes) -> bool:

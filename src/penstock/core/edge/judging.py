@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from penstock.core import codings, errors
-from penstock.core.edge import NO_CONTENT, Received, Response, repeats
-from penstock.core.edge.endpoints import IngestEndpoint, Way
-from penstock.core.errors import PenstockError, UnsupportedType
+from penstock.core.edge import NO_CONTENT, Received, Reply, Response, repeats
+from penstock.core.edge.endpoints import Endpoint, IngestEndpoint, Way
+from penstock.core.errors import PenstockError
 from penstock.core.events import Event
 from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Handle
@@ -46,7 +46,7 @@ class _Refused(msgspec.Struct, frozen=True, tag=True):
     message: str
     code: str
     retry_after: int
-    accepts: str
+    headers: tuple[tuple[bytes, bytes], ...]
 
 
 class _Failed(msgspec.Struct, frozen=True, tag=True):
@@ -77,7 +77,11 @@ _KINDS = {
 
 def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judged:
     """`keyed`: the log wants to know what belongs together. Raise a `PenstockError`."""
-    reply = endpoint.ingest(received)
+    return decided(endpoint, received, endpoint.ingest(received), keyed=keyed)
+
+
+def decided(endpoint: Endpoint, received: Received, reply: Reply, *, keyed: bool) -> Judged:
+    """The same of what was decided already."""
     events = reply.events
     if len(events) == 1 and received.project == DEFAULT_PROJECT:  # a call of `_parts` takes longer
         topic, encode, _, key = endpoint.ways[type(events[0])]
@@ -161,8 +165,7 @@ def answer(endpoints: Mapping[str, IngestEndpoint]) -> Handle:
 def _refused(error: PenstockError) -> _Refused:
     """An application's own kind is told as the one of the core's that it is."""
     kind = next(k.__name__ for k in type(error).__mro__ if _KINDS.get(k.__name__) is k)
-    accepts = error.accepts if isinstance(error, UnsupportedType) else ""
-    return _Refused(kind, error.message, error.code, error.retry_after, accepts)
+    return _Refused(kind, error.message, error.code, error.retry_after, error.headers)
 
 
 def _raised(refused: _Refused) -> PenstockError:
@@ -172,6 +175,5 @@ def _raised(refused: _Refused) -> PenstockError:
     PenstockError.__init__(
         error, refused.message, code=refused.code, retry_after=refused.retry_after
     )
-    if isinstance(error, UnsupportedType):
-        error.accepts = refused.accepts
+    error.headers = refused.headers
     return error

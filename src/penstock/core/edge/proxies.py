@@ -1,4 +1,4 @@
-"""Who the client is when requests come through proxies.
+"""Who the client is when requests come through proxies, and what it asked them for.
 
 A proxy adds the address that it was asked from behind what `X-Forwarded-For` or `Forwarded` said
 already. So they are read from their ends, and what anybody may have written on the left cannot
@@ -16,6 +16,8 @@ from penstock.core.errors import Misconfigured
 
 FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
+FORWARDED_HOST = b"x-forwarded-host"
+FORWARDED_PROTO = b"x-forwarded-proto"
 
 _HOPS_MAX = 32
 _PAIRS_MAX = 256
@@ -37,8 +39,15 @@ _PAIR_BACKWARDS = re.compile(
 """One of `Forwarded` (RFC 7239), and the separator before it."""
 
 
+class Asked(NamedTuple):
+    """What a client asked a proxy for, as the nearest one says; empty where it does not."""
+
+    host: str = ""
+    scheme: str = ""
+
+
 class Proxies:
-    """Addresses and networks whose word about a client's address is believed."""
+    """Addresses and networks whose word about a client is believed."""
 
     def __init__(self, trusted: str) -> None:
         """Comma-separated; `*` trusts everyone. Raise `Misconfigured`."""
@@ -86,6 +95,14 @@ class Proxies:
                 break
         return nearest
 
+    @staticmethod
+    def asked(headers: Mapping[bytes, bytes]) -> Asked:
+        """By a request of one that is trusted; as far as all of its headers say the same."""
+        said = next(_elements(headers.get(FORWARDED, b"")), None) or {}
+        hosts = {_last(headers, FORWARDED_HOST), said.get("host", "").lower()} - {""}
+        schemes = {_last(headers, FORWARDED_PROTO), said.get("proto", "").lower()} - {""}
+        return Asked(_only(hosts), _only(schemes))
+
     def _node(self, text: str) -> "_Node | None":
         return self._known(text) if len(text) <= _NODE_CHARACTERS_MAX else None
 
@@ -114,28 +131,46 @@ def _hops_of_forwarded_for(header: bytes) -> Iterator[str]:
         yield hop.strip()
 
 
+def _last(headers: Mapping[bytes, bytes], name: bytes) -> str:
+    """Of a list, what the nearest proxy has added to it."""
+    return headers.get(name, b"").rpartition(b",")[2].strip(b" \t").decode("latin-1").lower()
+
+
+def _only(said: set[str]) -> str:
+    return said.pop() if len(said) == 1 else ""
+
+
 def _hops_of_forwarded(header: bytes) -> Iterator[str]:
-    """From the nearest on; empty for an element that names no node or is none.
+    """From the nearest on; empty for an element that names no node or is none."""
+    for element in _elements(header):
+        yield (element or {}).get("for", "")
+
+
+def _elements(header: bytes) -> Iterator[dict[str, str] | None]:
+    """From the nearest on, by name in small letters; None for what is none. What one says twice it
+    does not say.
 
     Backwards letter by letter: forwards, a quotation mark that a client has left open would take in
     what the proxies wrote after it.
     """
     text = header.decode("latin-1")[::-1]
     at = 0
-    nodes: list[str] = []
+    pairs: dict[str, str] = {}
     for _ in range(_PAIRS_MAX):
         pair = _PAIR_BACKWARDS.match(text, at)
         if pair is None:
             break
-        if pair["name"] and pair["name"][::-1].lower() == "for":
-            nodes.append((pair["quoted"] or pair["bare"] or "")[::-1])
+        if pair["name"]:
+            name = pair["name"][::-1].lower()
+            value = (pair["quoted"] or pair["bare"] or "")[::-1]
+            pairs[name] = "" if name in pairs else value
         if pair["end"] != ";":
-            yield nodes[0] if len(nodes) == 1 else ""
-            nodes = []
+            yield pairs
+            pairs = {}
         if not pair["end"]:
             return
         at = pair.end()
-    yield ""
+    yield None
 
 
 _READ = {FORWARDED_FOR: _hops_of_forwarded_for, FORWARDED: _hops_of_forwarded}

@@ -19,7 +19,7 @@ Headers = Mapping[bytes, bytes]
 
 
 def request_id_of(headers: Headers) -> bytes:
-    """The client's own, if it is one that can be repeated safely; otherwise nothing."""
+    """That of a trusted proxy, if it is one that can be repeated safely; otherwise nothing."""
     given = headers.get(REQUEST_ID, b"")
     if not given:
         return given

@@ -1,21 +1,22 @@
 """The OpenAPI 3.1 document: what every operation takes and answers, made of what is declared.
 
 It holds more than the standard asks for where a reader would miss it: `x-errors` says what each
-code means, `x-lines` what a line of a body is, `x-body-bytes-max` how much may be sent, and
-`x-codeSamples` how to try it.
+code means, `x-lines` what a line of a body is, `x-body-bytes-max` how much may be sent, `x-hosts`
+on which class of hosts it is answered, and `x-codeSamples` how to try it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock import __version__
 from penstock.core import errors
+from penstock.core.edge import Refused
+from penstock.core.edge.access import Keys
 from penstock.core.interface import JSON, Answer, Body, Offer, Parameter, Refusal
 from penstock.core.manifest import Ingest, Manifest, Route
-from penstock.core.openapi.trying import curl
+from penstock.core.openapi.trying import Way, curl, ways
 
 Document = dict[str, Any]
 Schema = dict[str, Any]
@@ -23,19 +24,37 @@ Schema = dict[str, Any]
 SERVER = "server"
 """Heads what the server itself is asked."""
 SCHEMAS = "#/components/schemas/"
+_KEY = "key"
+_KEYED = {
+    _KEY: {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key that the server's settings know the digest of; `X-Api-Key` may have "
+        "it instead.",
+    }
+}
 _BEACON = "text/plain"
 _IDEMPOTENCY_KEY = "Idempotency-Key"
-_PASSING = {errors.Overloaded.default_code, errors.NotReady.default_code}
+_PASSING = {kind.default_code for kind in (errors.Overloaded, errors.NotReady, errors.RateLimited)}
+_RATES = {
+    name: {"description": meaning, "schema": {"type": "string"}}
+    for name, meaning in {
+        "RateLimit-Policy": "Every limit of the operation: how many in how many seconds.",
+        "RateLimit": "Which of them is used up, and after how many seconds it is not.",
+    }.items()
+}
+"""As draft-ietf-httpapi-ratelimit-headers spells them."""
 _ABOUT = """\
 A path parameter is percent-decoded and never empty. A body may be coded once, with \
 `Content-Encoding: gzip`, `deflate`, `br` or `zstd`; its largest size is meant as it is sent and \
 as it is once inflated. Times are told in UTC.
 
-An `X-Request-Id` that comes with a request goes back with its answer; an answer that is an error \
-always has one. What answers `GET` answers `HEAD` too.
+An `X-Request-Id` that a trusted proxy gives a request goes back with its answer; an answer that \
+is an error always has one. What answers `GET` answers `HEAD` too.
 
 After any error nothing of the request was stored. A 4xx says that the request has to change; only \
-408 and 5xx are worth sending again, and a 503 to an event says in `Retry-After` when.
+408, 429 and 5xx are worth sending again, and a 429, and a 503 to an event, says in `Retry-After` \
+when.
 
 What stores events takes an `Idempotency-Key` of 1 to 64 visible ASCII characters, which stands \
 for this request from when its events are stored, for as long as the setting `idempotency_hours` \
@@ -53,22 +72,28 @@ class Section(NamedTuple):
     name: str
     summary: str
     offers: Sequence[Offer]
-    errors: Mapping[str, str]
-    """Codes of its own, and what they mean."""
+    errors: Mapping[str, tuple[int, str]]
+    """Statuses of its own codes, and what they mean."""
+
+
+def _own(manifest: Manifest) -> dict[str, tuple[int, str]]:
+    return {code: manifest.error(code) for code in manifest.errors}
 
 
 def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
     """Of what the applications offer, and what the server itself does."""
-    sections = [Section(m.name, m.summary, [*m.ingest, *m.routes], m.errors) for m in manifests] + [
+    sections = [Section(m.name, m.summary, [*m.ingest, *m.routes], _own(m)) for m in manifests] + [
         Section(SERVER, "What a person, a monitor and a scraper ask of a process.", own, {})
     ]
     shapes = _Shapes(offer for section in sections for offer in section.offers)
     paths: dict[str, Any] = {}
     for section in sections:
         for offer in section.offers:
-            paths.setdefault(offer.path, {})[offer.method.lower()] = _operation(
-                offer, section, shapes
-            )
+            for way in ways(offer):
+                told = paths.setdefault(way.path, {})
+                if way.method.lower() in told:  # on hosts of another class
+                    told = paths.setdefault(f"{way.path}#{offer.hosts}", {})
+                told[way.method.lower()] = _operation(offer, way, section, shapes)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -81,7 +106,7 @@ def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
         "security": [],
         "tags": [{"name": s.name, "description": s.summary} for s in sections],
         "paths": paths,
-        "components": {"schemas": shapes.components},
+        "components": {"schemas": shapes.components, "securitySchemes": _KEYED},
     }
 
 
@@ -106,24 +131,33 @@ def _shapes(offer: Offer) -> Iterator[Any]:
     yield from (answer.shape for answer in interface.answers if answer.shape is not None)
 
 
-def _operation(offer: Offer, section: Section, shapes: _Shapes) -> dict[str, Any]:
+def _operation(offer: Offer, way: Way, section: Section, shapes: _Shapes) -> dict[str, Any]:
     interface = offer.interface
+    here = [one for one in interface.parameters if way.has(one)]
     operation: dict[str, Any] = {
         "tags": [section.name],
-        "operationId": offer.operation,
+        "operationId": way.name,
         "summary": offer.summary,
-        "parameters": [_parameter(one, shapes) for one in interface.parameters],
+        "parameters": [_parameter(one, shapes) for one in here],
         "responses": {
             **{str(one.status): _answer(one, shapes) for one in interface.answers},
             **_refusals(offer, section, [one.status for one in interface.answers]),
-            "default": _refusal("Any other error; it has this shape too."),
+            "default": _refusal("Any other error; it has this shape too.", media=_other(offer)),
         },
         "x-body-bytes-max": offer.body_bytes_max,
-        "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer)}],
+        "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(offer, way=way)}],
     }
+    if isinstance(offer, Ingest | Route) and isinstance(offer.access, Keys):
+        operation["security"] = [{_KEY: []}]
+    if offer.hosts:
+        operation["x-hosts"] = offer.hosts
     if interface.takes is not None:
-        operation["requestBody"] = _body(interface.takes, shapes, writes=isinstance(offer, Ingest))
+        operation["requestBody"] = _body(interface.takes, shapes, for_pages=_for_pages(offer))
     return operation
+
+
+def _for_pages(offer: Offer) -> bool:
+    return isinstance(offer, Ingest | Route) and offer.origins != "none"
 
 
 def _parameter(parameter: Parameter, shapes: _Shapes) -> dict[str, Any]:
@@ -141,7 +175,7 @@ def _parameter(parameter: Parameter, shapes: _Shapes) -> dict[str, Any]:
     return told
 
 
-def _body(body: Body, shapes: _Shapes, *, writes: bool) -> dict[str, Any]:
+def _body(body: Body, shapes: _Shapes, *, for_pages: bool) -> dict[str, Any]:
     content: dict[str, Any]
     if body.lines:
         content = {"schema": {"type": "string", "x-lines": shapes.of(body.shape)}}
@@ -151,8 +185,8 @@ def _body(body: Body, shapes: _Shapes, *, writes: bool) -> dict[str, Any]:
         content = {"schema": shapes.of(body.shape)}
         if body.example:
             content["example"] = msgspec.json.decode(body.example)
-    media = [*body.media, *([_BEACON] if writes else [])]
-    note = f" `{_BEACON}` where the setting `origins` lets pages send events." if writes else ""
+    media = [*body.media, *([_BEACON] if for_pages else [])]
+    note = f" `{_BEACON}` where the setting `origins` lets pages send events." if for_pages else ""
     return {
         "description": body.meaning + note,
         "required": body.required,
@@ -174,15 +208,36 @@ def _refusals(offer: Offer, section: Section, taken: Sequence[int]) -> dict[str,
     """By status, in its order; those that the operation spells in its own way are its answers."""
     core = {kind.default_code: kind for kind in reversed(errors.catalogue())}
     codes: dict[int, dict[str, str]] = {}
+    media: dict[int, str] = {}
     for code in dict.fromkeys((*offer.interface.errors, *_common(offer))):
-        kind = core.get(code, errors.Rejected)
-        meaning = section.errors.get(code) or errors.meaning(kind)
-        codes.setdefault(kind.status, {})[code] = meaning
+        own = section.errors.get(code)
+        status, meaning = own or (core[code].status, errors.meaning(core[code]))
+        status, spelled = _spelled(offer, status, code, meaning)
+        media[status] = spelled
+        codes.setdefault(status, {})[code] = meaning
     return {
-        str(status): _refusal("\n".join(f"`{c}`: {m}" for c, m in meanings.items()), meanings)
+        str(status): _refusal(_listed(meanings), meanings, media.get(status, ""))
         for status, meanings in sorted(codes.items())
         if status not in taken
     }
+
+
+def _other(offer: Offer) -> str:
+    """Media type of any error."""
+    return _spelled(offer, 500, errors.PenstockError.default_code, "")[1]
+
+
+def _listed(meanings: Mapping[str, str]) -> str:
+    return "\n".join(f"`{code}`: {meaning}" for code, meaning in meanings.items())
+
+
+def _spelled(offer: Offer, status: int, code: str, meaning: str) -> tuple[int, str]:
+    """Status and media type that an error is answered with; no type where it is as everybody's."""
+    if not isinstance(offer, Ingest | Route) or offer.refusal is None:
+        return status, ""
+    answer = offer.refusal(Refused(status, code, meaning, 0, ""))
+    media = dict(answer.headers).get(b"content-type", b"application/octet-stream")
+    return answer.status, media.decode().partition(";")[0]
 
 
 def _common(offer: Offer) -> Iterator[str]:
@@ -192,9 +247,14 @@ def _common(offer: Offer) -> Iterator[str]:
         for kind in (errors.BadEncoding, errors.TimedOut, errors.UnsupportedType):
             yield kind.default_code
     if any(parameter.name == _IDEMPOTENCY_KEY for parameter in offer.interface.parameters):
-        unprocessable = HTTPStatus.UNPROCESSABLE_ENTITY
-        yield from (k.default_code for k in errors.catalogue() if k.status == unprocessable)
+        yield errors.KeyReused.default_code
     if isinstance(offer, Ingest | Route):
+        if isinstance(offer.access, Keys):
+            yield errors.Unauthorized.default_code
+        if offer.access == "nobody":
+            yield errors.Forbidden.default_code
+        if offer.limits:
+            yield errors.RateLimited.default_code
         yield errors.Overloaded.default_code
         yield errors.NotReady.default_code
     if isinstance(offer, Route):  # it answers from views
@@ -202,14 +262,18 @@ def _common(offer: Offer) -> Iterator[str]:
         yield errors.Disproved.default_code
 
 
-def _refusal(description: str, meanings: Mapping[str, str] | None = None) -> dict[str, Any]:
+def _refusal(
+    description: str, meanings: Mapping[str, str] | None = None, media: str = ""
+) -> dict[str, Any]:
+    """`media`: of an operation's own spelling, of which no more is known."""
     schema: Schema = {"$ref": SCHEMAS + Refusal.__name__}
     if meanings is not None:
         schema["properties"] = {"error": {"enum": list(meanings)}}
-    told: dict[str, Any] = {"description": description, "content": {JSON: {"schema": schema}}}
+    content = {media: {}} if media else {JSON: {"schema": schema}}
+    told: dict[str, Any] = {"description": description, "content": content}
     told["headers"] = {
         "X-Request-Id": {
-            "description": "The request's own, or one that it was given; our lines have it too.",
+            "description": "One that it was given, here or by a proxy; our lines have it too.",
             "schema": {"type": "string"},
         }
     }
@@ -220,4 +284,6 @@ def _refusal(description: str, meanings: Mapping[str, str] | None = None) -> dic
                 "description": "Seconds after which trying again makes sense.",
                 "schema": {"type": "integer", "minimum": 1},
             }
+        if errors.RateLimited.default_code in meanings:
+            told["headers"] |= _RATES
     return told

@@ -3,9 +3,10 @@
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
-from penstock.core.interface import HOUR, Offer
+from penstock.core.interface import HOUR, Offer, Parameter
 
 LOCAL = "http://127.0.0.1:8080"
 """Where a server is as long as nobody says otherwise."""
@@ -19,10 +20,33 @@ def hour(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H")
 
 
-def target(offer: Offer) -> str:
+class Way(NamedTuple):
+    """One of the paths and methods of an operation."""
+
+    name: str
+    """The operation's own for the first one; no two have the same."""
+    method: str
+    path: str
+    """As the document writes it: what takes the rest of a path looks like any other parameter."""
+
+    def has(self, parameter: Parameter) -> bool:
+        return parameter.place != "path" or f"{{{parameter.name}}}" in self.path
+
+
+def ways(offer: Offer) -> Iterator[Way]:
+    for number, path in enumerate(offer.paths, 1):
+        for method in offer.methods:
+            name = offer.operation
+            name += f".{number}" if number > 1 else ""
+            name += f".{method.lower()}" if method != offer.methods[0] else ""
+            yield Way(name, method, path.replace("...}", "}"))
+
+
+def target(offer: Offer, way: Way | None = None) -> str:
     """Path and query of its example."""
+    way = way or next(ways(offer))
     given = offer.interface.parameters
-    path = offer.path
+    path = way.path
     for parameter in given:
         if parameter.place == "path":
             path = path.replace(f"{{{parameter.name}}}", quote("".join(parameter.example), safe=""))
@@ -40,11 +64,12 @@ def headers(offer: Offer) -> Iterator[tuple[str, str]]:
             yield from ((parameter.name, value) for value in parameter.example)
 
 
-def curl(offer: Offer, url: str = LOCAL) -> str:
+def curl(offer: Offer, url: str = LOCAL, *, way: Way | None = None) -> str:
     """Its example as a command."""
+    way = way or next(ways(offer))
     takes = offer.interface.takes
-    words = ["curl"] if offer.method == "GET" else ["curl", "-X", offer.method]
-    parts = [[*words, url + target(offer)]]
+    words = ["curl"] if way.method == "GET" else ["curl", "-X", way.method]
+    parts = [[*words, url + target(offer, way)]]
     parts += [["-H", f"{name}: {value}"] for name, value in headers(offer)]
     if takes is not None and takes.example:
         parts.append(["--data-binary" if takes.lines else "-d", takes.example.decode()])

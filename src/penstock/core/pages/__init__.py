@@ -51,7 +51,8 @@ _NOTHING_KNOWN: Pipeline = {
 OFFERS = (
     Asked(
         operation="overview",
-        path="/",
+        paths=("/",),
+        hosts="console",
         summary="What runs and how far it is: a page for browsers, JSON for everybody else.",
         interface=Interface(
             answers=(Answer(meaning="A page where `Accept` names HTML.", shape=Overview),)
@@ -59,13 +60,15 @@ OFFERS = (
     ),
     Asked(
         operation="docs",
-        path="/docs",
+        paths=("/docs",),
+        hosts="console",
         summary="This interface, as a page.",
         interface=Interface(answers=(Answer(meaning="The page.", shape=str, media=HTML),)),
     ),
     Asked(
         operation="openapi",
-        path="/openapi.json",
+        paths=("/openapi.json",),
+        hosts="console",
         summary="This interface, as an OpenAPI 3.1 document.",
         interface=Interface(answers=(Answer(meaning="The document.", shape=dict[str, Any]),)),
     ),
@@ -123,7 +126,7 @@ class Pages:
         for path, name, media in _ASSETS:
             files_at[path] = _File.of((files(__package__) / name).read_bytes(), media)
         answers = {"/": self.overview, **{path: file.answer for path, file in files_at.items()}}
-        named = {offer.path: offer.operation for offer in OFFERS}
+        named = {offer.paths[0]: offer.operation for offer in OFFERS}
         for path, answer in answers.items():
             endpoint = AnswerEndpoint(
                 operation=named.get(path, "assets"),
@@ -131,7 +134,7 @@ class Pages:
                 answer=answer,
                 sheds=False,
             )
-            self._platform.edge.add("GET", path, endpoint)
+            self._platform.edge.add("GET", path, endpoint, "console")
 
     async def overview(self, received: Received) -> Response:
         found = await self._look()

@@ -1,15 +1,25 @@
 """Manifests become endpoints of an edge."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from penstock.core.edge import Received, Response
+from penstock.core.edge import Answering, Received, Reply, Response
 from penstock.core.edge.dispatcher import Dispatcher
-from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.ingesting import ingest_endpoints
+from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
+from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
+from penstock.core.interface import Offer
 from penstock.core.manifest import Manifest, Route
 from penstock.core.platform.answering import ApplicationContext
 from penstock.core.settings import Settings
+
+
+def offer_at(edge: Dispatcher, offer: Offer, endpoint: Endpoint) -> None:
+    """At all its places. Raise `Misconfigured` where one is another's."""
+    for path in offer.paths:
+        both = offer.slash and not path.endswith(("/", "...}"))
+        for spelled in (path, path + "/") if both else (path,):
+            for method in offer.methods:
+                edge.add(method, spelled, endpoint, offer.hosts)
 
 
 def offer_ingest(
@@ -23,7 +33,7 @@ def offer_ingest(
     offers = [offer for manifest in manifests for offer in manifest.ingest]
     endpoints = ingest_endpoints(settings, applications, manifests)
     for offer, endpoint in zip(offers, endpoints, strict=True):
-        edge.add(offer.method, offer.path, endpoint)
+        offer_at(edge, offer, endpoint)
 
 
 def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationContext) -> None:
@@ -34,14 +44,17 @@ def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationConte
             body_bytes_max=route.body_bytes_max,
             answer=_answering(route, context),
             reads_body=route.reads_body(context.settings),
+            refusal=route.refusal,
+            pages=pages(route, edge.settings, context.settings),
+            gate=gate(route, context.settings),
+            topic=route.emits[0].name if route.emits else "",
+            ways=ways(edge.settings, route.emits),
         )
-        edge.add(route.method, route.path, endpoint)
+        offer_at(edge, route, endpoint)
 
 
-def _answering(
-    route: Route, context: ApplicationContext
-) -> Callable[[Received], Awaitable[Response]]:
-    async def answer(received: Received) -> Response:
+def _answering(route: Route, context: ApplicationContext) -> Answering:
+    async def answer(received: Received) -> Response | Reply:
         return await route.handle(received, context.of(received.project))
 
     return answer
