@@ -28,13 +28,13 @@ KEYS = Keys(str)
 
 
 def who(headers: Mapping[bytes, bytes], access: Access = KEYS) -> Principal:
-    admit = admitting(access, SETTING)
+    admit = admitting(access, SETTING, "tests.keyed")
     assert admit is not None
     return admit(headers)
 
 
 def test_anyone_may_ask_and_is_not_even_looked_at() -> None:
-    assert admitting("anyone", None) is None
+    assert admitting("anyone", None, "tests.open") is None
 
 
 def test_nobody_may_ask() -> None:
@@ -71,7 +71,7 @@ def test_who_has_none_is_refused(headers: Mapping[bytes, bytes]) -> None:
 
 
 def test_without_any_key_nobody_is_let_in() -> None:
-    admit = admitting(KEYS, "")
+    admit = admitting(KEYS, "", "tests.keyed")
     assert admit is not None
     with pytest.raises(Unauthorized):
         admit({b"authorization": b"Bearer " + sha256(b"").digest()})
@@ -79,8 +79,8 @@ def test_without_any_key_nobody_is_let_in() -> None:
 
 @pytest.mark.parametrize("setting", ["ann", "ann=secret", f"a b={line('', ANN)}", "=sha256:00"])
 def test_keys_that_are_none_stop_the_start_and_are_not_told(setting: str) -> None:
-    with pytest.raises(Misconfigured, match="sha256sum") as refused:
-        admitting(KEYS, setting)
+    with pytest.raises(Misconfigured, match=r"keys of tests\.keyed .*sha256sum") as refused:
+        admitting(KEYS, setting, "tests.keyed")
     assert "secret" not in str(refused.value)
 
 
@@ -93,7 +93,7 @@ def test_a_handler_knows_who_asks_and_strangers_are_refused_before_their_body(
         asked.append(received.who)
         return Reply(())
 
-    gate = Gate(admitting(KEYS, SETTING), None)
+    gate = Gate(admitting(KEYS, SETTING, "tests.keyed"), None)
     rig.edge.add("POST", "/keyed", replace(note_endpoint, ingest=ingest, gate=gate))
     authorized = (("authorization", f"Bearer {ANN.decode()}"),)
     for _ in range(2):  # the second time its head is known
@@ -113,7 +113,7 @@ def test_who_was_let_in_is_not_who_asks_next_on_the_same_connection(rig: Rig) ->
         asked.append(received.who)
         return Reply(())
 
-    gate = Gate(admitting(KEYS, SETTING), None)
+    gate = Gate(admitting(KEYS, SETTING, "tests.keyed"), None)
     rig.edge.add("POST", "/keyed", replace(note_endpoint, ingest=ingest, gate=gate))
     stranger = b"POST /keyed HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
     known = b"POST /keyed HTTP/1.1\r\nhost: x\r\nx-api-key: %b\r\ncontent-length: %d\r\n\r\n"

@@ -177,9 +177,8 @@ def test_an_address_has_enough_when_many_of_its_connections_wait_for_it() -> Non
     def work(connections: Connections) -> None:
         few = [Someone(connections, "few") for _ in range(7)]
         many = [Someone(connections, "many") for _ in range(8)]
-        regular = [Someone(connections, "regular", just_now()) for _ in range(8)]
-        for guest in regular:
-            guest.requests = 100
+        regular = [Someone(connections, "regular", just_now()) for _ in range(9)]
+        regular[0].requests = 100
         for guest in (*few, *many, *regular):
             assert connections.enter(guest)
         enough = [
@@ -191,6 +190,10 @@ def test_an_address_has_enough_when_many_of_its_connections_wait_for_it() -> Non
         many[0].sent, many[1].works = False, True
         assert not connections.has_enough("many")
         many[1].works = False
+        regular[0].idle_since = 0.0
+        assert connections.has_enough("regular"), "it was"
+        regular[0].works = True
+        assert not connections.has_enough("regular")
         more = [Someone(connections, "more") for _ in range(50)]
         assert all(map(connections.enter, more))
         assert not connections.has_enough("many"), "half of an equal part is more"

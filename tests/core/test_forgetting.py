@@ -264,7 +264,7 @@ def test_migrate_writes_such_a_file_anew_once_and_it_is_the_same_log(tmp_path: P
     assert not list(tmp_path.glob("*.partial"))
     with closing(SqliteLog(tmp_path / "log.db", MovedClock(), Limits())) as log:
         assert log.gives_back
-        assert log.identity(TOPIC) == identity
+        assert log.identity(TOPIC).startswith(identity)
         assert contents(log) == [b"a", b"b"]
         assert add(log, b"a", key="k") == DUPLICATE
 

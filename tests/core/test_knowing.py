@@ -66,7 +66,7 @@ def test_a_tally_lies_between_what_came_in_one_window_and_in_two(steps: list[flo
 def test_however_many_keys_come_a_bounded_number_is_kept_and_the_frequent_are_among_them(
     known: Knowledge[str, None],
 ) -> None:
-    """Reliability 18 and 21."""
+    """Reliability 21."""
     for n in range(3 * KEYS_MAX):
         known.tally(b"%d" % n, 60)
         if n % 1_000 == 0:

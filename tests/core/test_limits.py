@@ -116,7 +116,7 @@ def test_a_project_has_one_bucket() -> None:
 
 
 def test_however_many_come_a_bounded_number_is_kept_and_those_who_ask_are_among_them() -> None:
-    """Reliability 18 and 21."""
+    """Reliability 21."""
     limits = Limits([Limit(per="client", rate=1, seconds=86_400)], now=Clock(), callers_max=100)
     assert asked(limits, "busy") == 0
     for n in range(10_000):
@@ -193,7 +193,11 @@ def test_a_limit_is_spelled_as_the_operation_spells(hosted: Hosted, rig: Rig) ->
 
 
 def test_limits_and_policies_may_come_from_settings() -> None:
-    offer = SimpleNamespace(access="anyone", limits=lambda rate: (Limit(per="client", rate=rate),))
+    offer = SimpleNamespace(
+        operation="tests.limited",
+        access="anyone",
+        limits=lambda rate: (Limit(per="client", rate=rate),),
+    )
     made = gate(cast("Ingest", offer), 7)
     assert made is not None
     for _ in range(7):

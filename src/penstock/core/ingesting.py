@@ -43,7 +43,7 @@ def pages(offer: Ingest | Route, settings: Settings, own: Any) -> Origins | None
 
 def gate(offer: Ingest | Route, settings: Any) -> Gate | None:
     """None where everybody is let in, always. Raise `Misconfigured`."""
-    admit = admitting(offer.access, settings)
+    admit = admitting(offer.access, settings, offer.operation)
     limits = offer.limits(settings) if callable(offer.limits) else offer.limits
     return Gate(admit, Limits(limits) if limits else None) if admit or limits else None
 

@@ -33,11 +33,11 @@ Admitting = Callable[[Mapping[bytes, bytes]], Principal]
 """From the headers of a request to who asks. Raise `Unauthorized` or `Forbidden`."""
 
 
-def admitting(access: Access, settings: Any) -> Admitting | None:
+def admitting(access: Access, settings: Any, operation: str) -> Admitting | None:
     """None where anyone may ask. Raise `Misconfigured` for keys that are none."""
     if access == "anyone":
         return None
-    return _nobody if access == "nobody" else _Known(access.of(settings)).admit
+    return _nobody if access == "nobody" else _Known(access.of(settings), operation).admit
 
 
 def _nobody(headers: Mapping[bytes, bytes]) -> Principal:
@@ -46,13 +46,13 @@ def _nobody(headers: Mapping[bytes, bytes]) -> Principal:
 
 
 class _Known:
-    def __init__(self, setting: str) -> None:
+    def __init__(self, setting: str, operation: str) -> None:
         self._keys: dict[bytes, Principal] = {}
         for word in filter(None, map(str.strip, setting.split(","))):
             found = _LINE.fullmatch(word)
             if found is None:
                 raise Misconfigured(
-                    "a setting of keys has one that is none; write name=sha256:digest, where "
+                    f"of the keys of {operation} one is none; write name=sha256:digest, where "
                     '`printf %s "$KEY" | sha256sum` says the digest of a random key'
                 )
             self._keys[bytes.fromhex(found["digest"])] = Principal(found["name"])

@@ -155,15 +155,15 @@ class Connections:
 
     def has_enough(self, peer: str) -> bool:
         """Whether so many of an address's connections wait for their client that one more can be
-        refused: eight, or half an equal part of all. Those on which it asks again and again do not
-        count.
+        refused: eight, or half an equal part of all. Not if it asks on any of them again and again:
+        it would not have come if it could do without.
         """
-        now = perf_counter()
         same, addresses = self._addresses.get(peer, ()), len(self._addresses)
         enough = max(_ENOUGH, len(self.present) // (2 * addresses or 1))
-        if len(same) < enough:
+        lately = perf_counter() - _LATELY_SECONDS
+        if len(same) < enough or any(_is_regular(guest, lately) for guest in same):
             return False
-        idle = (1 for guest in same if _idles(guest, now))
+        idle = (1 for guest in same if not guest.works and not guest.has_sent())
         return sum(islice(idle, enough)) == enough
 
     def wants_back(self, peer: str, requests: int) -> bool:
@@ -248,10 +248,8 @@ class Connections:
         self.no_content = render(NO_CONTENT, self.date)
 
 
-def _idles(guest: Guest, now: float) -> bool:
-    """Whether it waits for its client, which has not been asking on it again and again."""
-    regular = guest.requests >= _OFTEN and now - guest.idle_since < _LATELY_SECONDS
-    return not regular and not guest.works and not guest.has_sent()
+def _is_regular(guest: Guest, lately: float) -> bool:
+    return guest.requests >= _OFTEN and (guest.idle_since > lately or guest.works)
 
 
 def _connections_max(wanted: int) -> int:
