@@ -1,10 +1,15 @@
 """What a process trims, and what another one tells it that it needs yet."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
+from penstock.core.intervals import Interval
+from penstock.core.manifest import Run
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.projection import needs
+from penstock.core.reach import Reach
 from penstock.main import build
 from support.clock import MovedClock
 from support.logs import add, wait_until
@@ -12,12 +17,15 @@ from support.purses import MOVES, Moved, manifest
 
 KEPT = {"PENSTOCK_DISK_FREE_BYTES_MIN": "0", "PENSTOCK_KEPT_HOURS": "*=24"}
 TAGS = "audiences.tags"
+NOTHING: Any = None
+"""It asks for none of it."""
 
 
 def schedule(platform: Platform, name: str) -> None:
     """Its turn."""
-    [found] = [one for one in platform._schedules if one._name == name]
-    assert found.turn()
+    [found] = [one for one in platform.ours if one.name == f"penstock.{name}"]
+    run = Run(schedule=found.name, interval=Interval(0, 0), attempt=1, token=0, context=NOTHING)
+    asyncio.run(found.run(run, Reach(NOTHING)))  # type: ignore[arg-type] # a coroutine it is
 
 
 def test_a_process_trims_its_log_and_tells_what_is_kept(tmp_path: Path) -> None:

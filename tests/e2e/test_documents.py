@@ -41,6 +41,10 @@ NOT_RUN = {
     ("README.md", "pip install . && penstock serve"): INSTALLS,
     ("CONTRIBUTING.md", "make check"): "runs the tests",
     ("docs/operations.md", "python3 -m venv /opt/penstock"): INSTALLS,
+    (
+        "docs/operations.md",
+        "penstock schedules run wallet.statement --interval 2026-03-28",
+    ): "no application that is served by default has a schedule",
     ("docs/scaling.md", "pip install '.[kafka,redis]'"): INSTALLS,
     ("docs/deployment.md", "cd deploy"): DOCKER,
     ("docs/deployment.md", "docker compose exec api penstock topics"): DOCKER,

@@ -252,7 +252,7 @@ def test_a_folder_that_is_away_for_a_while_is_said_and_got_over(data: Path, star
         ("core.log.sqlite:SqliteLog._turn", "log.failed", "fatal: the log's thread failed"),
         ("core.log.checkpoint:Checkpoints._run", "thread.died", "penstock-checkpoint has died"),
         ("core.projection.runner:Consumer._run", "thread.died", "penstock-audiences"),
-        ("core.projection.schedule:Schedule._run", "thread.died", "penstock-retention has died"),
+        ("core.schedules.scheduler:Scheduler._run", "thread.died", "penstock-schedules has died"),
         ("core.poller:Poller._run", "thread.died", "has died; restart"),
         ("core.edge.listener:Listener.sweep", "task.died", "has died; restart"),
     ],

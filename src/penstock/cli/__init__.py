@@ -14,6 +14,7 @@ from penstock.cli.events import events
 from penstock.cli.jobs import jobs
 from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import data_option, rebuild, topics
+from penstock.cli.schedules import schedules
 from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
 from penstock.core.errors import PenstockError
@@ -77,7 +78,7 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, jobs, topics, events, status, backup, salvage,
+    migrate, copy, rebuild, dead_letters, jobs, schedules, topics, events, status, backup, salvage,
     doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)

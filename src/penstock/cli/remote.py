@@ -22,6 +22,7 @@ from penstock.core.log.disk import failed_open
 from penstock.core.operations import JobLine, Letter, Operations, TopicLine, View
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.core.schedules import Line, Ran
 from penstock.core.settings import Settings
 from penstock.core.tls import Address
 from penstock.main import build, read_settings
@@ -67,6 +68,10 @@ class Operating(Protocol):
         dry_run: bool,
         accept_loss: bool = False,
     ) -> Rebuilt: ...
+
+    def schedules(self, name: str = "", runs: int = 1) -> list[Line]: ...
+
+    def run_schedule(self, name: str, at: str, progress: Progress) -> Ran: ...
 
 
 @contextmanager
@@ -160,7 +165,18 @@ class Remote:
             "dry_run": dry_run,
             "accept_loss": accept_loss,
         }
-        name = self._ask("rebuild", wanted, dict[str, int])
+        return msgspec.convert(self._job("rebuild", wanted, progress), Rebuilt)
+
+    def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
+        return self._ask("schedules", {"schedule": name, "runs": runs}, list[Line])
+
+    def run_schedule(self, name: str, at: str, progress: Progress) -> Ran:
+        wanted = {"schedule": name, "at": at}
+        return msgspec.convert(self._job("run_schedule", wanted, progress), Ran)
+
+    def _job(self, verb: str, wanted: dict[str, Any], progress: Progress) -> Any:
+        """Wait for long work. Raise what it came to."""
+        name = self._ask(verb, wanted, dict[str, int])
         while True:
             job = self._ask("job", name, Job)
             progress(job.done, job.total)
@@ -169,7 +185,7 @@ class Remote:
             time.sleep(_POLL_SECONDS)
         if job.error:
             raise PenstockError(job.error)
-        return msgspec.convert(job.result, Rebuilt)
+        return job.result
 
     def _letter(self, verb: str, projection: str, partition: int, offset: int) -> Letter:
         name = {"projection": projection, "partition": partition, "offset": offset}

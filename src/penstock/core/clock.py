@@ -68,6 +68,10 @@ class CarefulClock:
         step_ms = self._step(wall_ms)
         return wall_ms - step_ms if step_ms < 0 else wall_ms
 
+    def believed_ms(self) -> int:
+        """The wall clock as if it had not stepped, until a step is believed."""
+        return self.latest_ms() if self.step_seconds() < 0 else self.now_ms()
+
     def step_seconds(self) -> float:
         """How far the wall clock is ahead of the believed time; 0 where it is believed."""
         return self._step(self._wall_ms()) / 1000

@@ -19,6 +19,7 @@ from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
+from penstock.core.projection.rebuild import Progress
 from penstock.core.tls import Address
 
 FILE = "control.json"
@@ -78,6 +79,16 @@ class DeadJobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: str
 
 
+class SchedulesWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    schedule: str = ""
+    runs: int = 1
+
+
+class RunWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    schedule: str
+    at: str = ""
+
+
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: int
 
@@ -112,6 +123,8 @@ class Control:
             "retry_job": (DeadJobName, lambda n: operations.retry_job(n.number)),
             "drop_job": (DeadJobName, lambda n: operations.drop_job(n.number)),
             "rebuild": (RebuildWanted, self._rebuild),
+            "schedules": (SchedulesWanted, lambda w: operations.schedules(w.schedule, w.runs)),
+            "run_schedule": (RunWanted, self._run_schedule),
             "job": (JobName, self._job),
         }
 
@@ -146,25 +159,35 @@ class Control:
         return Response.json(await self._platform.pools.operate(partial(act, arguments)))
 
     def _rebuild(self, wanted: RebuildWanted) -> JobName:
-        number = max(self._jobs, default=0) + 1
-        job = self._jobs[number] = Job()
-        for old in sorted(self._jobs)[:-_JOBS_KEPT]:
-            del self._jobs[old]
-        self._platform.pools.spawn(partial(self._run_rebuild, job, wanted))
-        return JobName(number)
-
-    def _run_rebuild(self, job: Job, wanted: RebuildWanted) -> None:
-        def progress(done: int, total: int) -> None:
-            job.done, job.total = done, total
-
-        try:
-            job.result = self._operations.rebuild(
+        return self._spawn(
+            lambda progress: self._operations.rebuild(
                 wanted.projection,
                 progress,
                 from_scratch=wanted.from_scratch,
                 dry_run=wanted.dry_run,
                 accept_loss=wanted.accept_loss,
             )
+        )
+
+    def _run_schedule(self, wanted: RunWanted) -> JobName:
+        return self._spawn(
+            lambda progress: self._operations.run_schedule(wanted.schedule, wanted.at, progress)
+        )
+
+    def _spawn(self, work: Callable[[Progress], object]) -> JobName:
+        number = max(self._jobs, default=0) + 1
+        job = self._jobs[number] = Job()
+        for old in sorted(self._jobs)[:-_JOBS_KEPT]:
+            del self._jobs[old]
+        self._platform.pools.spawn(partial(self._work, job, work))
+        return JobName(number)
+
+    def _work(self, job: Job, work: Callable[[Progress], object]) -> None:
+        def progress(done: int, total: int) -> None:
+            job.done, job.total = done, total
+
+        try:
+            job.result = work(progress)
         except PenstockError as error:
             job.error = str(error)
         except Exception as error:  # noqa: BLE001 - the operator is told, the server goes on

@@ -169,6 +169,21 @@ def check_folds(settings: Settings, folds: Sequence[str], *, appends: bool) -> N
         )
 
 
+def check_emitting(settings: Settings, schedules: Sequence[str], *, appends: bool) -> None:
+    """What schedules return is in the log once, where that knows origins, by the process that
+    writes it. Raise `Misconfigured`.
+    """
+    if schedules and not is_embedded(settings.log_url):
+        raise Misconfigured(
+            f"PENSTOCK_LOG: {', '.join(schedules)} emits, which needs the embedded log"
+        )
+    if schedules and not appends:
+        raise Misconfigured(
+            f"{', '.join(schedules)} emits, which needs the process that writes the log: give it "
+            "the role edge as well"
+        )
+
+
 def open_leases(settings: Settings, state: State, clock: Clock) -> Leases:
     """Where processes agree on who leads: in the state, if they share it."""
     return AloneLeases(clock) if is_embedded(settings.state_url) else cast("Leases", state)

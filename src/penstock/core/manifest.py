@@ -7,7 +7,8 @@ refused when it is made.
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -17,9 +18,12 @@ from penstock.core.edge.access import Access
 from penstock.core.edge.limits import Limit
 from penstock.core.edge.origins import Allowed
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
+from penstock.core.events import Event
 from penstock.core.interface import HostClass, Interface, Offer
+from penstock.core.intervals import Interval, Times
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.projection.due import Heard
+from penstock.core.reach import Reach
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 from penstock.core.warehouse.cluster import Layout
@@ -137,6 +141,77 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a schedule, as it is told."""
+
+    schedule: str
+    interval: Interval
+    """Its work is that of this interval, whenever it runs, and however often."""
+    attempt: int
+    """1 for the first."""
+    token: int
+    """A larger one than that of any process that led before: for stores that refuse smaller ones.
+    0 for what runs everywhere.
+    """
+    context: Context
+    """The application's stores and settings, as its routes have them."""
+
+
+class Owned(NamedTuple):
+    """An event of a project that is not the default one."""
+
+    project: str
+    event: Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What is done at the end of every interval, by one of all processes that could do it.
+
+    No interval is run twice once it has succeeded, but by hand. One that was under way when its
+    process ended is run again: what `run` does elsewhere has to stand that, and what it returns is
+    in the log once. Raise `ValueError` for one that cannot work.
+    """
+
+    name: str
+    at: str
+    """`60 s`, `5 min`, `1 h`, or cron and perhaps a zone: `0 7 * * * Europe/Warsaw`."""
+    run: Callable[[Run, Reach], Awaitable[Sequence[Event | Owned]]]
+    """On a thread and an event loop of its own: it may block. What it returns is appended."""
+    emits: tuple[Topic[Any], ...] = ()
+    """Topics of what it returns; an event's type tells which."""
+    after: tuple[str, ...] = ()
+    """Schedules that have to have succeeded for all that ends within the interval."""
+    retries: int = 3
+    retry_seconds: float = 10.0
+    """Before the first of them, and twice as long before each further one, an hour at most."""
+    seconds_max: float = 300.0
+    """Of an attempt; then it is cancelled, and has failed."""
+    missed: Literal["latest", "each"] = "latest"
+    """What is run of several intervals that are due at once: the latest, or each in order."""
+    everywhere: bool = False
+    """Let each process with the role work run it, for itself: without history, retries and runs by
+    hand.
+    """
+
+    def __post_init__(self) -> None:
+        _ = self.times
+        if self.everywhere and (self.emits or self.after):
+            raise ValueError(
+                f"{self.name} runs everywhere: what emits, or comes after others, has one leader"
+            )
+        if self.retries < 0 or self.retry_seconds < 0 or self.seconds_max <= 0:
+            raise ValueError(f"{self.name}: retries and seconds are not negative, seconds_max more")
+
+    @cached_property
+    def times(self) -> Times:
+        try:
+            return Times(self.at)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     name: str
     summary: str
@@ -145,6 +220,7 @@ class Manifest:
     ingest: tuple[Ingest, ...] = ()
     projections: tuple[Projection, ...] = ()
     routes: tuple[Route, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
     package: str
     """Where its `tables.sql` and `queries.sql` lie."""
     counters: Mapping[str, str] = field(default_factory=dict)
@@ -182,6 +258,7 @@ class Manifest:
         kinds = Counter(kind.__name__ for kind in own)
         if twice := sorted(kind for kind, topics in kinds.items() if topics > 1):
             raise ValueError(f"{', '.join(twice)} is of more than one topic: its type tells which")
+        self._check_schedules()
         known = {*self.errors, *(kind.default_code for kind in catalogue())}
         offers: list[Offer] = [*self.ingest, *self.routes]
         for offer in offers:
@@ -196,6 +273,26 @@ class Manifest:
         if isinstance(told, str):
             return known.get(code, Rejected).status, told
         return told[0].status, told[1]
+
+    def _check_schedules(self) -> None:
+        """Whoever comes after others is declared behind them, so that none waits for itself."""
+        self._own("schedule", (schedule.name for schedule in self.schedules), ".")
+        behind: dict[str, Schedule] = {}
+        for schedule in self.schedules:
+            if schedule.name in behind:
+                raise ValueError(f"{schedule.name} is declared twice")
+            if foreign := [topic.name for topic in schedule.emits if topic not in self.topics]:
+                raise ValueError(f"{schedule.name} emits to {', '.join(foreign)}, undeclared")
+            if unknown := [name for name in schedule.after if name not in behind]:
+                raise ValueError(
+                    f"{schedule.name} comes after {', '.join(unknown)}: declare that before it"
+                )
+            if everywhere := [name for name in schedule.after if behind[name].everywhere]:
+                raise ValueError(
+                    f"{schedule.name} comes after {', '.join(everywhere)}, which runs everywhere "
+                    "and has no result"
+                )
+            behind[schedule.name] = schedule
 
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:

@@ -1,5 +1,6 @@
 """What an operator does to a platform, whether it is serving or not."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -9,7 +10,14 @@ from typing import Any
 import msgspec
 
 from penstock.core import engines
-from penstock.core.errors import Damaged, Disproved, NotFound, PenstockError, Rejected
+from penstock.core.errors import (
+    Damaged,
+    Disproved,
+    NotFound,
+    NotReady,
+    PenstockError,
+    Rejected,
+)
 from penstock.core.events import Undecodable
 from penstock.core.log import Batch, Reader
 from penstock.core.log.sqlite_reader import SqliteReader
@@ -24,6 +32,8 @@ from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
 from penstock.core.projects import own_key
+from penstock.core.schedules import Line, Ran
+from penstock.core.schedules.asking import Asking
 from penstock.core.warehouse import sql
 
 
@@ -76,6 +86,9 @@ class JobLine(msgspec.Struct, frozen=True):
 
 
 _RECORD_SHOWN = 4_096
+_POLL_SECONDS = 0.1
+_UNTAKEN_SECONDS = 30.0
+"""A leader that ended without a word is missed after half of it."""
 
 
 class View(msgspec.Struct, frozen=True):
@@ -89,6 +102,7 @@ class Operations:
         self._platform = platform
         self._stores = platform.require_stores()
         self._dead_jobs = DeadJobs(self._stores.state)
+        self._asking = Asking(platform.manifests, self._stores.state, platform.clock)
 
     def topics(self) -> list[TopicLine]:
         platform = self._platform
@@ -286,8 +300,42 @@ class Operations:
         said = Counter(topic.name for fold in folds for topic in fold.emits)
         offers = [offer.emits for manifest in manifests for offer in manifest.ingest]
         offers += [offer.emits for manifest in manifests for offer in manifest.routes]
+        offers += [schedule.emits for manifest in manifests for schedule in manifest.schedules]
         asked = {topic.name for emits in offers for topic in emits}
         return asked | {topic for topic, count in said.items() if count > 1}
+
+    def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
+        """Raise `NotFound` for one that there is not."""
+        return self._asking.lines(name, runs)
+
+    def run_schedule(self, name: str, at: str, progress: Progress) -> Ran:
+        """Run the interval of a time, or the newest that is over, and wait for it.
+
+        The process that leads does it; where nobody serves, this one does, and its views first
+        catch up with the log. Raise `NotReady` when nobody takes it in hand.
+        """
+        platform = self._platform
+        wish = self._asking.wish(name, at)
+        scheduler = platform.scheduler
+        if "work" in platform.roles and not scheduler.running:
+            scheduler.by_hand_only = True
+            platform.start()
+        begun = platform.clock.monotonic()
+        while (ran := self._asking.result(wish)) is None:
+            waited = platform.clock.monotonic() - begun
+            if waited > _UNTAKEN_SECONDS and self._asking.take_back(wish):
+                raise NotReady(
+                    f"nobody has begun {name} within {_UNTAKEN_SECONDS:g} seconds: it runs "
+                    "already, or is to be tried again for an interval before, or no process with "
+                    "the role work leads"
+                )
+            scheduler.wake()
+            progress(0, 1)
+            time.sleep(_POLL_SECONDS)
+            if platform.leaving.is_set():
+                raise NotReady(f"the process stops; see `penstock schedules list {name}`")
+        progress(1, 1)
+        return ran
 
     def _statement(self, consumer: Consumer) -> str:
         if not isinstance(consumer.projection, Table):

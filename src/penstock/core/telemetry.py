@@ -211,6 +211,8 @@ METRICS = {
     "penstock_jobs_ended": "Attempts that ended, by how; what was given up: `jobs list`.",
     "penstock_disk_bytes": "Bytes on disk, by store.",
     "penstock_disk_free_bytes": "Free space of the data folder's disk. Below the minimum: 503.",
+    "penstock_schedule_runs": "Runs of schedules that are over, by result; `missed`: passed over.",
+    "penstock_schedule_late_seconds": "How long the oldest interval that is due has been so.",
     "penstock_reach_requests": "Requests to others by outcome; `out_of_bounds`: not let out.",
     "penstock_samples_failed": "Samples that could not be had; a line `metrics.failed` says why.",
     "penstock_application": "Numbers an application reports of itself, by name.",

@@ -123,8 +123,9 @@ def copy(
             moved(min(target.stat().st_size, total), total)
 
         both.set_progress_handler(made.paced, _OPERATIONS)
-        with both:
-            moment = _begun(both)
+        run("BEGIN")  # without a journal nothing can be taken back: what fails is thrown away
+        moment = _begun(both)
+        run("COMMIT")
         both.set_progress_handler(None)
         for table, last in moment.lasts.items():
             _blocks(both, table, last, step)

@@ -31,12 +31,13 @@ from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.platform.scheduling import alone, schedules
+from penstock.core.platform.scheduling import own, scheduler
 from penstock.core.platform.trimming import forgetting, telling
 from penstock.core.projection.sinks import Stores
 from penstock.core.projection.workers import Workers
 from penstock.core.reach import Reach
 from penstock.core.reach.http import Client
+from penstock.core.schedules.scheduler import Scheduler
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
 from penstock.core.worker import Worker
@@ -92,15 +93,14 @@ class Platform:
             self.consumers = self._consumers(owner)
             self.pools = Pools(settings.query_seconds_max)
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
-            self.reach: Reach | None = None
-            """What the role work has of the world outside."""
-            if "work" in self.roles:
-                self.reach = self._open_reach(opening)
-            self._schedules = schedules(self.consumers, self._opened, owner=owner, logger=logger)
+            self.reach = self._open_reach(opening)
+            """What schedules and jobs have of the world outside."""
             self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
+            self._contexts = self._reached(applications)
             self._offer(applications)
+            self.scheduler = self._schedule(owner)
             self._closing = opening.pop_all()
 
     # -- opening --------------------------------------------------------------------------------
@@ -125,8 +125,8 @@ class Platform:
         return Reach(client)
 
     def _forget(self) -> Forgetting | None:
-        """Have the log trimmed, or tell whoever trims it what is needed yet."""
-        found = forgetting(
+        """Who has the log trimmed, if this process is to."""
+        return forgetting(
             self.settings,
             self.manifests,
             self._opened,
@@ -134,14 +134,6 @@ class Platform:
             clock=self.clock,
             logger=self.logger,
         )
-        tell = telling(self.settings, self._opened, self.consumers)
-        works = {"trimming": None if found is None else found.turn, "needs": tell}
-        self._schedules += [
-            alone(name, work, clock=self.clock, logger=self.logger)
-            for name, work in works.items()
-            if work is not None
-        ]
-        return found
 
     def _observe(self) -> Observing:
         observing = Observing(
@@ -158,16 +150,49 @@ class Platform:
             self.registry.sources.append(observing.watch)
         return observing
 
+    def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:
+        """What each application's routes and schedules reach."""
+        if self.stores is None:
+            return {}
+        sources = self.sources
+        contexts = {
+            manifest.name: ApplicationContext(
+                sources, applications[manifest.name], manifest.counters
+            )
+            for manifest in self.manifests
+        }
+        self.registry.sources.extend(contexts.values())
+        return contexts
+
+    def _schedule(self, owner: str) -> Scheduler:
+        """Those of the applications where the role work is, and what the process does for itself:
+        it has the log trimmed, or tells whoever trims it what is needed yet.
+        """
+        works = {
+            "trimming": None if self.forgetting is None else self.forgetting.turn,
+            "needs": telling(self.settings, self._opened, self.consumers),
+        }
+        self.ours = own(self.consumers, self._opened, works)
+        """What the process does for itself."""
+        made = scheduler(
+            self.manifests if "work" in self.roles else (),
+            self._contexts,
+            self.ours,
+            self._opened,
+            self.reach,
+            owner=owner,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        self.registry.sources.append(made)
+        return made
+
     def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
         if self.log is not None:
             offer_ingest(self.edge, self.settings, applications, self.manifests)
-        if "api" not in self.roles:
-            return
-        sources = self.sources
-        for manifest in self.manifests:
-            context = ApplicationContext(sources, applications[manifest.name], manifest.counters)
-            self.registry.sources.append(context)
-            offer_routes(self.edge, manifest, context)
+        if "api" in self.roles:
+            for manifest in self.manifests:
+                offer_routes(self.edge, manifest, self._contexts[manifest.name])
 
     @property
     def sources(self) -> Sources:
@@ -191,14 +216,13 @@ class Platform:
             for manifest in self.manifests:
                 check_columns(self.stores.warehouse, manifest)
         self._observing.begin()
-        if self.reach is not None and self.consumers.jobs:
+        if self.consumers.jobs:
             self._workers.start(self.reach)
         self.consumers.start()
-        for schedule in self._schedules:
-            schedule.start()
         if not engines.is_embedded(self.settings.log_url):  # who may be away for long
             threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
         self._observing.start()
+        self.scheduler.start()
 
     def _tell_kept(self) -> None:
         """A line for each topic that the brokers do not keep as they are to."""
@@ -214,9 +238,8 @@ class Platform:
         the stores close.
         """
         self.leaving.set()
-        for schedule in self._schedules:
-            schedule.stop()
         self._workers.close()
+        self.scheduler.stop()
         self.consumers.stop()
         self.pools.finish()
         self._observing.close()

@@ -8,6 +8,7 @@ from penstock.core.edge.proxies import Proxies
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
 from penstock.core.projection import Fold
+from penstock.core.reach.places import Bounds
 from penstock.core.settings import Settings
 
 
@@ -20,3 +21,6 @@ def check(settings: Settings, manifests: Sequence[Manifest], roles: Collection[s
     if "work" in roles:
         folds = [p.name for p in carried if isinstance(p, Fold)]
         engines.check_folds(settings, folds, appends="edge" in roles)
+        emitting = [of.name for manifest in manifests for of in manifest.schedules if of.emits]
+        engines.check_emitting(settings, emitting, appends="edge" in roles)
+        Bounds(settings.reach_networks, settings.reach_ports)

@@ -1,53 +1,98 @@
-"""What a process does every so often beside its projections, by one of all that could do it."""
+"""The schedules of a process: those of its applications, and what it does for itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
-from penstock.core.clock import Clock
+from penstock.core.clock import CarefulClock
+from penstock.core.events import Event
 from penstock.core.log.forgetting import INTERVAL_SECONDS
+from penstock.core.manifest import Context, Manifest, Run, Schedule
 from penstock.core.platform.consumers import Consumers
 from penstock.core.platform.opening import Opened
-from penstock.core.projection import Table, retention
-from penstock.core.projection.schedule import Schedule
-from penstock.core.state.lease import AloneLeases
+from penstock.core.projection import Table, Topic, retention
+from penstock.core.reach import Reach
+from penstock.core.schedules.attempts import Attempts
+from penstock.core.schedules.book import Book
+from penstock.core.schedules.leading import Leading, Offered
+from penstock.core.schedules.running import Appending
+from penstock.core.schedules.scheduler import Everywhere, Scheduler
 from penstock.core.telemetry import Logger
 
+_OURS_SECONDS_MAX = 86_400.0
+"""What core does for itself is not cancelled, and told after a day."""
 
-def alone(name: str, work: Callable[[], None], *, clock: Clock, logger: Logger) -> Schedule:
-    """Of what only this process can do, as it does with the log that it writes or follows."""
 
-    def turn(token: int) -> None:
-        del token
-        work()
-
-    return Schedule(
-        name,
-        turn,
-        seconds=INTERVAL_SECONDS,
-        leases=AloneLeases(clock),
-        owner=name,
-        logger=logger,
+def scheduler(
+    manifests: Sequence[Manifest],
+    contexts: Mapping[str, Context],
+    ours: Sequence[Schedule],
+    opened: Opened,
+    reach: Reach,
+    *,
+    owner: str,
+    clock: CarefulClock,
+    logger: Logger,
+) -> Scheduler:
+    """`manifests` are those whose schedules run here, `contexts` what they reach, by name."""
+    codec = Topic.codec if opened.stores is None else opened.stores.codec
+    attempts = Attempts(reach, Appending(opened.log, codec), clock=clock, logger=logger)
+    leading = []
+    everywhere = [Offered("penstock", ours, None)] if ours else []
+    for manifest in manifests:
+        led = [of for of in manifest.schedules if not of.everywhere]
+        own = [of for of in manifest.schedules if of.everywhere]
+        if led:
+            leading.append(
+                Leading(
+                    Offered(manifest.name, led, contexts[manifest.name]),
+                    Book(opened.require_stores().state, manifest.name),
+                    attempts,
+                    leases=opened.require_leases(),
+                    owner=owner,
+                    clock=clock,
+                    logger=logger,
+                )
+            )
+        if own:
+            everywhere.append(Offered(manifest.name, own, contexts[manifest.name]))
+    return Scheduler(
+        leading,
+        [Everywhere(of, attempts, clock=clock, logger=logger) for of in everywhere],
+        attempts,
+        logger,
     )
 
 
-def schedules(
-    consumers: Consumers, opened: Opened, *, owner: str, logger: Logger
+def own(
+    consumers: Consumers, opened: Opened, works: Mapping[str, Callable[[], None] | None]
 ) -> list[Schedule]:
-    """Each on a thread of its own, so that none stands in the way of a projection."""
+    """What a process does for itself: it retains of the tables that it carries, for only who
+    carries one knows how new it is; and `works`, with the log that it writes or follows.
+    """
 
-    def expire(token: int) -> None:
-        del token
+    def expire() -> None:
         for consumer in consumers.carried:
             retention.expire(consumer, opened.require_stores().tables)
 
-    if not any(isinstance(consumer.projection, Table) for consumer in consumers.carried):
-        return []
-    return [
-        Schedule(
-            "retention",
-            expire,
-            seconds=retention.INTERVAL_SECONDS,
-            leases=opened.require_leases(),
-            owner=owner,
-            logger=logger,
-        )
+    found = [
+        _own(name, round(INTERVAL_SECONDS), work)
+        for name, work in works.items()
+        if work is not None
     ]
+    if any(isinstance(consumer.projection, Table) for consumer in consumers.carried):
+        found.append(_own("retention", retention.INTERVAL_SECONDS, expire))
+    return found
+
+
+def _own(name: str, seconds: int, work: Callable[[], None]) -> Schedule:
+    async def run(run: Run, reach: Reach) -> Sequence[Event]:
+        del run, reach
+        work()
+        return ()
+
+    return Schedule(
+        name=f"penstock.{name}",
+        at=f"{seconds} s",
+        run=run,
+        everywhere=True,
+        seconds_max=_OURS_SECONDS_MAX,
+    )

@@ -5,7 +5,7 @@ from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import TableSink
 from penstock.core.warehouse import Warehouse
 
-INTERVAL_SECONDS = 10.0
+INTERVAL_SECONDS = 10
 
 
 def expire(consumer: Consumer, warehouse: Warehouse) -> int:
