@@ -103,7 +103,10 @@ def test_every_timer_comes_once_whoever_is_killed_and_whoever_owns_it(
                     owners[number % 2] = bench.owner(folding)
                 bench.state.at = ""
             case sets:
-                bench.clock.ms += 1  # what is said anew is known by when it was said
+                # What is said anew is known by when it was said, by the log's own clock, which
+                # believes no year that another test has leapt over, but does what passes.
+                bench.clock.ms += 2
+                bench.clock.seconds += 0.002
                 at_ms = [None if s.at_ms is None else origin_ms + s.at_ms for s in sets]
                 made = [
                     Set(s.key, s.name, ms, s.keep, s.trick)
