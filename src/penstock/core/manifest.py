@@ -5,10 +5,10 @@ refused when it is made.
 """
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -29,8 +29,11 @@ from penstock.core.warehouse import Row, Value, Warehouse, sql
 from penstock.core.warehouse.cluster import Layout
 from penstock.core.warehouse.columns import columns_of
 
+E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
+
+_PENDING = Response.json({"status": "pending"}, 202)
 
 
 class Context(Protocol):
@@ -81,6 +84,24 @@ class Context(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ask(Generic[E, S]):
+    """What an operation answers once a fold has heard its event: the order of the log is the
+    referee, so that equal requests at once get one decision, and consistent answers.
+    """
+
+    fold: Fold[E, S]
+    """What is asked: it hears the operation's first topic."""
+    render: Callable[[S, E], Response | None]
+    """The state of the event's key, with this event in it and perhaps later ones, and the event →
+    what is said. Pure. None where the state does not tell, as where the event is a dead letter.
+    """
+    seconds: float = 2.0
+    """How long the fold is waited for."""
+    late: Response = _PENDING
+    """What is said where the fold has not come so far, or cannot be asked: the event is safe."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ingest:
     """An operation that turns requests into events; `handle` is pure."""
 
@@ -107,6 +128,8 @@ class Ingest:
     access: Access = "anyone"
     limits: tuple[Limit, ...] | Callable[[Any], tuple[Limit, ...]] = ()
     """How often it may be asked; or a function from the application's settings to that."""
+    ask: Ask[Any, Any] | None = None
+    """Answer by what a fold decides on the first event, instead of by the reply."""
     respond_first: FailurePolicy | Callable[[Any], FailurePolicy | None] | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
     the log takes nothing: lose the events and count them, or refuse with 503. Or a function from
@@ -246,14 +269,7 @@ class Manifest:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
         folds = [of for of in self.projections if isinstance(of, Fold)]
         self._own("job", (job.name for fold in folds for job in fold.jobs), ".")
-        emitting = [(fold.name, fold.emits) for fold in folds]
-        emitting += [(of.operation, of.emits) for of in self.ingest]
-        emitting += [(of.operation, of.emits) for of in self.routes]
-        for name, emits in emitting:
-            if foreign := [topic.name for topic in emits if topic not in self.topics]:
-                raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
-        if silent := [of.operation for of in self.ingest if not of.emits]:
-            raise ValueError(f"{', '.join(silent)} emits to no topic")
+        self._check_emitting(folds)
         own = [k for topic in self.topics for k in topic.events if not issubclass(k, Heard)]
         kinds = Counter(kind.__name__ for kind in own)
         if twice := sorted(kind for kind, topics in kinds.items() if topics > 1):
@@ -265,6 +281,19 @@ class Manifest:
             if unknown := sorted({*offer.interface.errors} - known):
                 raise ValueError(f"{offer.operation} answers {', '.join(unknown)}, undeclared")
             _check_paths(offer)
+
+    def _check_emitting(self, folds: Iterable[Fold[Any, Any]]) -> None:
+        emitting = [(fold.name, fold.emits) for fold in folds]
+        emitting += [(of.operation, of.emits) for of in self.ingest]
+        emitting += [(of.operation, of.emits) for of in self.routes]
+        for name, emits in emitting:
+            if foreign := [topic.name for topic in emits if topic not in self.topics]:
+                raise ValueError(f"{name} emits to {', '.join(foreign)}, undeclared")
+        if silent := [of.operation for of in self.ingest if not of.emits]:
+            raise ValueError(f"{', '.join(silent)} emits to no topic")
+        for offer in self.ingest:
+            if offer.ask is not None:
+                _check_ask(offer, offer.ask.fold, self.projections)
 
     def error(self, code: str) -> tuple[int, str]:
         """Its status, and what it means: of one of its own codes."""
@@ -297,6 +326,19 @@ class Manifest:
     def _own(self, kind: str, names: Iterable[str], separator: str) -> None:
         if foreign := [name for name in names if not name.startswith(self.name + separator)]:
             raise ValueError(f"{self.name} may not offer the {kind} {', '.join(foreign)}")
+
+
+def _check_ask(offer: Ingest, fold: Fold[Any, Any], projections: Collection[Projection]) -> None:
+    """Raise `ValueError`."""
+    if fold not in projections:
+        raise ValueError(f"{offer.operation} asks a fold that is not offered")
+    if fold.topic != offer.emits[0]:
+        raise ValueError(
+            f"{offer.operation} asks {fold.name}, which hears {fold.topic.name}; let it emit to "
+            "that first"
+        )
+    if offer.respond_first is not None:
+        raise ValueError(f"{offer.operation} cannot respond first and ask: it would not know yet")
 
 
 def _check_paths(offer: Offer) -> None:

@@ -111,6 +111,10 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     request_id: str
 
 
+Asking = Callable[[bytes], Awaitable[Response]]
+"""An event that is durable, as the log has it → what is said of it; never raises."""
+
+
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a handler decides: events to make durable, and what to say then."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from penstock.core.edge import Answering, FailurePolicy, Ingesting, Refusing
+from penstock.core.edge import Answering, Asking, FailurePolicy, Ingesting, Refusing
 from penstock.core.edge.gate import Gate
 from penstock.core.edge.origins import Origins
 from penstock.core.errors import TooLarge
@@ -41,6 +41,8 @@ class Endpoint:
     """What accounts for requests that were refused, and has their idempotency keys; empty where
     they make no events."""
     ways: Mapping[type[Event], Way] = field(default_factory=dict)
+    ask: Asking | None = None
+    """What makes the answer of the first event of `topic`, once that is durable."""
     respond_first: FailurePolicy | None = None
     """Answer before the events are durable, and what to do while the log takes nothing."""
 

@@ -6,12 +6,13 @@ from functools import partial
 from time import perf_counter
 from typing import Literal
 
-from penstock.core.edge import NO_CONTENT, Received, Reply, Response
+from penstock.core.edge import NO_CONTENT, Asking, Received, Reply, Response
 from penstock.core.edge.bodies import Body
 from penstock.core.edge.dispatcher import Dispatcher, Outcome
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
+from penstock.core.edge.repeats import REPLAYED
 from penstock.core.edge.wire import render
 from penstock.core.errors import Overloaded, PenstockError
 
@@ -157,8 +158,12 @@ class Exchange(ABC):
         # From here on the log accounts for the events.
         endpoint, events = judged
         self._response = events.response
+        settle, replay = self._settle, self._answer
+        if endpoint.ask is not None and (event := events.first(endpoint.topic)):
+            settle = partial(self._settle_asked, endpoint.ask, event)
+            replay = partial(self._ask, endpoint.ask, event)
         try:
-            waits = self._edge.commit(endpoint, events, self._settle, self._answer)
+            waits = self._edge.commit(endpoint, events, settle, replay)
         except PenstockError as error:
             self._refuse(error, accountable=False)
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
@@ -180,8 +185,7 @@ class Exchange(ABC):
         except PenstockError as error:
             self._refuse(error)
         except asyncio.CancelledError:
-            self._edge.in_flight -= 1
-            self._head.timings.observe(CLIENT_GONE, perf_counter() - self._began)
+            self._forsake()
             raise
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
             self._refuse(PenstockError(), defect)
@@ -194,6 +198,31 @@ class Exchange(ABC):
             self._answer(self._response)
         else:
             self._refuse(error, accountable=False)
+
+    def _settle_asked(self, ask: Asking, event: bytes, error: PenstockError | None) -> None:
+        if error is None:
+            self._ask(ask, event)
+        else:
+            self._refuse(error, accountable=False)
+
+    def _ask(self, ask: Asking, event: bytes, replayed: Response | None = None) -> None:
+        """Of a repeat too: what was decided on its event is what it is told."""
+        self._edge.start(self._asked(ask, event, is_repeat=replayed is not None))
+
+    async def _asked(self, ask: Asking, event: bytes, *, is_repeat: bool) -> None:
+        try:
+            answer = await ask(event)
+        except asyncio.CancelledError:
+            self._forsake()
+            raise
+        if is_repeat:
+            answer = Response(answer.status, answer.body, (*answer.headers, REPLAYED))
+        self._turn.soon(partial(self._answer, answer))
+
+    def _forsake(self) -> None:
+        """Nobody is answered."""
+        self._edge.in_flight -= 1
+        self._head.timings.observe(CLIENT_GONE, perf_counter() - self._began)
 
     # -- answering ------------------------------------------------------------------------------
 

@@ -36,6 +36,10 @@ class Judged(msgspec.Struct, frozen=True, gc=False, tag=True):
     answer: bytes = b""
     """The same as the log keeps it."""
 
+    def first(self, topic: str) -> bytes:
+        """The first event of a topic as the log will have it; empty where there is none."""
+        return next((part.payloads[0] for part in self.parts if part.topic == topic), b"")
+
     @property
     def events(self) -> int:
         return sum(len(part.payloads) for part in self.parts)

@@ -189,7 +189,7 @@ class Platform:
 
     def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
         if self.log is not None:
-            offer_ingest(self.edge, self.settings, applications, self.manifests)
+            offer_ingest(self.edge, self.settings, applications, self.manifests, self._contexts)
         if "api" in self.roles:
             for manifest in self.manifests:
                 offer_routes(self.edge, manifest, self._contexts[manifest.name])

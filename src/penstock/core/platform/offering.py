@@ -1,14 +1,18 @@
 """Manifests become endpoints of an edge."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from penstock.core.edge import Answering, Received, Reply, Response
+from penstock.core import engines
+from penstock.core.edge import Answering, Asking, Received, Reply, Response
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
+from penstock.core.errors import NotReady
+from penstock.core.events import Codec
 from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
-from penstock.core.manifest import Manifest, Route
+from penstock.core.manifest import Ask, Manifest, Route
 from penstock.core.platform.answering import ApplicationContext
 from penstock.core.settings import Settings
 
@@ -27,13 +31,21 @@ def offer_ingest(
     settings: Settings,
     applications: Mapping[str, Any],
     manifests: Iterable[Manifest],
+    contexts: Mapping[str, ApplicationContext],
 ) -> None:
-    """What events come in by; `applications` have settings of their own."""
+    """What events come in by; `applications` have settings of their own, and `contexts` where they
+    may be asked what they decided.
+    """
     manifests = list(manifests)
-    offers = [offer for manifest in manifests for offer in manifest.ingest]
+    offers = [(manifest.name, offer) for manifest in manifests for offer in manifest.ingest]
     endpoints = ingest_endpoints(settings, applications, manifests)
-    for offer, endpoint in zip(offers, endpoints, strict=True):
-        offer_at(edge, offer, endpoint)
+    for (name, offer), endpoint in zip(offers, endpoints, strict=True):
+        if offer.ask is not None:
+            codec = engines.codec_of(settings, offer.ask.fold.topic)
+            asking = _asking(offer.ask, contexts.get(name), codec)
+            offer_at(edge, offer, replace(endpoint, ask=asking))
+        else:
+            offer_at(edge, offer, endpoint)
 
 
 def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationContext) -> None:
@@ -51,6 +63,28 @@ def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationConte
             ways=ways(edge.settings, route.emits),
         )
         offer_at(edge, route, endpoint)
+
+
+def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec[Any]) -> Asking:
+    """The event is safe whatever becomes of this, so nothing is an error any more."""
+    fold, key = ask.fold, ask.fold.topic.key
+
+    async def answer(payload: bytes) -> Response:
+        if context is None:
+            return ask.late
+        project, event = codec.read(payload)
+        own = context.of(project)
+        try:
+            if not await own.caught_up(fold.name, ask.seconds):
+                return ask.late
+            return ask.render(await own.get(fold, key(event)), event) or ask.late
+        except NotReady:
+            return ask.late
+        except Exception as defect:  # noqa: BLE001 - a defect of ours, and no failure of theirs
+            own.warn("ask.failed", fold=fold.name, error=f"{type(defect).__name__}: {defect}")
+            return ask.late
+
+    return answer
 
 
 def _answering(route: Route, context: ApplicationContext) -> Answering:

@@ -13,8 +13,11 @@ _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
 def schema(package: str) -> list[str]:
-    """The statements of the package's `tables.sql`, each with its shard key above it, if any."""
-    return statements((files(package) / "tables.sql").read_text())
+    """The statements of the package's `tables.sql`, if there is one, each with its shard key above
+    it, if any.
+    """
+    file = files(package) / "tables.sql"
+    return statements(file.read_text()) if file.is_file() else []
 
 
 def statements(text: str) -> list[str]:
