@@ -189,6 +189,10 @@ class Fold(Generic[E, S]):
     """Of one step, as they are stored."""
     due_max: int = 100
     """Of one key, and of one step."""
+    generations_max: int = 100
+    """How far what it hears of itself may be from a record that came from outside: a record of
+    which it would say more, or set a timer that is to come at once, is a dead letter then.
+    """
     flush: Flush
     keep: ClassVar[int] = 1
     """A key has one entry."""

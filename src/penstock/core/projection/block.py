@@ -103,7 +103,7 @@ class Block(Generic[S]):
         """What is new in the index."""
         return {
             due.place(partition, key, name, one): (
-                due.packed(due.Queued(self.works[key, name])) if one.job else one.project.encode()
+                due.packed(due.Queued(self.works[key, name])) if one.job else due.whose(one)
             )
             for key, table in self.waiting.items()
             for name, one in table.items()

@@ -68,6 +68,8 @@ class Waiting(NamedTuple):
     """Of the record that it was made from."""
     job: str = ""
     """Its name; empty for a timer."""
+    generation: int = 0
+    """Of a timer that was to come at once; see `core.projection.stepping`."""
 
 
 Table = Mapping[str, Waiting]
@@ -79,7 +81,10 @@ _table = msgspec.msgpack.Decoder(dict[str, Waiting]).decode
 
 def framed(state: bytes, table: Table) -> bytes:
     """A key's value; the state alone where nothing waits. Empty where there is neither."""
-    return _FRAMED + len(state).to_bytes(4) + state + _pack(table) if table else state
+    if not table:
+        return state
+    stored = {name: one if one.generation else one[:-1] for name, one in table.items()}
+    return _FRAMED + len(state).to_bytes(4) + state + _pack(stored)
 
 
 def is_framed(value: bytes) -> bool:
@@ -132,6 +137,17 @@ def place(partition: int, key: bytes, name: str, one: Waiting) -> bytes:
         begin, one.at_ms.to_bytes(8), one.wanted_ms.to_bytes(8), len(key).to_bytes(2), key,
         name.encode(),
     )  # fmt: skip
+
+
+def whose(timer: Waiting) -> bytes:
+    """What the index says of a timer: its project, and its generation if it has one."""
+    project = timer.project.encode()
+    return b"%b\x00%d" % (project, timer.generation) if timer.generation else project
+
+
+def whose_of(value: bytes) -> tuple[str, int]:
+    project, _, count = value.partition(b"\x00")
+    return project.decode(), int(count or 0)
 
 
 class Placed(NamedTuple):

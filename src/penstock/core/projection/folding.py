@@ -5,6 +5,7 @@ the same steps from the same states, and the log knows it by its origin. So even
 exactly once, whenever the process ends, and none of them before what it was made from.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.errors import Disproved, Moved, NotReady
+from penstock.core.events.generations import generation
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.position import is_of
@@ -45,7 +47,7 @@ class FoldSink(SpaceSink):
         """What it says then is held against the log by this."""
         self.fold = fold
         self._log = stores.log
-        self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
+        self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec, circles=stores.circles)
         self._codec = stores.codec(fold.topic)
         self.stepping: int | None = None
         """Number of the record whose step is under way. For any thread."""
@@ -84,7 +86,8 @@ class FoldSink(SpaceSink):
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
         said = Saying(f"{self.fold.space}/{letter.partition}/{letter.offset}", letter.partition)
-        said.add(record.number, self._stepper.step(block, record))
+        found = self._stepper.step(block, record, lambda _: generation(letter.payload))
+        said.add(record.number, found)
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
 
@@ -108,6 +111,7 @@ class FoldSink(SpaceSink):
         nobody waits for, and how many became dead letters.
         """
         step, said, stale, poison = self._stepper.step, Saying(self.fold.space, partition), 0, 0
+        counted = partial(_generation, batch)
         for record in decoded.records:
             event = record.event
             if isinstance(event, Heard) and not block.hear(record.project, event):
@@ -115,7 +119,7 @@ class FoldSink(SpaceSink):
                 continue
             self.stepping = record.number
             try:
-                found = step(block, record)
+                found = step(block, record, counted)
             except Disproved:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a step raises is poison
@@ -195,13 +199,14 @@ class FoldSink(SpaceSink):
         elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self.fold.times else []
         turn, of = timers.turn + 1, self._codec.of
         payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
-        for project, at in elapsed:
+        for (project, count), at in elapsed:
             key = own_key(project, at.key)
-            payloads.append(of(project)(Elapsed(key, at.name, at.wanted_ms, turn, at.at_ms)))
+            event = Elapsed(key, at.name, at.wanted_ms, turn, at.at_ms)
+            payloads.append(of(project, count)(event))
             keys.append(at.key)
         for one in endings:
-            event = msgspec.structs.replace(one.event, turn=turn)
-            payloads += [of(one.project)(event), *one.payloads]
+            ended = msgspec.structs.replace(one.event, turn=turn)
+            payloads += [of(one.project)(ended), *one.payloads]
             keys += one.keys
             size, said = size + sum(map(len, one.payloads)), said + 1
             if size > _PORTION_BYTES or len(payloads) > 2 * _PORTION_RECORDS:
@@ -235,6 +240,12 @@ class FoldSink(SpaceSink):
         if position is None:
             raise NotReady(f"{self._into} is not there yet")
         self._write(partition, position, entries, deletes=deletes)
+
+
+def _generation(batch: Batch, number: int) -> int:
+    """Of the record that has this number."""
+    _, offset = record_place(number)
+    return generation(batch.payloads[bisect_left(batch.offsets, offset)])
 
 
 class Saying:

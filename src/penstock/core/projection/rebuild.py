@@ -213,7 +213,7 @@ class Rebuild:
             opened.enter_context(closing(log.reader())),
             self._stores.codec,
             starts=lambda topic: log.start(topic, 0),
-            shared=self._shared,
+            shared={*self._shared, self._topic},  # it began with what somebody else said
         )
         if outputs.not_compared:
             self._logger.warning("rebuild.not_compared", topics=", ".join(outputs.not_compared))
