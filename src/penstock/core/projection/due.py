@@ -21,7 +21,7 @@ LATEST_MS = (1 << 63) - 1
 _FRAMED = b"\xc1"
 """Begins no MessagePack, so no state alone."""
 _HEAD = 5
-_TIMER, ANY_JOB, _TURN = b"t", b"j", b"n"
+_TIMER, ANY_JOB, _TURN, _EXPIRY = b"t", b"j", b"n", b"e"
 
 
 class Due(NamedTuple):
@@ -96,6 +96,11 @@ def state_of(value: bytes) -> bytes:
     return value[_HEAD : _HEAD + int.from_bytes(value[1:_HEAD])]
 
 
+def bare(value: bytes) -> bytes:
+    """The state of any value; empty where there is none."""
+    return state_of(value) if is_framed(value) else value
+
+
 def table_of(value: bytes) -> Table:
     """Of a value that is framed."""
     found: Table = _table(memoryview(value)[_HEAD + int.from_bytes(value[1:_HEAD]) :])
@@ -115,6 +120,20 @@ def timers(partition: int) -> bytes:
 def jobs(partition: int) -> bytes:
     """How the places of a partition's jobs begin."""
     return ANY_JOB + partition.to_bytes(2)
+
+
+def expiries(partition: int) -> bytes:
+    """How the places begin at which the keys of a partition expire."""
+    return _EXPIRY + partition.to_bytes(2)
+
+
+def expiry(begin: bytes, at_ms: int, key: bytes) -> bytes:
+    return b"%b%b%b" % (begin, at_ms.to_bytes(8), key)
+
+
+def expiry_of(sort: bytes) -> tuple[int, bytes]:
+    """The time and the key of such a place."""
+    return int.from_bytes(sort[3:11]), sort[11:]
 
 
 def lane(partition: int, job: str, project: str) -> bytes:

@@ -25,6 +25,7 @@ from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
+from penstock.core.projection.expiry import Expiry
 from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
@@ -47,6 +48,7 @@ class FoldSink(SpaceSink):
         """What it says then is held against the log by this."""
         self.fold = fold
         self._log = stores.log
+        self._clock = stores.clock
         self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec, circles=stores.circles)
         self._codec = stores.codec(fold.topic)
         self.stepping: int | None = None
@@ -55,6 +57,7 @@ class FoldSink(SpaceSink):
         """Called when a job has ended; on another thread."""
         self._workers = stores.workers
         self._timers: dict[int, Timers] = {}
+        self._expiry: dict[int, Expiry] = {}
         self._doing: dict[int, Doing] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
@@ -62,6 +65,7 @@ class FoldSink(SpaceSink):
         while True:
             found = super().resume(log, partition)
             self._timers[partition] = Timers(self._state, self._into, partition)
+            self._expiry[partition] = Expiry(self.fold, self._state, self._into, partition)
             self.doing(partition).resume()
             if self.stored(partition) == self._positions[partition]:
                 return found
@@ -73,7 +77,8 @@ class FoldSink(SpaceSink):
             stale, poison = self._steps(partition, decoded, batch, block)
         finally:
             self.stepping = None
-        self._keep(partition, Position(log, batch.next, self.fold.version, batch.proof), block)
+        position = Position(log, batch.next, self.fold.version, batch.proof)
+        self._keep(partition, position, block, records=decoded.records)
         stepped = len(decoded.records) - stale - poison
         return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
 
@@ -153,16 +158,42 @@ class FoldSink(SpaceSink):
         block: Block[Any],
         *,
         settled: Sequence[Place] = (),
+        records: Sequence[Record[Any]] = (),
     ) -> None:
         entries = block.entries(partition)
         deletes = [*block.deletes(self._into, partition), *settled]
-        self._write(partition, position, entries, deletes=deletes)
+        if self.fold.expires is None:
+            self._write(partition, position, entries, deletes=deletes)
+        else:
+            self._expire(partition, position, block, records, (entries, deletes))
         if block.quiet or (timers := self._timers.get(partition)) is None:
             return
         timers.note(entries)
         timers.turn = max(timers.turn, block.turn or 0)
         if (doing := self._doing.get(partition)) is not None:
             doing.heard(entries, deletes, block.ended_at(partition))
+
+    def _expire(
+        self,
+        partition: int,
+        position: Position,
+        block: Block[Any],
+        records: Sequence[Record[Any]],
+        made: tuple[Sequence[Entry], Sequence[Place]],
+    ) -> None:
+        """Write with what was made of a block what has expired long before both its last record and
+        now: neither clock alone takes anything away.
+        """
+        expiry = self._expiry.get(partition)
+        if expiry is None:  # a dead letter is retried by one who does not carry the partition on
+            expiry = Expiry(self.fold, self._state, self._into, partition)
+        now_ms = min(records[-1].at_ms, self._clock.now_ms()) if records else 0
+        swept = expiry.swept(block, len(records), now_ms)
+        entries, deletes = made
+        self._write(
+            partition, position, [*entries, *swept.entries], deletes=[*deletes, *swept.deletes]
+        )
+        expiry.wrote(swept)
 
     # -- what is to come ------------------------------------------------------------------------
 

@@ -101,33 +101,44 @@ class Stepper(Generic[E, S]):
         Raise, with nothing changed, whatever the step does; and `ValueError` for what it may not.
         """
         key = self.key(record)
-        state = self._state(block, key)
         try:
+            state, ended_ms = self._state(block, key, record.at_ms)
             after, events, due = self._step(state, record)
             said = self._said(record, events, generation) if events else ()
             waiting, works = None, list[tuple[str, bytes]]()
             if due:
                 waiting, works = self._due(block.table(key), due, record, generation)
-            if after is None:
-                block.written[key] = None
-                block.states.pop(key, None)
-            else:
-                block.states[key], block.written[key] = self._kept(after)
+            kept = None if after is None else self._kept(after)
+            expires_ms = None if kept is None else self._fold.expires_at(kept[0])
         except Exception:
             block.states.pop(key, None)  # it may have been changed in place
             raise
+        if kept is None:
+            block.written[key] = None
+            block.states.pop(key, None)
+        else:
+            block.states[key], block.written[key] = kept
+        if expires_ms is not None and (ended_ms is None or expires_ms < ended_ms):
+            block.expiring[key] = expires_ms
         if waiting is not None:
             block.waiting[key] = waiting
             block.works.update(((key, name), work) for name, work in works)
         return said
 
-    def _state(self, block: Block[S], key: bytes) -> S:
-        state = block.states.get(key)
-        if state is not None:
-            return state
-        value = block.state(key)
-        if not value:
-            return self._fold.state()
+    def _state(self, block: Block[S], key: bytes, now_ms: int) -> tuple[S, int | None]:
+        """As the record of this time hears it; and when what there is expires, or has."""
+        fold, state = self._fold, block.states.get(key)
+        if state is None:
+            value = block.state(key)
+            if not value:
+                return fold.state(), None
+            state = self._decoded(value)
+        if fold.expires is None:
+            return state, None
+        ended_ms = fold.expires_at(state)
+        return fold.state() if ended_ms is not None and ended_ms <= now_ms else state, ended_ms
+
+    def _decoded(self, value: bytes) -> S:
         try:
             return self._read(value)
         except msgspec.MsgspecError as error:
