@@ -191,6 +191,7 @@ def test_what_is_wanted_anew_while_it_is_under_way_is_done_again_behind_it(
     bench.ask(folding, Asked("a", trick="hold"))
     cursor = bench.owner(folding)
     bench.carry_on(cursor)
+    wait_until(lambda: bench.doer.ran == ["a"])
     bench.ask(folding, Asked("a", trick="quiet"))
     bench.carry_on(cursor)
     assert bench.doer.ran == ["a"]

@@ -17,6 +17,7 @@ from penstock.cli.operator import data_option, rebuild, topics
 from penstock.cli.schedules import schedules
 from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
+from penstock.cli.why import why
 from penstock.core.errors import PenstockError
 from penstock.load.cli import load
 
@@ -78,7 +79,8 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, jobs, schedules, topics, events, status, backup, salvage,
+    migrate, copy, rebuild, dead_letters, jobs, schedules, topics, events, why, status,
+    backup, salvage,
     doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)

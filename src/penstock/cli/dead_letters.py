@@ -11,7 +11,7 @@ from penstock.cli.operator import data_option, tell
 
 if TYPE_CHECKING:
     from penstock.cli.remote import Operating
-    from penstock.core.operations import Letter
+    from penstock.core.listed import Letter
 
 _ALL = 1_000_000
 _SHOWN_MAX = 20

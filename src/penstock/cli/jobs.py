@@ -11,7 +11,7 @@ from penstock.cli.operator import data_option
 
 if TYPE_CHECKING:
     from penstock.cli.remote import Operating
-    from penstock.core.operations import JobLine
+    from penstock.core.listed import JobLine
 
 _ALL = 1_000_000
 

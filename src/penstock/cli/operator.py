@@ -9,7 +9,7 @@ import click
 from penstock.cli.listing import echo_rows
 
 if TYPE_CHECKING:
-    from penstock.core.operations import TopicLine
+    from penstock.core.listed import TopicLine
     from penstock.core.projection.rebuild import Rebuilt
 
 data_option = click.option(

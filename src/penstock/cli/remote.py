@@ -18,10 +18,12 @@ import msgspec
 from penstock.core.control import FILE, Door, Job
 from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
+from penstock.core.listed import JobLine, Letter, TopicLine, View
 from penstock.core.log.disk import failed_open
-from penstock.core.operations import JobLine, Letter, Operations, TopicLine, View
+from penstock.core.operations import Operations
 from penstock.core.platform import ROLES
 from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.core.projection.why import Asked, Why
 from penstock.core.schedules import Line, Ran
 from penstock.core.settings import Settings
 from penstock.core.tls import Address
@@ -68,6 +70,8 @@ class Operating(Protocol):
         dry_run: bool,
         accept_loss: bool = False,
     ) -> Rebuilt: ...
+
+    def why(self, asked: Asked, progress: Progress) -> Why: ...
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]: ...
 
@@ -166,6 +170,9 @@ class Remote:
             "accept_loss": accept_loss,
         }
         return msgspec.convert(self._job("rebuild", wanted, progress), Rebuilt)
+
+    def why(self, asked: Asked, progress: Progress) -> Why:
+        return msgspec.convert(self._job("why", msgspec.structs.asdict(asked), progress), Why)
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
         return self._ask("schedules", {"schedule": name, "runs": runs}, list[Line])

@@ -20,6 +20,7 @@ from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.projection.rebuild import Progress
+from penstock.core.projection.why import Asked
 from penstock.core.tls import Address
 
 FILE = "control.json"
@@ -122,6 +123,7 @@ class Control:
             "show_job": (DeadJobName, lambda n: operations.show_job(n.number)),
             "retry_job": (DeadJobName, lambda n: operations.retry_job(n.number)),
             "drop_job": (DeadJobName, lambda n: operations.drop_job(n.number)),
+            "why": (Asked, self._why),
             "rebuild": (RebuildWanted, self._rebuild),
             "schedules": (SchedulesWanted, lambda w: operations.schedules(w.schedule, w.runs)),
             "run_schedule": (RunWanted, self._run_schedule),
@@ -168,6 +170,9 @@ class Control:
                 accept_loss=wanted.accept_loss,
             )
         )
+
+    def _why(self, asked: Asked) -> JobName:
+        return self._spawn(lambda progress: self._operations.why(asked, progress))
 
     def _run_schedule(self, wanted: RunWanted) -> JobName:
         return self._spawn(

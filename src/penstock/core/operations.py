@@ -19,6 +19,7 @@ from penstock.core.errors import (
     Rejected,
 )
 from penstock.core.events import Undecodable
+from penstock.core.listed import JobLine, Letter, TopicLine, View
 from penstock.core.log import Batch, Reader
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.platform import Platform
@@ -31,70 +32,16 @@ from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import sink
+from penstock.core.projection.why import Asked, Why, why
 from penstock.core.projects import own_key
 from penstock.core.schedules import Line, Ran
 from penstock.core.schedules.asking import Asking
 from penstock.core.warehouse import sql
 
-
-class TopicLine(msgspec.Struct, frozen=True):
-    topic: str
-    partition: int
-    start: int
-    end: int
-    projections: dict[str, int]
-    """Position of each projection that reads it."""
-    kept: str
-    """How long, in words."""
-    waits: list[str]
-    """Projections without which more would have been trimmed by now."""
-    since_ms: int
-    """When the log took the oldest record that it keeps; 0 where it has none."""
-    bytes: int | None
-    """What the topic takes; None where others keep it."""
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """A dead letter, readable."""
-
-    projection: str
-    topic: str
-    partition: int
-    offset: int
-    next: int
-    code: str
-    reason: str
-    at_ms: int
-    record: str
-    """The event as far as it can be decoded, otherwise the bytes in hex; at most 4 KiB."""
-
-
-class JobLine(msgspec.Struct, frozen=True):
-    """A job that was given up, readable."""
-
-    number: str
-    job: str
-    projection: str
-    project: str
-    key: str
-    name: str
-    attempts: int
-    reason: str
-    at_ms: int
-    work: str
-    """As JSON; at most 4 KiB."""
-
-
 _RECORD_SHOWN = 4_096
 _POLL_SECONDS = 0.1
 _UNTAKEN_SECONDS = 30.0
 """A leader that ended without a word is missed after half of it."""
-
-
-class View(msgspec.Struct, frozen=True):
-    name: str
-    wrong: str
-    """Why it is not answered from; empty when it is what the log proves."""
 
 
 class Operations:
@@ -303,6 +250,11 @@ class Operations:
         offers += [schedule.emits for manifest in manifests for schedule in manifest.schedules]
         asked = {topic.name for emits in offers for topic in emits}
         return asked | {topic for topic, count in said.items() if count > 1}
+
+    def why(self, asked: Asked, progress: Progress) -> Why:
+        """What is known of a key, and the newest records that made it."""
+        projection = self._consumer(asked.projection).projection
+        return why(projection, asked, self._stores, self._platform.follow, progress)
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
         """Raise `NotFound` for one that there is not."""

@@ -1,0 +1,182 @@
+"""Why a projection knows what it knows of a key: its state, and the records that made it."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from typing import Any
+
+import msgspec
+
+from penstock.core.errors import Rejected
+from penstock.core.events import Undecodable
+from penstock.core.log import Batch, Follow, record_number
+from penstock.core.projection import Fold, Index, Projection, Record, Table
+from penstock.core.projection.due import Table as Due
+from penstock.core.projection.due import is_framed, table_of
+from penstock.core.projection.stepping import Stepper
+from penstock.core.projection.stores import Stores
+from penstock.core.projects import key_of, own_key
+
+_AT_ONCE = 5_000
+_ENTRIES_COUNTED = 10_000
+
+Progress = Callable[[int, int], None]
+"""Records done, records in all."""
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    projection: str
+    key: str
+    project: str
+    limit: int
+    """Records to show at most."""
+
+
+class Waits(msgspec.Struct, frozen=True):
+    """What is due of a key."""
+
+    name: str
+    at_ms: int
+    job: str
+    """Empty for a timer."""
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A record of the key."""
+
+    partition: int
+    offset: int
+    at_ms: int
+    """When the log took it."""
+    event: str
+    """As JSON, in the order of its fields by their names."""
+
+
+class Why(msgspec.Struct, frozen=True):
+    projection: str
+    project: str
+    key: str
+    state: str
+    """Of a fold as JSON, of an index how many entries; empty where nothing is known of the key."""
+    waits: list[Waits]
+    records: list[Heard]
+    """The newest of them, in the order of the log."""
+    earlier: int
+    """How many more there are before these."""
+    such_as: str
+    """A key of another record, where there is none of this one: they are spelled as the projection
+    makes them.
+    """
+    start: dict[int, int]
+    """By partition, the oldest record that the log has, where that is not the first there was: what
+    was before is in the state, and cannot be told.
+    """
+
+
+def why(
+    projection: Projection, asked: Asked, stores: Stores, log: Follow, progress: Progress
+) -> Why:
+    """Read all of the topic that the log has. Raise `Rejected` for a table: each of its rows names
+    its record.
+    """
+    topic = projection.topic.name
+    if isinstance(projection, Table):
+        raise Rejected(
+            f"{projection.name} is a table: every row names its record in log_offset; "
+            f"`penstock events {topic} --from NUMBER` shows it"
+        )
+    group = key_of(asked.project, asked.key.encode())
+    state, waiting = _known(projection, group, stores)
+    keys = _keys(projection, stores)
+    read = stores.codec(projection.topic).read
+    starts = [log.start(topic, partition) for partition in range(log.partitions(topic))]
+    found: deque[Heard] = deque(maxlen=asked.limit)
+    count, other = 0, b""
+    for partition, batch in _batches(log, topic, starts, progress):
+        mine, seen = _of(batch, partition, read, keys, group)
+        found.extend(mine)
+        count, other = count + len(mine), seen or other
+    return Why(
+        projection.name,
+        asked.project,
+        asked.key,
+        state,
+        [Waits(name, one.at_ms, one.job) for name, one in sorted(waiting.items())],
+        list(found),
+        count - len(found),
+        "" if found else other.decode(errors="backslashreplace"),
+        {partition: start for partition, start in enumerate(starts) if start > 0},
+    )
+
+
+def _batches(
+    log: Follow, topic: str, starts: Sequence[int], progress: Progress
+) -> Iterator[tuple[int, Batch]]:
+    """Partition after partition, as far as they reach now."""
+    ends = [log.end(topic, partition) for partition in range(len(starts))]
+    done, total = 0, sum(ends) - sum(starts)
+    with closing(log.reader()) as reader:
+        for partition, end in enumerate(ends):
+            at = starts[partition]
+            while at < end and (batch := reader.read(topic, partition, at, _AT_ONCE)).next > at:
+                yield partition, batch
+                done += batch.next - at
+                at = batch.next
+                progress(done, total)
+
+
+def _known(
+    projection: Index[Any] | Fold[Any, Any], group: bytes, stores: Stores
+) -> tuple[str, Due]:
+    if isinstance(projection, Index):
+        [history] = stores.state.first(projection.space, [group], _ENTRIES_COUNTED)
+        more = " or more" if len(history) == _ENTRIES_COUNTED else ""
+        named = "1 entry" if len(history) == 1 else f"{len(history)}{more} entries"
+        return (named if history else ""), {}
+    [value] = stores.state.get_many(projection.space, [group])
+    if value is None:
+        return "", {}
+    return _json(projection.read(value)), table_of(value) if is_framed(value) else {}
+
+
+def _keys(
+    projection: Index[Any] | Fold[Any, Any], stores: Stores
+) -> Callable[[Record[Any]], Sequence[bytes]]:
+    """Whose a record is; raises where no key can be had of it."""
+    if isinstance(projection, Fold):
+        of = Stepper(projection, stores.codec).key
+        return lambda record: [of(record)]
+    entries = projection.entries
+    return lambda record: [key_of(record.project, entry.group) for entry in entries([record])]
+
+
+def _of(
+    batch: Batch,
+    partition: int,
+    read: Callable[[bytes], tuple[str, Any]],
+    keys: Callable[[Record[Any]], Sequence[bytes]],
+    group: bytes,
+) -> tuple[list[Heard], bytes]:
+    """The records of a key, and another key if there is one."""
+    found, other = [], b""
+    for offset, at_ms, payload in zip(batch.offsets, batch.times_ms, batch.payloads, strict=True):
+        with suppress(Undecodable):
+            project, event = read(payload)
+            record = Record(record_number(partition, offset), project, at_ms, event)
+            with suppress(Exception):  # whatever it raises at, it is a dead letter and no record
+                theirs = keys(record)
+                if group in theirs:
+                    found.append(Heard(partition, offset, at_ms, _json(event)))
+                elif theirs:
+                    other = own_key(project, theirs[0])
+    return found, other
+
+
+def _json(struct: msgspec.Struct) -> str:
+    """By the names of its fields; arrays tell nobody what they are."""
+    tag = struct.__struct_config__.tag
+    named = {"type": tag} if tag is not None else {}
+    return msgspec.json.encode(
+        {**named, **msgspec.structs.asdict(struct)},
+        enc_hook=repr,
+    ).decode()
