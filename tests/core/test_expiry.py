@@ -17,6 +17,7 @@ from penstock.core.log.awaiting import stored
 from penstock.core.projection import Due, Elapsed, Fold, Record, Step, Topic
 from penstock.core.projection.expiry import GRACE_MS
 from penstock.core.projection.flush import Flush
+from penstock.core.projection.why import Asked, why
 from support.alarms import Timed
 from support.notes import Crash
 
@@ -171,7 +172,11 @@ def test_timers_of_a_key_that_has_expired_come(bench: Timed) -> None:
     fold = visits()
     bench.say(fold, Seen("a", 1, timer_hours=200), Seen("b", 1))
     cursor = bench.settle(bench.owner(fold))
-    bench.clock.pass_hours(GRACE_HOURS + 2)
+    bench.clock.pass_hours(1)
+    about = Asked(fold.name, "a", "default", 9)
+    told = why(fold, about, bench.stores, bench.log, lambda *_: None)
+    assert (told.state, [one.name for one in told.waits]) == ("", ["x"])
+    bench.clock.pass_hours(GRACE_HOURS + 1)
     bench.say(fold, Seen("c", 0))
     bench.settle(cursor)
     assert {key: visit.times for key, visit in bench.known(fold).items()} == {"a": 0, "c": 1}
