@@ -228,6 +228,18 @@ def test_what_is_to_expire_sooner_than_was_said_goes_sooner(bench: Timed) -> Non
     assert list(bench.known(fold)) == ["b"]
 
 
+def test_what_cannot_tell_when_it_expires_stays_and_holds_nobody_up(bench: Timed) -> None:
+    fold = visits()
+    bench.say(fold, Seen("a", 1), Seen("b", 1), Seen("b", 1))
+    bench.carry(fold)
+    bench.clock.pass_hours(GRACE_HOURS + 2)
+    odd = replace(fold, expires=lambda visit: 1 // (visit.times - 1))
+    bench.say(odd, Seen("c", 1))
+    assert bench.carry(odd).last_error == ""
+    [letter] = bench.stores.dead_letters.letters(fold.name)
+    assert (letter.offset, list(bench.known(fold))) == (3, ["a"])
+
+
 def test_a_clock_that_goes_ahead_of_its_records_takes_nothing_away(bench: Timed) -> None:
     """And records that are ahead of the clock neither. Reliability 37."""
     fold = visits()

@@ -9,8 +9,6 @@ from contextlib import suppress
 from itertools import groupby, islice
 from typing import Any
 
-import msgspec
-
 from penstock.core.errors import Damaged
 from penstock.core.log import Damage
 from penstock.core.position import Position, is_of
@@ -236,9 +234,10 @@ def _left(view: Index[Any] | Fold[Any, Any], history: History, now_ms: int) -> H
 
 
 def _left_of(fold: Fold[Any, Any], value: bytes, now_ms: int) -> bytes:
-    with suppress(msgspec.MsgspecError):  # it is of another version
+    try:
         return lasting(fold, value, now_ms)
-    return value
+    except Exception:  # noqa: BLE001 - it is of another version, or `expires` cannot bear it
+        return value
 
 
 def _readable(state: State, space: str) -> Iterator[tuple[bytes, History]]:

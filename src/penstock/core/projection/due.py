@@ -101,6 +101,11 @@ def bare(value: bytes) -> bytes:
     return state_of(value) if is_framed(value) else value
 
 
+def stateless(value: bytes) -> bytes:
+    """What waits for the key, of any value; empty where that is nothing."""
+    return framed(b"", table_of(value)) if is_framed(value) else b""
+
+
 def table_of(value: bytes) -> Table:
     """Of a value that is framed."""
     found: Table = _table(memoryview(value)[_HEAD + int.from_bytes(value[1:_HEAD]) :])

@@ -47,36 +47,60 @@ class Expiry:
         before_ms = now_ms - GRACE_MS
         if next_ms > before_ms:
             return Swept(puts, [], next_ms)
-        limit = 2 * records + _MORE
-        [found] = self._state.first(self._space, [due.GROUP], limit, self._begin)
-        places = [due.expiry_of(sort) for sort, _ in found if sort.startswith(self._begin)]
-        past = [key for at_ms, key in places if at_ms <= before_ms]
-        later = [at_ms for at_ms, _ in places if at_ms > before_ms]
-        if len(found) == limit and not later:
-            later = [0]  # there is more of it
+        past, later_ms = self._past(next_ms, before_ms, 2 * records + _MORE)
+        later = [later_ms]
         entries, deletes, moved = list[Entry](), list[Place](), dict[bytes, int]()
-        stored = self._state.get_many(self._space, past)
-        for (at_ms, key), value in zip(places, stored, strict=False):
+        stored = self._state.get_many(self._space, [key for _, key in past])
+        for (at_ms, key), value in zip(past, stored, strict=True):
             if key in block.waiting and key not in block.written:
-                later.append(0)  # it is looked at with a later block
+                later.append(at_ms)  # it is looked at with a later block
                 continue
             now = block.written[key] if key in block.written else due.bare(value or b"")
-            ends_ms = self._fold.expires_at(self._fold.decode(now)) if now else None
+            ends_ms = self._ends_ms(now) if now else None
             deletes.append(self._place(at_ms, key))
             if ends_ms is not None and (ends_ms > before_ms or key in block.written):
                 moved[key] = ends_ms
-            elif ends_ms is not None and (left := lasting(self._fold, value or b"", before_ms)):
+            elif ends_ms is not None and (left := due.stateless(value or b"")):
                 entries.append(Entry(key, b"", left))
             elif ends_ms is not None:
                 deletes.append(Place(self._space, key))
         puts += self._places(moved)
         kept = {entry.sort for entry in puts}
         deletes = [place for place in deletes if place.group or place.sort not in kept]
-        next_ms = min([due.LATEST_MS, *later, *moved.values(), *block.expiring.values()])
+        next_ms = min([*later, *moved.values(), *block.expiring.values()])
         return Swept([*entries, *puts], deletes, next_ms)
 
     def wrote(self, swept: Swept) -> None:
         self._next_ms = swept.next_ms
+
+    def _past(
+        self, from_ms: int, before_ms: int, limit: int
+    ) -> tuple[list[tuple[int, bytes]], int]:
+        """The first places that are past, from a time on; and a time before which there are no
+        others.
+        """
+        past: list[tuple[int, bytes]] = []
+        start, size = due.expiry(self._begin, from_ms, b""), 1
+        while len(past) < limit:
+            size = min(8 * size, limit - len(past))  # mostly few are
+            [found] = self._state.first(self._space, [due.GROUP], size, start)
+            for sort, _ in found:
+                at_ms, key = due.expiry_of(sort)
+                if not sort.startswith(self._begin):
+                    return past, due.LATEST_MS
+                if at_ms > before_ms:
+                    return past, at_ms
+                past.append((at_ms, key))
+            if len(found) < size:
+                return past, due.LATEST_MS
+            start = found[-1][0] + b"\0"
+        return past, past[-1][0]
+
+    def _ends_ms(self, state: bytes) -> int | None:
+        try:
+            return self._fold.expires_at(self._fold.decode(state))
+        except Exception:  # noqa: BLE001 - then its own steps say so; it stays, and no other waits
+            return None
 
     def _places(self, expiring: Mapping[bytes, int]) -> list[Entry]:
         return [
@@ -92,6 +116,4 @@ def lasting(fold: Fold[Any, Any], value: bytes, now_ms: int) -> bytes:
     state = due.bare(value)
     if fold.expires is None or not state:
         return value
-    if not fold.has_expired(fold.decode(state), now_ms):
-        return value
-    return due.framed(b"", due.table_of(value)) if due.is_framed(value) else b""
+    return due.stateless(value) if fold.has_expired(fold.decode(state), now_ms) else value
