@@ -89,7 +89,7 @@ def heard(bench: Timed, fold: Fold[Any, Heard]) -> dict[str, int]:
 def test_what_a_fold_says_to_itself_for_ever_ends_with_a_dead_letter(
     bench: Timed, block: int, at: str
 ) -> None:
-    """Reliability 1. Whoever is killed meanwhile, and rebuilt it is the same."""
+    """Whoever is killed meanwhile, and rebuilt it is the same."""
     fold = echo()
     bench.say(fold, Said("a", -1), Said("b", MAX), Said("c", MAX + 1), Said("d", 0))
     for _ in range(4):
