@@ -53,3 +53,14 @@ def test_a_process_that_may_not_decide_is_refused_at_its_start(
 ) -> None:
     with pytest.raises(Misconfigured, match=said):
         build(environment, {"data": str(tmp_path)}, roles=roles, others=(manifest,))
+
+
+def test_what_leads_back_through_another_fold_is_known_from_the_manifests(tmp_path: Path) -> None:
+    back = replace(purses, space="tests.back", topic=DECISIONS, emits=(MOVES,))
+    others = (replace(manifest, projections=(*manifest.projections, back)),)
+    platform = build({"PENSTOCK_DISK_FREE_BYTES_MIN": "0"}, {"data": str(tmp_path)}, others=others)
+    try:
+        around = {(purses.space, DECISIONS.name), (back.space, MOVES.name)}
+        assert platform.sources.stores.circles == around
+    finally:
+        platform.close()
