@@ -1,6 +1,7 @@
 """An application that decides, from its manifest to its answers."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,12 +25,15 @@ def test_an_application_with_a_fold_runs_from_its_manifest(tmp_path: Path) -> No
         add(platform.log, *map(encode, (Moved("a", 5), Moved("a", -2))), topic=MOVES.name)
         context = ApplicationContext(platform.sources, None, ())
 
-        async def asked() -> tuple[Purse, Purse]:
+        async def asked() -> list[Purse]:
             assert await platform.positions.caught_up(purses.name, 60.0)
-            return await context.get(purses, b"a"), await context.get(purses, b"nobody")
+            expired = replace(purses, expires=lambda _: platform.clock.now_ms())
+            lasting = replace(purses, expires=lambda _: platform.clock.now_ms() + 3_600_000)
+            asked = ((purses, b"a"), (lasting, b"a"), (expired, b"a"), (purses, b"nobody"))
+            return [await context.get(fold, key) for fold, key in asked]
 
-        known, nobody = asyncio.run(asked())
-        assert (known.cents, nobody) == (3, Purse())
+        known, lasting, *nobody = asyncio.run(asked())
+        assert (known.cents, lasting.cents, nobody) == (3, 3, [Purse(), Purse()])
         said = [DECISIONS.codec().decode(p) for p in contents(platform.log, DECISIONS.name)]
         assert said == [Decided("a", 1, 3, taken=True)]
     finally:
@@ -49,3 +53,14 @@ def test_a_process_that_may_not_decide_is_refused_at_its_start(
 ) -> None:
     with pytest.raises(Misconfigured, match=said):
         build(environment, {"data": str(tmp_path)}, roles=roles, others=(manifest,))
+
+
+def test_what_leads_back_through_another_fold_is_known_from_the_manifests(tmp_path: Path) -> None:
+    back = replace(purses, space="tests.back", topic=DECISIONS, emits=(MOVES,))
+    others = (replace(manifest, projections=(*manifest.projections, back)),)
+    platform = build({"PENSTOCK_DISK_FREE_BYTES_MIN": "0"}, {"data": str(tmp_path)}, others=others)
+    try:
+        around = {(purses.space, DECISIONS.name), (back.space, MOVES.name)}
+        assert platform.sources.stores.circles == around
+    finally:
+        platform.close()

@@ -55,7 +55,7 @@ class Bench:
     def cursor(self, fold: Fold[Any, Any]) -> Cursor:
         return Cursor(fold, sink(fold, self.stores), self.log, self.clock, self.lines.logger)
 
-    def carry(self, fold: Fold[Moved, Purse], block: int = 40, blocks: int = 1 << 30) -> Cursor:
+    def carry(self, fold: Fold[Any, Any], block: int = 40, blocks: int = 1 << 30) -> Cursor:
         """As after a restart: resume, then all there is."""
         cursor = self.cursor(fold)
         with closing(self.log.reader()) as reader:

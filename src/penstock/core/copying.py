@@ -17,6 +17,7 @@ import msgspec
 
 from penstock.core.errors import Misconfigured, NotReady, PenstockError
 from penstock.core.events import Codec, Undecodable
+from penstock.core.events.generations import generation
 from penstock.core.log import Append, Batch, Follow, Log
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Topic
@@ -166,7 +167,7 @@ def _append(
     for payload in payloads:
         try:
             project, event = codec.read(payload)
-            made.append(write.of(project)(event))
+            made.append(write.of(project, generation(payload))(event))
             keys.append(order_of(project, topic.key(event)))
         except Undecodable:
             made.append(payload)

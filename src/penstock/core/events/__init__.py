@@ -9,7 +9,7 @@ objects, or as Avro. Whatever a codec writes, it reads all three, told apart by 
 A record is an event and the project it belongs to. The platform writes that, so no application can
 forget or forge it: a map of the project's name to the array, a member `project` of the object, the
 last field of Avro's record. A record that names none is of the default project, and so are all that
-are older than projects.
+are older than projects. In the same way a record has its generation, if there is one to tell.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +20,7 @@ from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from penstock.core.errors import Misconfigured, PenstockError
+from penstock.core.events.generations import generation, mark, named
 from penstock.core.projects import DEFAULT_PROJECT
 
 
@@ -86,8 +87,11 @@ class Codec(Generic[E]):
         self.encode, self._of, self._read, self._plain = self._forms[form]
         """`encode` is of the default project; see `of`."""
 
-    def of(self, project: str) -> Encode:
-        """What encodes the events of a project."""
+    def of(self, project: str, count: int = 0) -> Encode:
+        """What encodes the events of a project, and of this generation."""
+        if count:
+            encode = self._of(project)
+            return lambda event: mark(encode(event), count)
         return self.encode if project == DEFAULT_PROJECT else self._of(project)
 
     def decode(self, payload: bytes) -> E:
@@ -135,15 +139,17 @@ class Codec(Generic[E]):
 def _as_arrays(types: Sequence[type[Event]]) -> Form:
     encode = msgspec.msgpack.Encoder().encode
     plain = msgspec.msgpack.Decoder(_union(types)).decode
-    named = msgspec.msgpack.Decoder(GenericAlias(dict, (str, _union(types)))).decode
+    of_project = msgspec.msgpack.Decoder(GenericAlias(dict, (str, _union(types)))).decode
 
     def of(project: str) -> Encode:
         return lambda event: encode({project: event})
 
     def read(payload: bytes) -> tuple[str, Any]:
         if payload[:1] != _NAMED:
-            return DEFAULT_PROJECT, plain(payload)
-        [(project, event)] = named(payload).items()
+            if not generation(payload):
+                return DEFAULT_PROJECT, plain(payload)
+            payload = named(payload)
+        [(project, event)] = of_project(payload).items()
         return project, event
 
     return Form(encode, of, read, plain)

@@ -20,6 +20,7 @@ from msgspec import inspect
 
 from penstock.core.errors import Misconfigured, lacking
 from penstock.core.events import Encode, Event, Schemas, Undecodable, mirror
+from penstock.core.events.generations import behind
 from penstock.core.projects import DEFAULT_PROJECT
 
 try:
@@ -95,7 +96,7 @@ class Avro:
             read: Any = fastavro.schemaless_reader(body, schema, None, return_record_name=True)
         except Exception as error:  # whatever malformed bytes make it raise
             raise Undecodable(f"{type(error).__name__}: {error}") from error
-        if body.tell() != len(payload):
+        if body.tell() not in (len(payload), len(payload) - behind(payload)):
             raise Undecodable("something follows the record")
         name, values = read if isinstance(read, tuple) else (schema["name"], read)
         event = self._events.get(name)

@@ -88,7 +88,7 @@ class ApplicationContext:
 
     async def get(self, fold: Fold[Any, S], key: bytes) -> S:
         [history] = await self.first(fold.space, [key], 1)
-        return fold.read(history[0][1]) if history else fold.state()
+        return fold.read(history[0][1], self.clock.now_ms()) if history else fold.state()
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._sources.pools.run(work)

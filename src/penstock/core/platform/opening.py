@@ -13,7 +13,8 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
-from penstock.core.projection import Table
+from penstock.core.projection import Fold, Table
+from penstock.core.projection.circles import circles
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.sinks import Stores
 from penstock.core.projection.workers import Workers
@@ -96,4 +97,8 @@ class Opened:
                     self.added += warehouse.create(sql.schema(manifest.package))
         codec = partial(engines.codec_of, settings)
         letters = DeadLetters(state)
-        return Stores(warehouse, state, letters, self._clock, codec, self.log, self._workers)
+        projections = (p for manifest in self._manifests for p in manifest.projections)
+        around = circles(p for p in projections if isinstance(p, Fold))
+        return Stores(
+            warehouse, state, letters, self._clock, codec, self.log, self._workers, around
+        )

@@ -20,9 +20,9 @@ import msgspec
 
 from penstock.core.events import Codec, Event
 from penstock.core.log.kept import FOREVER, Kept
+from penstock.core.projection.due import LATEST_MS, Heard, bare
 from penstock.core.projection.due import Due as Due
 from penstock.core.projection.due import Elapsed as Elapsed
-from penstock.core.projection.due import Heard, is_framed, state_of
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.job import Done as Done
 from penstock.core.projection.job import Failed as Failed
@@ -189,6 +189,15 @@ class Fold(Generic[E, S]):
     """Of one step, as they are stored."""
     due_max: int = 100
     """Of one key, and of one step."""
+    expires: Callable[[S], int | None] | None = None
+    """Of a state that a step made → when, in epoch milliseconds, the key is as one that was never
+    heard of; None: never. Pure. For steps that is by the time of their record, for readers by the
+    log's own clock. Timers and jobs of the key go on waiting.
+    """
+    generations_max: int = 100
+    """How far what it hears of itself may be from a record that came from outside: a record of
+    which it would say more, or set a timer that is to come at once, is a dead letter then.
+    """
     flush: Flush
     keep: ClassVar[int] = 1
     """A key has one entry."""
@@ -231,11 +240,24 @@ class Fold(Generic[E, S]):
         """A state as it is stored, without what waits beside it → the state."""
         return msgspec.msgpack.Decoder(self.state).decode
 
-    def read(self, value: bytes) -> S:
-        """A stored value → the state."""
-        if is_framed(value):
-            value = state_of(value)
-        return self.decode(value) if value else self.state()
+    def expires_at(self, state: S) -> int | None:
+        """Raise `ValueError` for what is no time."""
+        at_ms: Any = None if self.expires is None else self.expires(state)
+        if at_ms is None:
+            return None
+        if not isinstance(at_ms, int) or at_ms > LATEST_MS:
+            raise ValueError(f"a state expires at {at_ms}, which is no time in milliseconds")
+        return max(at_ms, 0)
+
+    def has_expired(self, state: S, now_ms: int) -> bool:
+        at_ms = self.expires_at(state)
+        return at_ms is not None and at_ms <= now_ms
+
+    def read(self, value: bytes, now_ms: int = 0) -> S:
+        """A stored value → the state, if that has not expired by now."""
+        value = bare(value)
+        state = self.decode(value) if value else self.state()
+        return self.state() if value and self.has_expired(state, now_ms) else state
 
 
 Projection = Table[Any] | Index[Any] | Fold[Any, Any]

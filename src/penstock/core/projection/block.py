@@ -16,8 +16,8 @@ _NOTHING: Table = {}
 
 
 class Block(Generic[S]):
-    __slots__ = ("ended", "found", "states", "stored", "tables", "turn", "waiting", "works",
-                 "written")  # fmt: skip
+    __slots__ = ("ended", "expiring", "found", "states", "stored", "tables", "turn", "waiting",
+                 "works", "written")  # fmt: skip
 
     def __init__(self, stored: Mapping[bytes, bytes]) -> None:
         self.stored = stored
@@ -31,6 +31,8 @@ class Block(Generic[S]):
             self.found = {**stored, **{key: due.state_of(stored[key]) for key in framed}}
         self.written: dict[bytes, bytes | None] = {}
         """States that are others now; None: it is to be forgotten."""
+        self.expiring: dict[bytes, int] = {}
+        """When those expire that did not before, or not so soon."""
         self.states: dict[bytes, S] = {}
         """Of either, as far as they were read."""
         self.waiting: dict[bytes, Table] = {}
@@ -103,7 +105,7 @@ class Block(Generic[S]):
         """What is new in the index."""
         return {
             due.place(partition, key, name, one): (
-                due.packed(due.Queued(self.works[key, name])) if one.job else one.project.encode()
+                due.packed(due.Queued(self.works[key, name])) if one.job else due.whose(one)
             )
             for key, table in self.waiting.items()
             for name, one in table.items()

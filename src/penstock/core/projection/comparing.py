@@ -14,6 +14,7 @@ from penstock.core.log import Damage
 from penstock.core.position import Position, is_of
 from penstock.core.projection import Fold, Index, Table
 from penstock.core.projection.dead_letters import DeadLetter
+from penstock.core.projection.expiry import lasting
 from penstock.core.state import History, State
 from penstock.core.warehouse import Unavailable, Warehouse
 
@@ -66,21 +67,27 @@ def _unlike(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
     )
 
 
-def entry_differences(view: Index[Any] | Fold[Any, Any], state: State, shadow: str) -> list[str]:
-    """Groups of the live space whose history is another in the shadow, and how many there are."""
+def entry_differences(
+    view: Index[Any] | Fold[Any, Any], state: State, shadow: str, now_ms: int = 0
+) -> list[str]:
+    """Groups of the live space whose history is another in the shadow, and how many there are. What
+    has expired by now may be in either, and is in none.
+    """
     keep = view.keep or None
     different: list[str] = []
     live = 0
-    for chunk in _chunks(_readable(state, view.space)):
+    for chunk in _chunks(_lasting(view, _readable(state, view.space), now_ms)):
         live += len(chunk)
-        rebuilt = state.first(shadow, [group for group, _ in chunk], keep or _EVERYTHING)
+        found = state.first(shadow, [group for group, _ in chunk], keep or _EVERYTHING)
+        rebuilt = [_left(view, history, now_ms) for history in found]
         different += [
             f"group {group.decode(errors='replace')!r}: {len(history[:keep])} entries live, "
             f"{len(other)} rebuilt"
             for (group, history), other in zip(chunk, rebuilt, strict=True)
             if history[:keep] != other
         ]
-    if live != (rebuilt_groups := sum(1 for _ in _groups(state, shadow))):
+    there = _lasting(view, _groups(state, shadow), now_ms)
+    if live != (rebuilt_groups := sum(1 for _ in there)):
         different.append(f"{live} groups live, {rebuilt_groups} rebuilt")
     return _first_few(different)
 
@@ -136,7 +143,7 @@ def _fewer_keys(
 
 
 def fewer_entries(
-    view: Index[Any] | Fold[Any, Any], state: State, shadow: str, *, given_up: int
+    view: Index[Any] | Fold[Any, Any], state: State, shadow: str, *, given_up: int, now_ms: int = 0
 ) -> list[str]:
     """Groups, and the entries of all of them that matter, but for those `given_up`. What cannot be
     read of what there is counts for nothing: no swap loses it.
@@ -149,8 +156,9 @@ def fewer_entries(
             entries += min(len(history), view.keep or _EVERYTHING)
         return groups, entries
 
-    there, built = _readable(state, view.space), _groups(state, shadow)
-    pairs = zip(("groups", "entries"), counted(there), counted(built), strict=True)
+    groups = (_readable(state, view.space), _groups(state, shadow))
+    there, built = (counted(_lasting(view, of, now_ms)) for of in groups)
+    pairs = zip(("groups", "entries"), there, built, strict=True)
     return [
         f"{live} {of} live, {rebuilt} rebuilt"
         for of, live, rebuilt in pairs
@@ -207,6 +215,29 @@ def _groups(state: State, space: str) -> Iterator[tuple[bytes, History]]:
         if not group:
             continue
         yield group, [(entry.sort, entry.value) for entry in entries]
+
+
+def _lasting(
+    view: Index[Any] | Fold[Any, Any], groups: Iterator[tuple[bytes, History]], now_ms: int
+) -> Iterator[tuple[bytes, History]]:
+    for group, history in groups:
+        if left := _left(view, history, now_ms):
+            yield group, left
+
+
+def _left(view: Index[Any] | Fold[Any, Any], history: History, now_ms: int) -> History:
+    """What has not expired."""
+    if not isinstance(view, Fold) or view.expires is None:
+        return history
+    found = [(sort, _left_of(view, value, now_ms)) for sort, value in history]
+    return [one for one in found if one[1]]
+
+
+def _left_of(fold: Fold[Any, Any], value: bytes, now_ms: int) -> bytes:
+    try:
+        return lasting(fold, value, now_ms)
+    except Exception:  # noqa: BLE001 - it is of another version, or `expires` cannot bear it
+        return value
 
 
 def _readable(state: State, space: str) -> Iterator[tuple[bytes, History]]:

@@ -21,7 +21,7 @@ LATEST_MS = (1 << 63) - 1
 _FRAMED = b"\xc1"
 """Begins no MessagePack, so no state alone."""
 _HEAD = 5
-_TIMER, ANY_JOB, _TURN = b"t", b"j", b"n"
+_TIMER, ANY_JOB, _TURN, _EXPIRY = b"t", b"j", b"n", b"e"
 
 
 class Due(NamedTuple):
@@ -68,6 +68,8 @@ class Waiting(NamedTuple):
     """Of the record that it was made from."""
     job: str = ""
     """Its name; empty for a timer."""
+    generation: int = 0
+    """Of a timer that was to come at once; see `core.projection.stepping`."""
 
 
 Table = Mapping[str, Waiting]
@@ -79,7 +81,10 @@ _table = msgspec.msgpack.Decoder(dict[str, Waiting]).decode
 
 def framed(state: bytes, table: Table) -> bytes:
     """A key's value; the state alone where nothing waits. Empty where there is neither."""
-    return _FRAMED + len(state).to_bytes(4) + state + _pack(table) if table else state
+    if not table:
+        return state
+    stored = {name: one if one.generation else one[:-1] for name, one in table.items()}
+    return _FRAMED + len(state).to_bytes(4) + state + _pack(stored)
 
 
 def is_framed(value: bytes) -> bool:
@@ -89,6 +94,16 @@ def is_framed(value: bytes) -> bool:
 def state_of(value: bytes) -> bytes:
     """Of a value that is framed; empty where there is none."""
     return value[_HEAD : _HEAD + int.from_bytes(value[1:_HEAD])]
+
+
+def bare(value: bytes) -> bytes:
+    """The state of any value; empty where there is none."""
+    return state_of(value) if is_framed(value) else value
+
+
+def stateless(value: bytes) -> bytes:
+    """What waits for the key, of any value; empty where that is nothing."""
+    return framed(b"", table_of(value)) if is_framed(value) else b""
 
 
 def table_of(value: bytes) -> Table:
@@ -112,6 +127,20 @@ def jobs(partition: int) -> bytes:
     return ANY_JOB + partition.to_bytes(2)
 
 
+def expiries(partition: int) -> bytes:
+    """How the places begin at which the keys of a partition expire."""
+    return _EXPIRY + partition.to_bytes(2)
+
+
+def expiry(begin: bytes, at_ms: int, key: bytes) -> bytes:
+    return b"%b%b%b" % (begin, at_ms.to_bytes(8), key)
+
+
+def expiry_of(sort: bytes) -> tuple[int, bytes]:
+    """The time and the key of such a place."""
+    return int.from_bytes(sort[3:11]), sort[11:]
+
+
 def lane(partition: int, job: str, project: str) -> bytes:
     """How the places of one project's jobs of a kind begin; none is how another one does."""
     of, whose = job.encode(), project.encode()
@@ -132,6 +161,17 @@ def place(partition: int, key: bytes, name: str, one: Waiting) -> bytes:
         begin, one.at_ms.to_bytes(8), one.wanted_ms.to_bytes(8), len(key).to_bytes(2), key,
         name.encode(),
     )  # fmt: skip
+
+
+def whose(timer: Waiting) -> bytes:
+    """What the index says of a timer: its project, and its generation if it has one."""
+    project = timer.project.encode()
+    return b"%b\x00%d" % (project, timer.generation) if timer.generation else project
+
+
+def whose_of(value: bytes) -> tuple[str, int]:
+    project, _, count = value.partition(b"\x00")
+    return project.decode(), int(count or 0)
 
 
 class Placed(NamedTuple):

@@ -5,6 +5,7 @@ the same steps from the same states, and the log knows it by its origin. So even
 exactly once, whenever the process ends, and none of them before what it was made from.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from penstock.core.errors import Disproved, Moved, NotReady
+from penstock.core.events.generations import generation
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.position import is_of
@@ -23,6 +25,7 @@ from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
+from penstock.core.projection.expiry import Expiry
 from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
@@ -45,7 +48,8 @@ class FoldSink(SpaceSink):
         """What it says then is held against the log by this."""
         self.fold = fold
         self._log = stores.log
-        self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec)
+        self._clock = stores.clock
+        self._stepper: Stepper[Any, Any] = Stepper(fold, stores.codec, circles=stores.circles)
         self._codec = stores.codec(fold.topic)
         self.stepping: int | None = None
         """Number of the record whose step is under way. For any thread."""
@@ -53,6 +57,7 @@ class FoldSink(SpaceSink):
         """Called when a job has ended; on another thread."""
         self._workers = stores.workers
         self._timers: dict[int, Timers] = {}
+        self._expiry: dict[int, Expiry] = {}
         self._doing: dict[int, Doing] = {}
 
     def resume(self, log: str, partition: int) -> Resume:
@@ -60,6 +65,7 @@ class FoldSink(SpaceSink):
         while True:
             found = super().resume(log, partition)
             self._timers[partition] = Timers(self._state, self._into, partition)
+            self._expiry[partition] = Expiry(self.fold, self._state, self._into, partition)
             self.doing(partition).resume()
             if self.stored(partition) == self._positions[partition]:
                 return found
@@ -71,7 +77,8 @@ class FoldSink(SpaceSink):
             stale, poison = self._steps(partition, decoded, batch, block)
         finally:
             self.stepping = None
-        self._keep(partition, Position(log, batch.next, self.fold.version, batch.proof), block)
+        position = Position(log, batch.next, self.fold.version, batch.proof)
+        self._keep(partition, position, block, records=decoded.records)
         stepped = len(decoded.records) - stale - poison
         return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
 
@@ -84,7 +91,8 @@ class FoldSink(SpaceSink):
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
         said = Saying(f"{self.fold.space}/{letter.partition}/{letter.offset}", letter.partition)
-        said.add(record.number, self._stepper.step(block, record))
+        found = self._stepper.step(block, record, lambda _: generation(letter.payload))
+        said.add(record.number, found)
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
 
@@ -108,6 +116,7 @@ class FoldSink(SpaceSink):
         nobody waits for, and how many became dead letters.
         """
         step, said, stale, poison = self._stepper.step, Saying(self.fold.space, partition), 0, 0
+        counted = partial(_generation, batch)
         for record in decoded.records:
             event = record.event
             if isinstance(event, Heard) and not block.hear(record.project, event):
@@ -115,7 +124,7 @@ class FoldSink(SpaceSink):
                 continue
             self.stepping = record.number
             try:
-                found = step(block, record)
+                found = step(block, record, counted)
             except Disproved:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a step raises is poison
@@ -149,16 +158,42 @@ class FoldSink(SpaceSink):
         block: Block[Any],
         *,
         settled: Sequence[Place] = (),
+        records: Sequence[Record[Any]] = (),
     ) -> None:
         entries = block.entries(partition)
         deletes = [*block.deletes(self._into, partition), *settled]
-        self._write(partition, position, entries, deletes=deletes)
+        if self.fold.expires is None:
+            self._write(partition, position, entries, deletes=deletes)
+        else:
+            self._expire(partition, position, block, records, (entries, deletes))
         if block.quiet or (timers := self._timers.get(partition)) is None:
             return
         timers.note(entries)
         timers.turn = max(timers.turn, block.turn or 0)
         if (doing := self._doing.get(partition)) is not None:
             doing.heard(entries, deletes, block.ended_at(partition))
+
+    def _expire(
+        self,
+        partition: int,
+        position: Position,
+        block: Block[Any],
+        records: Sequence[Record[Any]],
+        made: tuple[Sequence[Entry], Sequence[Place]],
+    ) -> None:
+        """Write with what was made of a block what has expired long before both its last record and
+        now: neither clock alone takes anything away.
+        """
+        expiry = self._expiry.get(partition)
+        if expiry is None:  # a dead letter is retried by one who does not carry the partition on
+            expiry = Expiry(self.fold, self._state, self._into, partition)
+        now_ms = min(records[-1].at_ms, self._clock.now_ms()) if records else 0
+        swept = expiry.swept(block, len(records), now_ms)
+        entries, deletes = made
+        self._write(
+            partition, position, [*entries, *swept.entries], deletes=[*deletes, *swept.deletes]
+        )
+        expiry.wrote(swept)
 
     # -- what is to come ------------------------------------------------------------------------
 
@@ -195,13 +230,14 @@ class FoldSink(SpaceSink):
         elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self.fold.times else []
         turn, of = timers.turn + 1, self._codec.of
         payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
-        for project, at in elapsed:
+        for (project, count), at in elapsed:
             key = own_key(project, at.key)
-            payloads.append(of(project)(Elapsed(key, at.name, at.wanted_ms, turn, at.at_ms)))
+            event = Elapsed(key, at.name, at.wanted_ms, turn, at.at_ms)
+            payloads.append(of(project, count)(event))
             keys.append(at.key)
         for one in endings:
-            event = msgspec.structs.replace(one.event, turn=turn)
-            payloads += [of(one.project)(event), *one.payloads]
+            ended = msgspec.structs.replace(one.event, turn=turn)
+            payloads += [of(one.project)(ended), *one.payloads]
             keys += one.keys
             size, said = size + sum(map(len, one.payloads)), said + 1
             if size > _PORTION_BYTES or len(payloads) > 2 * _PORTION_RECORDS:
@@ -235,6 +271,12 @@ class FoldSink(SpaceSink):
         if position is None:
             raise NotReady(f"{self._into} is not there yet")
         self._write(partition, position, entries, deletes=deletes)
+
+
+def _generation(batch: Batch, number: int) -> int:
+    """Of the record that has this number."""
+    _, offset = record_place(number)
+    return generation(batch.payloads[bisect_left(batch.offsets, offset)])
 
 
 class Saying:

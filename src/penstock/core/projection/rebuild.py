@@ -213,7 +213,7 @@ class Rebuild:
             opened.enter_context(closing(log.reader())),
             self._stores.codec,
             starts=lambda topic: log.start(topic, 0),
-            shared=self._shared,
+            shared={*self._shared, self._topic},  # it began with what somebody else said
         )
         if outputs.not_compared:
             self._logger.warning("rebuild.not_compared", topics=", ".join(outputs.not_compared))
@@ -309,7 +309,8 @@ class Rebuild:
         if isinstance(projection, Table):
             tables = self._stores.tables
             return comparing.table_differences(projection, tables, self._shadow_name, kept)
-        states = comparing.entry_differences(projection, self._stores.state, self._shadow_name)
+        state, now_ms = self._stores.state, self._stores.clock.now_ms()
+        states = comparing.entry_differences(projection, state, self._shadow_name, now_ms)
         outputs = self._sink.outputs if isinstance(self._sink, FoldSink) else None
         return states if outputs is None else [*states, *outputs.differences()]
 
@@ -330,7 +331,10 @@ class Rebuild:
             if projection.compared and not equal:  # no row tells of which records it is
                 fewer += begins(self._starts)
         else:
-            fewer = comparing.fewer_entries(projection, stores.state, shadow, given_up=given_up)
+            now_ms = stores.clock.now_ms()
+            fewer = comparing.fewer_entries(
+                projection, stores.state, shadow, given_up=given_up, now_ms=now_ms
+            )
             fewer += [] if equal else begins(self._starts)
         letters = [
             stores.dead_letters.letters(name, limit=1 << 62) for name in (projection.name, shadow)

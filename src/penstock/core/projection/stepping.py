@@ -2,9 +2,13 @@
 
 Every step hears its key's state as it would be read from the store. So blocks may be cut anywhere
 and the states are the same, and what a step did to a state before it raised is forgotten.
+
+What a fold hears of itself has a generation, one more than that of the record it was made of; the
+last one that is allowed may be heard, and no more be said of it. So has a timer that is to come at
+once. Others come when the clock says so, and jobs ask the world outside: they begin anew.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -13,14 +17,28 @@ from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Encode, Event
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.block import Block
-from penstock.core.projection.due import LATEST_MS, NAME_BYTES_MAX, Due, Heard, Table, Waiting
+from penstock.core.projection.circles import Circle
+from penstock.core.projection.due import (
+    LATEST_MS,
+    NAME_BYTES_MAX,
+    Due,
+    Elapsed,
+    Heard,
+    Table,
+    Waiting,
+)
 from penstock.core.projects import order_of
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
 
 _GROUP_BYTES_MAX = 65_534
+_SOON_MS = 1_000
+"""A timer that comes so much later than the one it follows on catches up with the clock."""
 _pack = msgspec.msgpack.Encoder().encode
+
+Generation = Callable[[int], int]
+"""Of the record that has this number. It is looked up only where that matters."""
 
 
 class Said(NamedTuple):
@@ -33,19 +51,27 @@ class Said(NamedTuple):
 
 class _Way(NamedTuple):
     topic: str
-    of: Callable[[str], Encode]
+    of: Callable[[str, int], Encode]
     key: Callable[[Any], bytes]
+    comes_back: bool
 
 
 class Stepper(Generic[E, S]):
-    def __init__(self, fold: Fold[E, S], codec: Callable[[Topic[Any]], Codec[Any]]) -> None:
+    def __init__(
+        self,
+        fold: Fold[E, S],
+        codec: Callable[[Topic[Any]], Codec[Any]],
+        *,
+        circles: Collection[Circle] = (),
+    ) -> None:
+        around = {fold.topic.name, *(topic for space, topic in circles if space == fold.space)}
         self._fold = fold
         self._key = fold.topic.key
         self._step = fold.step
         self._read = fold.decode
         self._jobs = {job.work: job for job in fold.jobs}
         self._ways = {
-            kind: _Way(topic.name, codec(topic).of, topic.key)
+            kind: _Way(topic.name, codec(topic).of, topic.key, topic.name in around)
             for topic in fold.emits
             for kind in topic.events
             if not issubclass(kind, Heard)  # they are the platform's to say
@@ -69,37 +95,50 @@ class Stepper(Generic[E, S]):
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
 
-    def step(self, block: Block[S], record: Record[E]) -> Sequence[Said]:
+    def step(self, block: Block[S], record: Record[E], generation: Generation) -> Sequence[Said]:
         """Change what the block knows of the record's key; what is said about it.
 
         Raise, with nothing changed, whatever the step does; and `ValueError` for what it may not.
         """
         key = self.key(record)
-        state = self._state(block, key)
         try:
+            state, ended_ms = self._state(block, key, record.at_ms)
             after, events, due = self._step(state, record)
-            said = self._said(record.project, events) if events else ()
-            waiting, works = self._due(block.table(key), due, record) if due else (None, ())
-            if after is None:
-                block.written[key] = None
-                block.states.pop(key, None)
-            else:
-                block.states[key], block.written[key] = self._kept(after)
+            said = self._said(record, events, generation) if events else ()
+            waiting, works = None, list[tuple[str, bytes]]()
+            if due:
+                waiting, works = self._due(block.table(key), due, record, generation)
+            kept = None if after is None else self._kept(after)
+            expires_ms = None if kept is None else self._fold.expires_at(kept[0])
         except Exception:
             block.states.pop(key, None)  # it may have been changed in place
             raise
+        if kept is None:
+            block.written[key] = None
+            block.states.pop(key, None)
+        else:
+            block.states[key], block.written[key] = kept
+        if expires_ms is not None and (ended_ms is None or expires_ms < ended_ms):
+            block.expiring[key] = expires_ms
         if waiting is not None:
             block.waiting[key] = waiting
             block.works.update(((key, name), work) for name, work in works)
         return said
 
-    def _state(self, block: Block[S], key: bytes) -> S:
-        state = block.states.get(key)
-        if state is not None:
-            return state
-        value = block.state(key)
-        if not value:
-            return self._fold.state()
+    def _state(self, block: Block[S], key: bytes, now_ms: int) -> tuple[S, int | None]:
+        """As the record of this time hears it; and when what there is expires, or has."""
+        fold, state = self._fold, block.states.get(key)
+        if state is None:
+            value = block.state(key)
+            if not value:
+                return fold.state(), None
+            state = self._decoded(value)
+        if fold.expires is None:
+            return state, None
+        ended_ms = fold.expires_at(state)
+        return fold.state() if ended_ms is not None and ended_ms <= now_ms else state, ended_ms
+
+    def _decoded(self, value: bytes) -> S:
         try:
             return self._read(value)
         except msgspec.MsgspecError as error:
@@ -118,9 +157,11 @@ class Stepper(Generic[E, S]):
             raise ValueError(f"a state of {len(value)} bytes; at most {fold.state_bytes_max}")
         return self._read(value), value
 
-    def _said(self, project: str, events: Sequence[Event]) -> list[Said]:
+    def _said(
+        self, record: Record[E], events: Sequence[Event], generation: Generation
+    ) -> list[Said]:
         """They belong to the project of the record that they were made from."""
-        fold, ways, size = self._fold, self._ways, 0
+        fold, ways, project, size, later = self._fold, self._ways, record.project, 0, 0
         if len(events) > fold.events_max:
             raise ValueError(f"{len(events)} events of one step; at most {fold.events_max}")
         said = []
@@ -128,7 +169,9 @@ class Stepper(Generic[E, S]):
             way = ways.get(type(event))
             if way is None:
                 raise ValueError(f"{type(event).__name__} is of no topic that the fold emits to")
-            payload = way.of(project)(event)
+            if way.comes_back and not later:
+                later = self._next(record, generation)
+            payload = way.of(project, later if way.comes_back else 0)(event)
             size += len(payload)
             said.append(Said(way.topic, payload, order_of(project, way.key(event))))
         if size > fold.events_bytes_max:
@@ -136,8 +179,8 @@ class Stepper(Generic[E, S]):
         return said
 
     def _due(
-        self, waiting: Table, due: Sequence[Due], record: Record[E]
-    ) -> tuple[Table, Sequence[tuple[str, bytes]]]:
+        self, waiting: Table, due: Sequence[Due], record: Record[E], generation: Generation
+    ) -> tuple[Table, list[tuple[str, bytes]]]:
         """What waits for a key from now on; and by name, what is to be done of that."""
         fold, after, works = self._fold, dict(waiting), list[tuple[str, bytes]]()
         if len(due) > fold.due_max:
@@ -149,12 +192,25 @@ class Stepper(Generic[E, S]):
                 continue
             job, work = self._work(one)
             made = _waiting(one, was, record, job)
+            if not job and _at_once(made.at_ms, record):
+                made = made._replace(generation=self._next(record, generation))
             if was is None or one.keep == "latest" or made.at_ms < was.at_ms:
                 after[one.name] = made
                 works.append((one.name, work))
         if len(after) > fold.due_max:
             raise ValueError(f"{len(after)} are due of one key; at most {fold.due_max}")
         return after, works
+
+    def _next(self, record: Record[E], generation: Generation) -> int:
+        """The generation of what is made of a record."""
+        later, most = generation(record.number) + 1, self._fold.generations_max
+        if later > most:
+            raise ValueError(
+                f"{self._fold.space} hears of itself, and of that again, {most} times at most, and "
+                f"this would be time {later}; let the step end the chain, set timers later than "
+                "the record's time, or give the fold more `generations_max`"
+            )
+        return later
 
     def _work(self, due: Due) -> tuple[str, bytes]:
         """The job that does it, and what it is to do; nothing for a timer."""
@@ -169,6 +225,13 @@ class Stepper(Generic[E, S]):
         if len(work) > job.work_bytes_max:
             raise ValueError(f"{len(work)} bytes of work; {job.name} takes {job.work_bytes_max}")
         return job.name, work
+
+
+def _at_once(at_ms: int, record: Record[Any]) -> bool:
+    """Whether a timer comes as soon as it is set, and again does so after that."""
+    event = record.event
+    catches_up = isinstance(event, Elapsed) and at_ms - event.at_ms >= _SOON_MS
+    return at_ms <= record.at_ms and not catches_up
 
 
 def _waiting(due: Due, was: Waiting | None, record: Record[Any], job: str) -> Waiting:

@@ -1,6 +1,6 @@
 """What projections are carried into."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from penstock.core.clock import Clock
@@ -8,6 +8,7 @@ from penstock.core.errors import NotReady
 from penstock.core.events import Codec
 from penstock.core.log import Log
 from penstock.core.projection import Topic
+from penstock.core.projection.circles import Circle
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.workers import Workers
 from penstock.core.state import State
@@ -28,6 +29,8 @@ class Stores(NamedTuple):
     """What folds say goes there; None in a process that may not append."""
     workers: Workers | None = None
     """Who does the work of jobs; None in a process that does none."""
+    circles: Collection[Circle] = ()
+    """Through more than one fold; what one hears of itself it knows."""
 
     @property
     def tables(self) -> Warehouse:

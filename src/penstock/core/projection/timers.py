@@ -46,9 +46,9 @@ class Timers:
             self._known = True
         return self.known_ms
 
-    def elapsed(self, now_ms: int, limit: int) -> list[tuple[str, Placed]]:
-        """The first of those whose time has come, and their projects."""
-        elapsed: list[tuple[str, Placed]] = []
+    def elapsed(self, now_ms: int, limit: int) -> list[tuple[tuple[str, int], Placed]]:
+        """The first of those whose time has come, and their projects and generations."""
+        elapsed: list[tuple[tuple[str, int], Placed]] = []
         start, size = self._from, 1
         while len(elapsed) < limit:
             size = min(8 * size, limit - len(elapsed))  # mostly few are due, and all are read
@@ -58,7 +58,7 @@ class Timers:
                     return elapsed
                 if (one := due.placed(sort, len(self._begin))).at_ms > now_ms:
                     return elapsed
-                elapsed.append((value.decode(), one))
+                elapsed.append((due.whose_of(value), one))
             if len(found) < size:
                 break
             start = found[-1][0] + b"\0"

@@ -12,7 +12,8 @@ from penstock.core.events import Undecodable
 from penstock.core.log import Batch, Follow, record_number
 from penstock.core.projection import Fold, Index, Projection, Record, Table
 from penstock.core.projection.due import Table as Due
-from penstock.core.projection.due import is_framed, table_of
+from penstock.core.projection.due import bare, is_framed, table_of
+from penstock.core.projection.expiry import lasting
 from penstock.core.projection.stepping import Stepper
 from penstock.core.projection.stores import Stores
 from penstock.core.projects import key_of, own_key
@@ -133,10 +134,10 @@ def _known(
         more = " or more" if len(history) == _ENTRIES_COUNTED else ""
         named = "1 entry" if len(history) == 1 else f"{len(history)}{more} entries"
         return (named if history else ""), {}
-    [value] = stores.state.get_many(projection.space, [group])
-    if value is None:
-        return "", {}
-    return _json(projection.read(value)), table_of(value) if is_framed(value) else {}
+    [stored] = stores.state.get_many(projection.space, [group])
+    value = lasting(projection, stored or b"", stores.clock.now_ms())
+    state = _json(projection.read(value)) if bare(value) else ""
+    return state, table_of(value) if is_framed(value) else {}
 
 
 def _keys(
