@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,8 @@ def test_a_process_that_may_not_decide_is_refused_at_its_start(
 
 
 def test_what_leads_back_through_another_fold_is_known_from_the_manifests(tmp_path: Path) -> None:
-    back = replace(purses, space="tests.back", topic=DECISIONS, emits=(MOVES,))
+    changed: dict[str, Any] = {"space": "tests.back", "topic": DECISIONS, "emits": (MOVES,)}
+    back = replace(purses, **changed)
     others = (replace(manifest, projections=(*manifest.projections, back)),)
     platform = build({"PENSTOCK_DISK_FREE_BYTES_MIN": "0"}, {"data": str(tmp_path)}, others=others)
     try:
