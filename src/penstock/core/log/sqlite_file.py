@@ -31,6 +31,7 @@ SELECT 0, topic, sum(received), sum(stored), sum(duplicate), sum(rejected) FROM 
 WHERE minute > 0 AND minute < ? GROUP BY topic"""
 """Minute 0 holds the sums of what is too old for minutes of its own, so that totals only grow."""
 _LEDGER = "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?) " + tables.ADD_UP
+_INCREMENTAL = 2
 
 
 class _TopicWrite:
@@ -115,8 +116,10 @@ class SqliteFile:
 
     def _prepare(self) -> None:
         run = self._connection.execute
-        # Before there is a table: later it would take writing the whole file anew.
-        run("PRAGMA auto_vacuum = INCREMENTAL")
+        # Before there is a table: later it would take writing the whole file anew. Said again it
+        # would be written again, at every opening.
+        if run("PRAGMA auto_vacuum").get != _INCREMENTAL:
+            run("PRAGMA auto_vacuum = INCREMENTAL")
         run("PRAGMA secure_delete = ON").get  # noqa: B018 - reading the answer runs the statement
         run("PRAGMA journal_mode = WAL").get  # noqa: B018 - reading the answer runs the statement
         run("PRAGMA synchronous = FULL")
