@@ -181,6 +181,8 @@ def test_an_address_has_enough_when_many_of_its_connections_wait_for_it() -> Non
         regular[0].requests = 100
         for guest in (*few, *many, *regular):
             assert connections.enter(guest)
+        assert not connections.has_enough("many"), "there are places"
+        connections.is_crowded = True
         enough = [
             peer for peer in ("few", "many", "regular", "nobody") if connections.has_enough(peer)
         ]
@@ -196,6 +198,7 @@ def test_an_address_has_enough_when_many_of_its_connections_wait_for_it() -> Non
         assert not connections.has_enough("regular")
         more = [Someone(connections, "more") for _ in range(50)]
         assert all(map(connections.enter, more))
+        connections.is_crowded = True
         assert not connections.has_enough("many"), "half of an equal part is more"
         assert connections.has_enough("more")
 

@@ -181,7 +181,7 @@ def leave(streams: list[Stream]) -> None:
 
 def test_who_comes_behind_a_crowd_does_not_wait_for_all_of_it() -> None:
     """Reliability 43: it has connections that idle, so of its newcomers one waits."""
-    rig = unhurried(Rig())
+    rig = unhurried(Rig(Settings(connections_max=16)))
 
     async def work(door: Door) -> None:
         idle = await enter(rig, door, 8)

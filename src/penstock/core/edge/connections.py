@@ -101,7 +101,7 @@ class Connections:
         """Whether there are so few places left that not everybody can keep one."""
         self.few = 0
         """How many more there may be for a moment, where all are at work."""
-        self._crowd = 0
+        self._crowd = self._share = 0
         self._nobody_until = 0.0
         self._addresses: dict[str, dict[Guest, None]] = {}
         self._holding: dict[Guest, None] = {}
@@ -113,6 +113,7 @@ class Connections:
         self.connections_max = _connections_max(self._connections_wanted)
         self.few = self.connections_max // _FEW
         self._crowd = self.connections_max - self.few
+        self._share = max(1, self.connections_max // _SHARE)
 
     # -- places ---------------------------------------------------------------------------------
 
@@ -131,9 +132,8 @@ class Connections:
         and not that of a proxy that others come through too.
         """
         same = self._addresses.get(guest.peer, {}) if counts else {}
-        share = max(1, self.connections_max // _SHARE)
-        if counts and len(same) >= share:
-            entered = self._evict_one(same, 0.0) or len(same) < share + self.few
+        if counts and len(same) >= self._share:
+            entered = self._evict_one(same, 0.0) or len(same) < self._share + self.few
         else:
             entered = self.make_room()
         # Also where it was refused: it leaves like all others.
@@ -155,10 +155,12 @@ class Connections:
 
     def has_enough(self, peer: str) -> bool:
         """Whether so many of an address's connections wait for their client that one more can be
-        refused: eight, or half an equal part of all. Not if it asks on any of them again and again:
-        it would not have come if it could do without.
+        refused: eight, or half an equal part of all. Not while there are places for it, nor if it
+        asks on any of them again and again: it would not have come if it could do without.
         """
         same, addresses = self._addresses.get(peer, ()), len(self._addresses)
+        if not self.is_crowded and len(same) < self._share:
+            return False
         enough = max(_ENOUGH, len(self.present) // (2 * addresses or 1))
         lately = perf_counter() - _LATELY_SECONDS
         if len(same) < enough or any(_is_regular(guest, lately) for guest in same):
