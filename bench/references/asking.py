@@ -3,22 +3,15 @@
 `python -m bench.references.asking PORT FOLDER`.
 """
 
-import sys
-
 import msgspec
 
-from penstock.core.clock import SystemClock
-from penstock.core.doors import doors
+from bench.references.hosting import host
 from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface
 from penstock.core.manifest import Ask, Ingest, Manifest
-from penstock.core.platform import Platform
 from penstock.core.projection import Fold, Record, Step, Topic
 from penstock.core.projection.flush import Flush
-from penstock.core.server import serve
-from penstock.core.settings import load
-from penstock.core.telemetry import logger
 
 
 class Paid(Event, frozen=True, array_like=True, gc=False, tag="paid/1"):
@@ -81,20 +74,5 @@ MANIFEST = Manifest(
 )
 
 
-def main() -> None:
-    port, folder = int(sys.argv[1]), sys.argv[2]
-    settings, applications = load({}, {"bench": Settings}, {"port": port, "data": folder})
-    with doors(settings) as found:
-        platform = Platform(
-            settings,
-            applications,
-            [MANIFEST],
-            clock=SystemClock(),
-            logger=logger("warning"),
-            roles=("edge", "api", "work"),
-        )
-        serve(platform, found, lambda _: None)
-
-
 if __name__ == "__main__":
-    main()
+    host(MANIFEST, roles=("edge", "api", "work"))

@@ -2,21 +2,14 @@
 behind it. `python -m bench.references.redirect PORT FOLDER`.
 """
 
-import sys
-
 import msgspec
 
-from penstock.core.clock import SystemClock
-from penstock.core.doors import doors
+from bench.references.hosting import host
 from penstock.core.edge import Known, Received, Reply, Response
 from penstock.core.events import Event
 from penstock.core.interface import Answer, Interface, Parameter
 from penstock.core.manifest import Ingest, Manifest
-from penstock.core.platform import Platform
 from penstock.core.projection import Topic
-from penstock.core.server import serve
-from penstock.core.settings import load
-from penstock.core.telemetry import logger
 
 _LOCATION = b"https://shop.example/landing?click="
 
@@ -74,20 +67,5 @@ MANIFEST = Manifest(
 )
 
 
-def main() -> None:
-    port, folder = int(sys.argv[1]), sys.argv[2]
-    settings, applications = load({}, {"bench": Settings}, {"port": port, "data": folder})
-    with doors(settings) as found:
-        platform = Platform(
-            settings,
-            applications,
-            [MANIFEST],
-            clock=SystemClock(),
-            logger=logger("warning"),
-            roles=("edge",),
-        )
-        serve(platform, found, lambda _: None)
-
-
 if __name__ == "__main__":
-    main()
+    host(MANIFEST, roles=("edge",))
