@@ -21,6 +21,7 @@ RUN ?= smoke
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
+ROUNDS ?= 1000
 
 # Real servers for tests: where they cannot be had, the tests that need them are left out, but not on CI.
 SERVICES := PYTHONPATH=tests $(BIN)/python -m services
@@ -114,6 +115,10 @@ services-stop: $(STAMP) ## Stop what `services` started; the data stays in .serv
 faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of a minute; takes long
 	@$(FETCHED)
 	KILL_ROUNDS=$(FAULT_ROUNDS) AWAY_SECONDS=60 $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+
+.PHONY: gate
+gate: $(STAMP) ## Kill a process that decides ROUNDS=1000 times, and count what was said; a few a second
+	@PYTHONPATH=tests $(BIN)/python -m support.gate --rounds $(ROUNDS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Any bytes to the edge, heads known and new, for FUZZ_SECONDS=600; what it finds is in .make/fuzz
