@@ -8,7 +8,6 @@ import pytest
 
 from apps.audiences.served import Ask, Served
 from apps.audiences.tags import a_tag, encoded
-from penstock.core.clock import SystemClock
 from support.clock import SteppingClock
 
 RANGE = "time_range=2022-03-01T00:00:00_2022-03-01T00:01:00"
@@ -234,7 +233,7 @@ def test_au_112_every_kind_of_refusal_is_said_once(served: Served, ask: Ask) -> 
 
 def test_au_111_the_pipeline_balances(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is stored a day too early is in a minute that is not shown: it is the minutes of now.
-    monkeypatch.setattr(SteppingClock, "now_ms", SystemClock.now_ms)
+    monkeypatch.setattr(SteppingClock, "steps", False)
     served.at_once([Ask("/user_tags", body=GOOD)] * 3 + [Ask("/user_tags", body=b"{")])
     served.settle()
     (topic,) = served.get("/api/pipeline").json["topics"]
