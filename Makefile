@@ -29,7 +29,9 @@ FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
 
 # Tests that start and kill things: one after the other.
 MARKED := e2e or faults or hostile or services or slow
-# All others. Half of their time is waiting, so more of them than a small machine has cores run side by side.
+# All others. Some of their time is waiting, so one more of them than there are cores run side by side.
+# Each has a piece of the whole, and tests of a module stay together: what they share is made once.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 # What a folder marks is not even looked at, for each worker would collect it.
 UNIT := -m 'not ($(MARKED))' $(addprefix --ignore=tests/,e2e faults hostile services)
 
@@ -79,7 +81,7 @@ check: $(STAMP) ## Format, lint, types, imports, tidiness and unit tests: little
 
 .PHONY: unit
 unit: $(REWRITTEN) ## The part of `check` that runs tests
-	$(BIN)/pytest -q -n 4 $(UNIT) $(ARGS)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(UNIT) $(ARGS)
 
 # In a new clone each worker would rewrite every test module's asserts, all at the same time.
 $(REWRITTEN): | $(STAMP)

@@ -60,10 +60,11 @@ def clock() -> LeapingClock:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def fresh() -> Iterator[None]:
+def patient() -> Iterator[None]:
+    """Not with a look that hangs."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(health, "_READY_SECONDS_MAX", FRESH_SECONDS)
-        patched.setattr(health, "_METRICS_SECONDS_MAX", FRESH_SECONDS)
+        for name in ("_READY_SECONDS_MAX", "_METRICS_SECONDS_MAX", "_STAGES_SECONDS_MAX"):
+            patched.setattr(health, name, FRESH_SECONDS)
         yield
 
 
