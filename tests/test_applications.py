@@ -42,22 +42,21 @@ def served(tmp_path: Path, given: dict[str, str]) -> tuple[list[str], set[str]]:
     return applications.split(), {*ours.split(), *beside.split()}
 
 
+@pytest.mark.parametrize("chosen", ["probe", "audiences"])
+def test_what_is_not_chosen_is_never_imported(tmp_path: Path, chosen: str) -> None:
+    assert served(tmp_path, {"PENSTOCK_APPLICATIONS": chosen}) == ([chosen], {chosen})
+
+
 @pytest.mark.parametrize(
     ("chosen", "applications"),
-    [
-        ("", ["audiences", "probe"]),
-        ("probe", ["probe"]),
-        ("audiences", ["audiences"]),
-        (" probe , audiences,probe", ["probe", "audiences"]),
-    ],
+    [("", ["audiences", "probe"]), (" probe , audiences,probe", ["probe", "audiences"])],
 )
-def test_what_is_not_chosen_is_never_imported(
-    tmp_path: Path, chosen: str, applications: list[str]
+def test_all_are_served_unless_some_are_chosen_in_the_order_of_the_choice(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, applications: list[str]
 ) -> None:
-    found, imported = served(tmp_path, {"PENSTOCK_APPLICATIONS": chosen})
+    monkeypatch.setitem(APPLICATIONS, "probe", "support.probe")
 
-    assert found == applications
-    assert imported == set(applications)
+    assert [manifest.name for manifest in manifests(chosen)] == applications
 
 
 def test_settings_of_an_application_that_is_not_chosen_are_left_alone(tmp_path: Path) -> None:
