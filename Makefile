@@ -120,7 +120,7 @@ faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of 
 
 .PHONY: gate
 gate: $(STAMP) ## Kill a process that decides ROUNDS=1000 times, and count what was said; a few a second
-	@PYTHONPATH=tests $(BIN)/python -m support.gate --rounds $(ROUNDS) $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m support.killing --rounds $(ROUNDS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Any bytes to the edge, heads known and new, for FUZZ_SECONDS=600; what it finds is in .make/fuzz

@@ -19,7 +19,7 @@ from penstock.core.log.sqlite import SqliteLog
 from penstock.core.platform import Platform
 from penstock.core.state.rocksdb import RocksState
 from penstock.main import build
-from support.gate.orders import MANIFEST, ORDERS, Ordered, note, noting
+from support.killing.orders import MANIFEST, ORDERS, Ordered, note, noting
 from support.logs import add
 
 _KEYS = 8

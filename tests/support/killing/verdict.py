@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.projection import Topic
-from support.gate.orders import FOLD, ORDERS, OUTPUTS, SAID, Heard, Ordered, Said
-from support.gate.rounds import running
+from support.killing.orders import FOLD, ORDERS, OUTPUTS, SAID, Heard, Ordered, Said
+from support.killing.rounds import running
 from support.logs import contents
 
 _STILL_SECONDS = 60.0

@@ -10,8 +10,8 @@ from tempfile import mkdtemp
 
 import click
 
-from support.gate.rounds import killed
-from support.gate.verdict import Judgement, judged
+from support.killing.rounds import killed
+from support.killing.verdict import Judgement, judged
 
 _BAR_SECONDS, _LINE_SECONDS = 0.2, 10.0
 
