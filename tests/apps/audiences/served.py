@@ -150,6 +150,10 @@ class Served:
             assert time.monotonic() < until, [cursor.status() for cursor in cursors]
             time.sleep(0.002)
 
+    def told(self) -> list[dict[str, Any]]:
+        """The lines of requests: what works beside them may have something to say as well."""
+        return [line for line in self.lines if line["event"].startswith("request.")]
+
     def metric(self, sample: str) -> float | None:
         """Value of a line of `/metrics`, by its name and labels; None when there is none."""
         answer = self.get("/metrics")
