@@ -13,12 +13,15 @@ import pytest
 
 from penstock.core.platform import Platform, nearing
 from penstock.core.projection.near import Near
+from penstock.core.worker import Worker
 from penstock.main import build
 from support import capped
 from support.asking import until
 from support.capped import CAP, CLICKED, Clicks, clicks
+from support.lines import Lines
 from support.logs import contents
 from support.pipes import asked
+from support.workers import PATHS
 
 T = TypeVar("T")
 
@@ -190,6 +193,35 @@ def test_who_asks_while_a_dear_body_is_judged_is_judged_behind_it(
     try:
         assert bench.on(work) == (204, 429, 204)
         assert bench.stored == {"a": CAP, "b": 1}
+    finally:
+        bench.close()
+
+
+def test_what_was_judged_elsewhere_is_known_and_who_asks_is_judged_here(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    worker = Worker("from support.capped import judges; judges()", None, Lines().logger)
+    bench.platform.edge._judge = worker
+
+    async def work() -> tuple[int, int, bool]:
+        coded = (gzip.compress(b"a"), "Content-Encoding: gzip")
+        noted = await bench.ask("/note", *coded)
+        is_elsewhere = worker.pid > 0
+        return noted, await bench.ask("/click", *coded), is_elsewhere
+
+    with bench.platform.consumers[clicks.name].paused():
+        assert bench.on(work) == (204, 204, True)
+        assert bench.known("a") == 2
+
+
+def test_what_a_route_says_is_known_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, roles=("edge", "api", "work"))
+    try:
+        with bench.platform.consumers[clicks.name].paused():
+            asking = [bench.ask("/visit", b"a") for _ in range(3)]
+            assert bench.on(lambda: bench.many(*asking)) == {204: 3}
+            assert bench.known("a") == 3
     finally:
         bench.close()
 

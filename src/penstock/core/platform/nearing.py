@@ -156,6 +156,11 @@ class Nearing:
     # -- being asked ----------------------------------------------------------------------------
 
     @property
+    def copies(self) -> Sequence[Consumer]:
+        """Of the folds that this process does not carry."""
+        return [*self._copies.values()]
+
+    @property
     def names(self) -> Sequence[str]:
         """Of the folds that may be asked here."""
         return [*self._nears]
