@@ -5,19 +5,24 @@ import gzip
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from penstock.core.manifest import Manifest
 from penstock.core.platform import Platform, nearing
 from penstock.core.projection.near import Near
 from penstock.core.worker import Worker
 from penstock.main import build
+from services.kafka import Kafka
 from support import capped
 from support.asking import until
 from support.capped import CAP, CLICKED, Clicks, clicks
+from support.kafka import kafka_settings, new_topic
 from support.lines import Lines
 from support.logs import contents
 from support.pipes import asked
@@ -27,13 +32,19 @@ T = TypeVar("T")
 
 
 class Bench:
-    def __init__(self, folder: Path, roles: Sequence[str] = ("edge", "work")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        roles: Sequence[str] = ("edge", "work"),
+        manifest: Manifest | None = None,
+        **settings: object,
+    ) -> None:
         self.runner = asyncio.Runner()
         self.platform: Platform = build(
             {"PENSTOCK_DISK_FREE_BYTES_MIN": "0"},
-            {"data": str(folder)},
+            {"data": str(folder), **settings},
             roles=roles,
-            others=(capped.manifest,),
+            others=(manifest or capped.manifest,),
         )
         self.platform.start()
         self.runner.run(self._attach())
@@ -305,3 +316,28 @@ def test_a_copy_that_is_far_behind_is_told_as_a_warning_and_before_it_has_caught
         assert bench.on(lambda: bench.ask("/click", b"a")) == 204
     finally:
         bench.close()
+
+
+def test_edges_on_kafka_know_what_the_others_let_in(tmp_path: Path, kafka: Kafka) -> None:
+    """Over all partitions, in no consumer group, and each with a copy of its own."""
+    topic = replace(CLICKED, name=new_topic(kafka_settings(kafka, tmp_path, kafka_partitions=3)))
+    manifest = capped.offered(replace(clicks, topic=topic))
+    shops = [b"%d" % n for n in range(6)]
+    with ExitStack() as opened:
+        one, other = (
+            Bench(tmp_path / name, ("edge",), manifest, log=kafka.url, kafka_partitions=3)
+            for name in ("one", "other")
+        )
+        for bench in (one, other):
+            opened.callback(bench.close)
+        for shop in shops:
+            told = one.on(partial(clicking, one, shop))
+            assert told == {204: CAP, 429: 5}
+        other.on(lambda: until(lambda: all(other.known(s.decode()) == CAP for s in shops)))
+        assert other.on(partial(clicking, other, shops[0])) == {429: CAP + 5}
+        one.on(lambda: until(lambda: not one.waiting))
+        assert one.known("0") == CAP
+
+
+async def clicking(bench: Bench, shop: bytes) -> Counter[int]:
+    return await bench.many(*(bench.ask("/click", shop) for _ in range(CAP + 5)))

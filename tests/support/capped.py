@@ -82,11 +82,14 @@ async def visit(received: Received, context: Context) -> Reply:
     return Reply((Clicked(received.body.decode(), f"visit {found.count}"),))
 
 
-def _operation(name: str, handle: Any, **more: Any) -> Ingest:
+def _operation(
+    name: str, handle: Any, fold: Fold[Clicked, Clicks], *near: Fold[Clicked, Clicks], **more: Any
+) -> Ingest:
     return Ingest(
+        near=near,
         operation=f"tests.{name}",
         paths=(f"/{name}",),
-        emits=(CLICKED,),
+        emits=(fold.topic,),
         handle=handle,
         body_bytes_max=100_000,
         summary="Click.",
@@ -102,12 +105,12 @@ def offered(fold: Fold[Clicked, Clicks]) -> Manifest:
         name="tests",
         summary="Clicks, capped.",
         settings=Settings,
-        topics=(CLICKED,),
+        topics=(fold.topic,),
         ingest=(
-            _operation("click", click, near=(fold,)),
-            _operation("first", click, near=(fold,), respond_first="fail_open"),
-            _operation("note", note),
-            _operation("curious", curious),
+            _operation("click", click, fold, fold),
+            _operation("first", click, fold, fold, respond_first="fail_open"),
+            _operation("note", note, fold),
+            _operation("curious", curious, fold),
         ),
         routes=(
             Route(
@@ -115,7 +118,7 @@ def offered(fold: Fold[Clicked, Clicks]) -> Manifest:
                 methods=("POST",),
                 paths=("/visit",),
                 handle=visit,
-                emits=(CLICKED,),
+                emits=(fold.topic,),
                 body_bytes_max=100,
                 summary="Click, behind a look.",
                 interface=Interface(answers=(Answer(status=204, meaning="Clicked."),)),
