@@ -195,7 +195,9 @@ class Fold(Generic[E, S]):
     log's own clock. Timers and jobs of the key go on waiting.
     """
     near: bool = False
-    """Keep it wherever events come in, for the handlers that name it in `Ingest.near`."""
+    """Keep it wherever events come in, for the operations that name it in `near`. There its step is
+    taken before the log has the record, whose number and time are a guess then.
+    """
     generations_max: int = 100
     """How far what it hears of itself may be from a record that came from outside: a record of
     which it would say more, or set a timer that is to come at once, is a dead letter then.
