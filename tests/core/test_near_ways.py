@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.edge.knowing import Knowledge
@@ -122,12 +122,23 @@ doings = st.one_of(
     st.tuples(st.just("take"), ours),
     st.tuples(st.just("other"), others),
     st.tuples(st.just("hear"), st.integers(1, 4)),
-    st.tuples(st.sampled_from(["store", "fail", "resume", "rebuild"]), st.none()),
+    st.tuples(st.just("store"), st.none()),
+    st.tuples(st.just("fail"), st.none()),
+    st.tuples(st.sampled_from(["resume", "rebuild"]), st.none()),
+)
+OURS, THEIRS = ("take", Clicked("a", "x")), ("other", Clicked("a", "u"))
+STORE, HEAR, REBUILD, RESUME = (
+    (what, 4 if what == "hear" else None) for what in ("store", "hear", "rebuild", "resume")
 )
 
 
-@settings(max_examples=30, deadline=None)
-@given(done=st.lists(doings, max_size=30))
+@settings(max_examples=15, deadline=None)
+@given(done=st.lists(doings, min_size=10, max_size=20))
+@example(done=[OURS, STORE, REBUILD])
+@example(done=[OURS, STORE, OURS, REBUILD, OURS, STORE, HEAR])
+@example(done=[OURS, THEIRS, OURS, REBUILD, STORE, RESUME])
+@example(done=[OURS, STORE, THEIRS, OURS, HEAR, OURS, ("take", Clicked("a", "poison")), STORE])
+@example(done=[OURS, OURS, STORE, OURS, ("hear", 1), ("fail", None), ("hear", 1)])
 def test_it_knows_what_was_heard_and_behind_it_what_was_said_here(
     bench: Bench, done: list[tuple[str, Any]]
 ) -> None:
@@ -149,6 +160,32 @@ def test_it_knows_what_was_heard_and_behind_it_what_was_said_here(
     edge.store()
     edge.hear(1_000)
     assert (edge.near.waiting, edge.known()) == (0, edge.expected(edge.stored))
+
+
+def test_between_the_cursor_s_write_and_its_word_nothing_counts_twice_or_not_at_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge, seen = Edge(bench), list[list[int]]()
+    edge.take(Clicked("a", "x"))
+    edge.store()
+    edge.add(edge.encode(Clicked("b", "u")))
+    heard = edge.near.heard
+
+    def told(*given: Any) -> None:
+        seen.append([clicks.count for clicks in edge.known()])
+        for key in KEYS:
+            edge.take(Clicked(key, "x"))
+        seen.append([clicks.count for clicks in edge.known()])
+        heard(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edge.near, "heard", told)
+        edge.hear(10)
+    seen.append([clicks.count for clicks in edge.known()])
+    edge.store()
+    edge.hear(10)
+    seen.append([clicks.count for clicks in edge.known()])
+    assert seen == [[1, 1], [2, 2], [2, 2], [2, 2]]
 
 
 @pytest.mark.parametrize("fails", [True, False])
