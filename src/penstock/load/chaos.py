@@ -71,15 +71,16 @@ class Server:
         """Kill now and then, and restart what this run started; until cancelled."""
         while True:
             await asyncio.sleep(every_seconds)
-            await self._kill()
-            self.kills += 1
+            await self.kill()
 
     async def stop(self) -> None:
         """Kill what this run started."""
         if self._process is not None:
             await self._kill_own(self._process)
 
-    async def _kill(self) -> None:
+    async def kill(self) -> None:
+        """Kill once, and restart what this run started."""
+        self.kills += 1
         if self._process is not None:
             await self._kill_own(self._process)
             await self.start()

@@ -1,0 +1,33 @@
+"""What can be asked."""
+
+from penstock.core.edge import Received, Response
+from penstock.core.manifest import Context
+from wallet.accounts import accounts
+from wallet.ingest import account_of, id_of
+from wallet.receipts import receipts
+from wallet.shops import shops
+from wallet.statements import KEPT, statements
+
+
+async def account(received: Received, context: Context) -> Response:
+    found = await context.get(accounts, account_of(received).encode())
+    told = {"balance": found.balance, "held": found.held, "available": found.available}
+    return Response.json(told)
+
+
+async def receipt(received: Received, context: Context) -> Response:
+    key = f"{account_of(received)}/{id_of(received.parameters[1])}"
+    found = await context.get(receipts, key.encode())
+    return Response.json({"status": found.status, "attempts": found.attempts})
+
+
+async def shop(received: Received, context: Context) -> Response:
+    found = await context.get(shops, id_of(received.parameters[0]).encode())
+    return Response.json({"held": found.held})
+
+
+async def stated(received: Received, context: Context) -> Response:
+    """The newest first."""
+    key = account_of(received).encode()
+    [history] = await context.first(statements.space, [key], KEPT)
+    return Response.json_bytes(b"[" + b",".join(value for _, value in history) + b"]")
