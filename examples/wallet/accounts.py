@@ -10,15 +10,15 @@ from penstock.core.manifest import Ask
 from penstock.core.projection import Due, Elapsed, Fold, Record, Step
 from penstock.core.projection.flush import Flush
 from wallet.events import (
-    HOLDS,
     MOVEMENTS,
     PAYMENTS,
     RECEIPTS,
+    SHOPS,
     Confirmed,
-    Held,
     Moved,
     Paid,
     Purchased,
+    Released,
     ToppedUp,
 )
 
@@ -40,7 +40,7 @@ class Account(msgspec.Struct, frozen=True, array_like=True):
     held: int = 0
     """Of the balance: what open purchases come to."""
     payments: Mapping[str, Payment] = {}
-    """The newest last."""
+    """What became of each; the last that changed is the last of them."""
 
     @property
     def available(self) -> int:
@@ -56,7 +56,7 @@ def step(account: Account, record: Record[Any]) -> Step[Account]:
         case Confirmed() as event:
             return confirm(account, event)
         case Elapsed() as event:
-            return expire(account, event.name)
+            return expire(account, event.key.decode(), event.name)
     raise ValueError(f"{type(record.event).__name__} is nothing that an account hears")
 
 
@@ -69,34 +69,34 @@ def top_up(account: Account, event: ToppedUp) -> Step[Account]:
 
 def purchase(account: Account, event: Purchased, at_ms: int) -> Step[Account]:
     """Hold the money, if it is there, until the shop confirms or the time is over."""
+    released = Released(event.account, event.payment, event.shop, event.cents)
     if event.payment in account.payments:
-        return Step(account)
+        return Step(account, [released])
     held = Payment("held", event.cents, event.shop, event.receipt_to)
     is_open = [one for one in account.payments.values() if one.status == "held"]
     if event.cents > account.available or len(is_open) >= OPEN_MAX:
-        return Step(_changed(account, event.payment, _now(held, "declined")))
+        return Step(_changed(account, event.payment, _now(held, "declined")), [released])
     after = _changed(account, event.payment, held, held=event.cents)
-    due = Due(event.payment, at_ms + 1_000 * event.hold_seconds)
-    return Step(after, [Held(event.shop, event.cents)], [due])
+    return Step(after, due=[Due(event.payment, at_ms + 1_000 * event.hold_seconds)])
 
 
 def confirm(account: Account, event: Confirmed) -> Step[Account]:
     payment = account.payments.get(event.payment)
     if payment is None or payment.status != "held":
         return Step(account)
-    cents, shop = payment.cents, payment.shop
+    cents, about = payment.cents, (event.account, event.payment, payment.shop)
     after = _changed(account, event.payment, _now(payment, "paid"), balance=-cents, held=-cents)
-    said: list[Any] = [Moved(event.account, event.payment, shop, -cents), Held(shop, -cents)]
+    said: list[Any] = [Moved(*about, -cents), Released(*about, cents)]
     if payment.receipt_to:
-        said.append(Paid(event.account, event.payment, shop, cents, payment.receipt_to))
+        said.append(Paid(*about, cents, payment.receipt_to))
     return Step(after, said, [Due(event.payment, None)])
 
 
-def expire(account: Account, payment_id: str) -> Step[Account]:
+def expire(account: Account, whose: str, name: str) -> Step[Account]:
     """Nobody confirmed in time."""
-    payment = account.payments[payment_id]
-    after = _changed(account, payment_id, _now(payment, "expired"), held=-payment.cents)
-    return Step(after, [Held(payment.shop, -payment.cents)])
+    payment = account.payments[name]
+    after = _changed(account, name, _now(payment, "expired"), held=-payment.cents)
+    return Step(after, [Released(whose, name, payment.shop, payment.cents)])
 
 
 def _now(payment: Payment, status: Any) -> Payment:
@@ -104,12 +104,13 @@ def _now(payment: Payment, status: Any) -> Payment:
 
 
 def _changed(
-    account: Account, payment_id: str, payment: Payment, *, balance: int = 0, held: int = 0
+    account: Account, name: str, payment: Payment, *, balance: int = 0, held: int = 0
 ) -> Account:
-    payments = {**account.payments, payment_id: payment}
+    rest = {other: one for other, one in account.payments.items() if other != name}
+    payments = {**rest, name: payment}
     closed = [name for name, one in payments.items() if one.status != "held"]
-    for name in closed[:-REMEMBERED]:
-        del payments[name]
+    for forgotten in closed[:-REMEMBERED]:
+        del payments[forgotten]
     return Account(account.balance + balance, account.held + held, payments)
 
 
@@ -118,7 +119,7 @@ accounts: Fold[Any, Account] = Fold(
     topic=PAYMENTS,
     state=Account,
     step=step,
-    emits=(MOVEMENTS, HOLDS, RECEIPTS),
+    emits=(MOVEMENTS, SHOPS, RECEIPTS),
     flush=Flush.immediate(),
 )
 

@@ -41,9 +41,20 @@ class Moved(Event, frozen=True, array_like=True, gc=False, tag="moved/1"):
     cents: int
 
 
-class Held(Event, frozen=True, array_like=True, gc=False, tag="held/1"):
-    """A shop has so much more, or less, in purchases that are not confirmed."""
+class Wanted(Event, frozen=True, array_like=True, gc=False, tag="wanted/1"):
+    """A shop may have so much more to come; `Released` says that it has not any more."""
 
+    account: str
+    payment: str
+    shop: str
+    cents: int
+
+
+class Released(Event, frozen=True, array_like=True, gc=False, tag="released/1"):
+    """What was wanted was declined, has expired, or is paid."""
+
+    account: str
+    payment: str
     shop: str
     cents: int
 
@@ -83,6 +94,6 @@ PAYMENTS: Topic[Any] = Topic(
     "wallet.payments", (ToppedUp, Purchased, Confirmed, Elapsed), key=of_account
 )
 MOVEMENTS: Topic[Moved] = Topic("wallet.movements", (Moved,), key=of_account)
-HOLDS: Topic[Held] = Topic("wallet.holds", (Held,), key=lambda event: event.shop.encode())
+SHOPS: Topic[Any] = Topic("wallet.shops", (Wanted, Released), key=lambda e: e.shop.encode())
 RECEIPTS: Topic[Any] = Topic("wallet.receipts", (Paid, Done, Failed), key=of_payment)
 STATEMENTS: Topic[Stated] = Topic("wallet.statements", (Stated,), key=of_account)

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from penstock.core.edge import Known, Received, Reply
 from penstock.core.errors import Rejected
-from wallet.events import Confirmed, Purchased, ToppedUp
+from wallet.events import Confirmed, Purchased, ToppedUp, Wanted
 from wallet.settings import Settings
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
@@ -53,18 +53,8 @@ def purchase(received: Received, known: Known[Settings, None]) -> Reply:
     """Raise `Rejected`."""
     asked = _read(_purchase, received.body)
     hold_seconds = asked.hold_seconds or known.settings.hold_seconds
-    return Reply(
-        (
-            Purchased(
-                account_of(received),
-                asked.payment,
-                asked.shop,
-                asked.cents,
-                hold_seconds,
-                asked.receipt_to,
-            ),
-        )
-    )
+    about = (account_of(received), asked.payment, asked.shop, asked.cents)
+    return Reply((Purchased(*about, hold_seconds, asked.receipt_to), Wanted(*about)))
 
 
 def confirm(received: Received, known: Known[Settings, None]) -> Reply:

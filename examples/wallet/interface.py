@@ -26,7 +26,7 @@ class Balance(msgspec.Struct):
 
 
 class Open(msgspec.Struct):
-    held: Annotated[int, Meta(description="What open purchases come to, in cents.")]
+    open: Annotated[int, Meta(description="What open purchases come to, in cents.")]
 
 
 def _named(name: str, meaning: str) -> Parameter:

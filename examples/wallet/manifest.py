@@ -3,7 +3,7 @@
 from penstock.core.manifest import Ingest, Manifest, Route
 from wallet import ingest, interface, routes
 from wallet.accounts import ASK, accounts
-from wallet.events import HOLDS, MOVEMENTS, PAYMENTS, RECEIPTS, STATEMENTS
+from wallet.events import MOVEMENTS, PAYMENTS, RECEIPTS, SHOPS, STATEMENTS
 from wallet.movements import movements
 from wallet.receipts import receipts
 from wallet.settings import Settings
@@ -16,7 +16,7 @@ manifest = Manifest(
     name="wallet",
     summary="Money that is put in, held, paid and stated.",
     settings=Settings,
-    topics=(PAYMENTS, MOVEMENTS, HOLDS, RECEIPTS, STATEMENTS),
+    topics=(PAYMENTS, MOVEMENTS, SHOPS, RECEIPTS, STATEMENTS),
     ingest=(
         Ingest(
             operation="wallet.top_up",
@@ -31,7 +31,7 @@ manifest = Manifest(
         Ingest(
             operation="wallet.purchase",
             paths=("/accounts/{account}/purchases",),
-            emits=(PAYMENTS,),
+            emits=(PAYMENTS, SHOPS),
             handle=ingest.purchase,
             ask=ASK,
             body_bytes_max=BODY_BYTES_MAX,

@@ -23,7 +23,7 @@ async def receipt(received: Received, context: Context) -> Response:
 
 async def shop(received: Received, context: Context) -> Response:
     found = await context.get(shops, id_of(received.parameters[0]).encode())
-    return Response.json({"held": found.held})
+    return Response.json({"open": found.open})
 
 
 async def stated(received: Received, context: Context) -> Response:

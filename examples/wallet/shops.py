@@ -1,20 +1,24 @@
-"""What the open purchases of a shop come to."""
+"""What the purchases of a shop come to that are wanted and neither paid nor over."""
+
+from typing import Any
 
 import msgspec
 
 from penstock.core.projection import Fold, Record, Step
 from penstock.core.projection.flush import Flush
-from wallet.events import HOLDS, Held
+from wallet.events import SHOPS, Wanted
 
 
 class Shop(msgspec.Struct, frozen=True, array_like=True):
-    held: int = 0
+    open: int = 0
+    """Cents."""
 
 
-def step(shop: Shop, record: Record[Held]) -> Step[Shop]:
-    return Step(Shop(shop.held + record.event.cents))
+def step(shop: Shop, record: Record[Any]) -> Step[Shop]:
+    event = record.event
+    return Step(Shop(shop.open + (event.cents if isinstance(event, Wanted) else -event.cents)))
 
 
-shops: Fold[Held, Shop] = Fold(
-    space="wallet.shops", topic=HOLDS, state=Shop, step=step, flush=Flush.immediate()
+shops: Fold[Any, Shop] = Fold(
+    space="wallet.shops", topic=SHOPS, state=Shop, step=step, flush=Flush.immediate()
 )

@@ -164,7 +164,7 @@ class Run:
             for shop, cents in account.opened.items():
                 held[shop] = held.get(shop, 0) + cents
         for shop, cents in held.items():
-            await self._shows(f"/shops/{shop}", {"held": cents})
+            await self._shows(f"/shops/{shop}", {"open": cents})
 
     async def _shows(self, target: str, expected: Any) -> None:
         async def right() -> str:
