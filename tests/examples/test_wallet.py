@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wallet
+from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.projection import Due, Elapsed, Record
 from penstock.main import build
+from support.logs import wait_until
 from support.pipes import asked
 from wallet.accounts import OPEN_MAX, REMEMBERED, Account, render, step
 from wallet.events import Confirmed, Moved, Paid, Purchased, Released, ToppedUp, Wanted
@@ -166,7 +168,9 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platfo
     built.close()
 
 
-def test_a_process_serves_it_and_judges_its_coded_bodies_elsewhere(platform: Platform) -> None:
+def test_a_process_serves_it_judges_coded_bodies_elsewhere_and_makes_it_all_again(
+    platform: Platform,
+) -> None:
     async def ask(method: str, path: str, body: bytes = b"", head: str = "") -> tuple[int, Any]:
         line = (
             f"{method} {path} HTTP/1.1\r\nHost: tests\r\n{head}Content-Length: {len(body)}\r\n\r\n"
@@ -182,7 +186,7 @@ def test_a_process_serves_it_and_judges_its_coded_bodies_elsewhere(platform: Pla
             await ask(
                 "POST",
                 "/accounts/ann/purchases",
-                b'{"payment":"p-1","shop":"books","cents":1999}',
+                b'{"payment":"p-1","shop":"books","cents":1999,"receipt_to":"http://127.0.0.1/"}',
             ),
             await ask(
                 "POST",
@@ -207,3 +211,8 @@ def test_a_process_serves_it_and_judges_its_coded_bodies_elsewhere(platform: Pla
         (200, {"balance": 3001, "held": 0, "available": 3001}),
     ]
     assert (refused, told["error"]) == (400, "bad_field")
+    operations = Operations(platform)
+    wait_until(lambda: len(operations.jobs()) == 1)
+    for view in platform.consumers:
+        rebuilt = operations.rebuild(view, lambda *_: None, from_scratch=False, dry_run=False)
+        assert (view, rebuilt.differences, rebuilt.swapped) == (view, [], True)
