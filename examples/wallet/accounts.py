@@ -28,7 +28,7 @@ REMEMBERED = 100
 """Payments of one account whose outcome is known, the open ones besides."""
 
 
-class Payment(msgspec.Struct, frozen=True, array_like=True):
+class Payment(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Literal["credited", "held", "declined", "paid", "expired"]
     cents: int
     shop: str = ""

@@ -346,20 +346,6 @@ def _by_name(chosen: Collection[str]) -> dict[str, str]:
     return found
 
 
-def named(kind: str, text: str, known: Collection[str]) -> list[str]:
-    """What a setting chooses by its comma-separated names: each once, and without any, all.
-
-    The setting is the plural of `kind`. Raise `Misconfigured` for a name that is not `known`.
-    """
-    names = listed(text)
-    if unknown := [name for name in names if name not in known]:
-        raise Misconfigured(
-            f"{PREFIX}{kind.upper()}S: there is no {kind} {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
-        )
-    return names or list(known)
-
-
 def redacted(url: str) -> str:
     """The URL with its password, if it has one, replaced."""
     return _PASSWORD.sub(r"\1:***@", url)
