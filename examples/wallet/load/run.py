@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ class Given(NamedTuple):
 
 
 class Figures(NamedTuple):
+    """What was as it has to be, and what was not."""
+
     requests: int
     decisions: int
     receipts: int
@@ -49,8 +52,8 @@ class Run:
         self._endpoint = Endpoint(given.options.url, given.options.ca)
         self._server = Server(given.options, self._endpoint)
         self._asker: Asker
-        self._requests = 0
-        self._statements = 0
+        self._right: Counter[str] = Counter()
+        """By figure, what was as it has to be."""
         self._decided = 0
         self._progress = asyncio.Event()
         self._wrong: list[str] = []
@@ -72,18 +75,8 @@ class Run:
                 await self._asker.close()
         finally:
             await self._server.stop()
-        receipts = [one for account in self._given.accounts for one in account.receipts]
-        gone = sum(one.kind == "gone" for one in receipts)
-        return Figures(
-            requests=self._requests,
-            decisions=self._decided,
-            receipts=len(receipts) - gone,
-            given_up=gone,
-            balances=len(self._given.accounts),
-            statements=self._statements,
-            kills=self._server.kills,
-            wrong=self._wrong,
-        )
+        figures = {name: self._right[name] for name in Figures._fields[:-2]}
+        return Figures(**figures, kills=self._server.kills, wrong=self._wrong)
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -120,13 +113,15 @@ class Run:
         status, body = await self._answered(asked.target, asked.body)
         told = json.loads(body) if status in (200, 402, 409) else {}
         right = asked.right.get(told.get("status", ""))
-        if right != (status, told.get("available")):
+        if right == (status, told.get("available")):
+            self._right["decisions"] += 1
+        else:
             self._is_wrong(f"{asked.target} {asked.body!r}", asked.right, (status, body))
 
     async def _answered(self, target: str, body: bytes | None) -> tuple[int, bytes]:
         deadline = monotonic() + PATIENCE_SECONDS
         while True:
-            self._requests += 1
+            self._right["requests"] += 1
             exchange = await (
                 self._asker.get(target) if body is None else self._asker.ask(target, body)
             )
@@ -149,7 +144,9 @@ class Run:
                 "available": account.available,
             }
             found = await self._get(f"/accounts/{account.name}")
-            if found != expected:
+            if found == expected:
+                self._right["balances"] += 1
+            else:
                 self._is_wrong(account.name, expected, found)
             for receipt in account.receipts:
                 await self._check_receipt(receipt)
@@ -184,6 +181,7 @@ class Run:
             return "" if found.get("status") == status else str(found)
 
         await self._eventually(f"{target} is {status}", right)
+        self._right["receipts" if receipt.kind != "gone" else "given_up"] += 1
         if self._receiver is None:
             return
         taken = self._receiver.taken.get(f"{account}/{payment}", [])
@@ -198,16 +196,15 @@ class Run:
 
         async def right() -> str:
             found = (await self._get(f"/accounts/{account.name}/statements"))[::-1]
-            self._statements += len(found)
             credited = sum(one["credited"] for one in found)
             debited = sum(one["debited"] for one in found)
             ends = [0, *(one["closing"] for one in found)]
             if [one["opening"] for one in found] != ends[:-1]:
                 return f"one does not go on from the other: {found}"
-            if whole == (credited, debited, ends[-1]):
-                return ""
-            self._statements -= len(found)
-            return str(found)
+            if whole != (credited, debited, ends[-1]):
+                return str(found)
+            self._right["statements"] += len(found)
+            return ""
 
         await self._eventually(f"the statements of {account.name} come to {whole}", right)
 
