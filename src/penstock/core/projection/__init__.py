@@ -194,6 +194,8 @@ class Fold(Generic[E, S]):
     heard of; None: never. Pure. For steps that is by the time of their record, for readers by the
     log's own clock. Timers and jobs of the key go on waiting.
     """
+    near: bool = False
+    """Keep it wherever events come in, for the handlers that name it in `Ingest.near`."""
     generations_max: int = 100
     """How far what it hears of itself may be from a record that came from outside: a record of
     which it would say more, or set a timer that is to come at once, is a dead letter then.

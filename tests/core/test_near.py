@@ -1,0 +1,204 @@
+"""Near folds: what an edge knows of what is on its way, and that nobody gets beyond a cap."""
+
+import asyncio
+import gzip
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from penstock.core.platform import Platform
+from penstock.main import build
+from support.asking import until
+from support.capped import CAP, CLICKED, clicks, manifest
+from support.logs import contents
+from support.pipes import asked
+
+T = TypeVar("T")
+
+
+class Bench:
+    def __init__(self, folder: Path, roles: Sequence[str] = ("edge", "work")) -> None:
+        self.runner = asyncio.Runner()
+        self.platform: Platform = build(
+            {"PENSTOCK_DISK_FREE_BYTES_MIN": "0"},
+            {"data": str(folder)},
+            roles=roles,
+            others=(manifest,),
+        )
+        self.platform.start()
+        self.runner.run(self._attach())
+
+    async def _attach(self) -> None:
+        self.platform.edge.attach(asyncio.get_running_loop())
+
+    def on(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        return self.runner.run(work())
+
+    async def ask(self, path: str, body: bytes = b"", *headers: str) -> int:
+        told = "".join(f"{line}\r\n" for line in headers)
+        head = f"POST {path} HTTP/1.1\r\nHost: t\r\n{told}Content-Length: {len(body)}\r\n\r\n"
+        return (await asked(self.platform.edge, "POST", [head.encode() + body]))[0]
+
+    async def many(self, *asking: Coroutine[Any, Any, int]) -> Counter[int]:
+        return Counter(await asyncio.gather(*asking))
+
+    @property
+    def log(self) -> Any:
+        return self.platform.log
+
+    @property
+    def stored(self) -> Counter[str]:
+        """Clicks in the log, by shop."""
+        read = CLICKED.codec().decode
+        return Counter(read(payload).shop for payload in contents(self.log, CLICKED.name))
+
+    def fail(self, problem: str) -> None:
+        """Let what is committed from now on fail, or be stored again."""
+        self.log._space.problem = lambda: problem
+
+    def known(self, shop: str) -> int:
+        near = self.platform.near.nears["tests"].get[clicks.space]
+        return int(near(shop.encode()).count)
+
+    @property
+    def waiting(self) -> int:
+        return self.platform.near._nears[clicks.name].waiting
+
+    def close(self) -> None:
+        self.platform.close()
+        self.runner.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def test_of_hundreds_at_once_as_many_get_in_as_there_is_room_for(bench: Bench) -> None:
+    async def work() -> Counter[int]:
+        return await bench.many(*(bench.ask("/click", b"a") for _ in range(4 * CAP)))
+
+    assert bench.on(work) == {204: CAP, 429: 3 * CAP}
+    assert bench.stored == {"a": CAP}
+
+
+def test_nobody_gets_beyond_a_cap_whatever_could_not_be_stored_between(bench: Bench) -> None:
+    """Reliability 4: what failed gives its room back, and no more than that."""
+
+    async def work() -> Counter[int]:
+        told: Counter[int] = Counter()
+        for turn in range(8):
+            bench.fail("the disk is full" if turn % 2 else "")
+            packed = gzip.compress(b"a\na\n")
+            asking = [bench.ask("/click", b"a x") for _ in range(4)]
+            asking += [bench.ask("/click", packed, "Content-Encoding: gzip") for _ in range(2)]
+            asking += [bench.ask("/click", b"b"), bench.ask("/note", b"b")]
+            told += await bench.many(*asking)
+        bench.fail("")
+        while 429 not in await bench.many(*(bench.ask("/click", b"a") for _ in range(20))):
+            pass
+        return told
+
+    told = bench.on(work)
+    assert told[503] == 4 * 8
+    assert bench.stored["a"] == CAP
+    assert bench.stored["b"] == 2 * 4
+    bench.on(lambda: until(lambda: not bench.waiting))
+    assert (bench.known("a"), bench.known("b")) == (CAP, 2 * 4)
+
+
+def test_what_is_not_heard_yet_counts_and_counts_once(bench: Bench) -> None:
+    consumer = bench.platform.consumers[clicks.name]
+
+    async def work() -> None:
+        with consumer.paused():
+            assert await bench.many(*(bench.ask("/click", b"a") for _ in range(30))) == {204: 30}
+            assert await bench.many(*(bench.ask("/note", b"a") for _ in range(5))) == {204: 5}
+            assert (bench.known("a"), bench.waiting) == (35, 35)
+        await until(lambda: not bench.waiting)
+        assert bench.known("a") == 35
+
+    bench.on(work)
+
+
+def test_a_repeat_under_its_key_takes_no_room(bench: Bench) -> None:
+    async def work() -> Counter[int]:
+        repeats = [bench.ask("/click", b"a", "Idempotency-Key: k") for _ in range(20)]
+        told = await bench.many(*repeats)
+        return told + await bench.many(*(bench.ask("/click", b"a") for _ in range(CAP)))
+
+    assert bench.on(work) == {204: 20 + CAP - 1, 429: 1}
+    assert bench.stored == {"a": CAP}
+
+
+def test_what_is_answered_first_and_lost_gives_its_room_back(bench: Bench) -> None:
+    async def work() -> None:
+        bench.fail("the disk is full")
+        assert await bench.many(*(bench.ask("/first", b"a") for _ in range(10))) == {204: 10}
+        await until(lambda: not bench.waiting)
+        bench.fail("")
+        assert await bench.ask("/note", b"b") == 204, "the log has recovered"
+        assert await bench.many(*(bench.ask("/first", b"a") for _ in range(CAP + 1))) == {
+            204: CAP,
+            429: 1,
+        }
+        await until(lambda: bench.stored == {"a": CAP, "b": 1})
+
+    bench.on(work)
+
+
+def test_bodies_that_are_dear_wait_for_each_other_and_others_for_them(bench: Bench) -> None:
+    """However a body is judged, who looks sees what was let in before."""
+    dear = b"a\n" * (CAP - 1) + b"\n" * 100
+
+    async def work() -> Counter[int]:
+        return await bench.many(
+            *(bench.ask(path, body) for _ in range(5) for path, body in [
+                ("/click", dear), ("/click", b"a"), ("/click", b"a"), ("/click", dear),
+            ])
+        )  # fmt: skip
+
+    told = bench.on(work)
+    assert told.total() == 20
+    assert set(told) == {204, 429}
+    assert bench.stored["a"] == CAP
+
+
+def test_who_does_not_say_what_is_asked_is_told_so(bench: Bench) -> None:
+    assert bench.on(lambda: bench.ask("/curious", b"a")) == 500
+
+
+def test_nobody_is_answered_by_what_is_not_to_be_believed(bench: Bench) -> None:
+    async def work() -> None:
+        assert await bench.ask("/click", b"a") == 204
+        bench.platform.consumers[clicks.name].judge("somebody took its entries")
+        async with asyncio.timeout(60):
+            while await bench.ask("/click", b"a") != 503:
+                pass
+        assert await bench.ask("/note", b"a") == 204
+
+    bench.on(work)
+
+
+@pytest.mark.parametrize("again", ["with its copy", "without it"])
+def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> None:
+    """And says that it is not ready before that has caught up."""
+    first = Bench(tmp_path, roles=("edge",))
+    told = first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(CAP + 5))))
+    assert told == {204: CAP, 429: 5}
+    assert first.platform.stores is None
+    first.close()
+    if again == "without it":
+        (tmp_path / "near").rename(tmp_path / "away")
+    second = Bench(tmp_path, roles=("edge",))
+    try:
+        assert second.known("a") == CAP
+        assert second.on(lambda: second.ask("/click", b"a")) == 429
+        assert second.platform.near.problem(clicks.name) == ""
+    finally:
+        second.close()
