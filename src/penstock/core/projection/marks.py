@@ -4,7 +4,7 @@ Marks lie in the group without a name, beside timers and jobs. A key has one, an
 the version that is to be in the table: as many changes as there may be, one row is to be written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -56,24 +56,38 @@ def key_of(mark: bytes) -> bytes:
     return mark[5 : 5 + int.from_bytes(mark[3:5])]
 
 
-def entries(partition: int, changed: Mapping[bytes, int]) -> list[Entry]:
-    """Keys, and the records that changed them."""
+def changed(partition: int, records: Mapping[bytes, int]) -> list[Entry]:
+    """Keys, and the numbers of the records that changed them last."""
     return [
         Entry(GROUP, _mark(partition, key), version_of(number).to_bytes(8))
-        for key, number in changed.items()
+        for key, number in records.items()
     ]
 
 
-def out_of_turn(
-    state: State, space: str, partition: int, changed: Mapping[bytes, int]
-) -> list[Entry]:
-    """The same where a dead letter is stepped now, after what came behind it. Such a mark stands
-    beside that of the key's records: it may come from another process.
+def entries(partition: int, keys: Iterable[bytes], version: int) -> list[Entry]:
+    """Beside those of the keys' records."""
+    at = version.to_bytes(8)
+    return [Entry(GROUP, _mark(partition, key) + at, at) for key in keys]
+
+
+def out_of_turn(state: State, space: str, partition: int, keys: Iterable[bytes]) -> list[Entry]:
+    """Of a dead letter that is stepped now, after what came behind it; it may be in another
+    process.
+    """
+    version = following(state, space, partition)
+    return [*entries(partition, keys, version), given(partition, version)]
+
+
+def following(state: State, space: str, partition: int) -> int:
+    """A version that no key has by now, and every record to come has a higher one than. To be
+    written down as `given` with what it is given to.
     """
     at = current(state, space, partition)
-    version = min(at + 2, (at // _ROOM + 1) * _ROOM - 2).to_bytes(8)
-    made = [Entry(GROUP, _mark(partition, key) + version, version) for key in changed]
-    return [*made, Entry(GROUP, _GIVEN + partition.to_bytes(2), version)]
+    return min(at + 2, (at // _ROOM + 1) * _ROOM - 2)
+
+
+def given(partition: int, version: int) -> Entry:
+    return Entry(GROUP, _GIVEN + partition.to_bytes(2), version.to_bytes(8))
 
 
 def current(state: State, space: str, partition: int) -> int:
