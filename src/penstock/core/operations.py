@@ -37,6 +37,7 @@ from penstock.core.projects import own_key
 from penstock.core.schedules import Line, Ran
 from penstock.core.schedules.asking import Asking
 from penstock.core.warehouse import sql
+from penstock.core.warehouse.cluster import Layout
 
 _RECORD_SHOWN = 4_096
 _POLL_SECONDS = 0.1
@@ -293,14 +294,12 @@ class Operations:
         return ran
 
     def _statement(self, consumer: Consumer) -> str:
-        if not isinstance(consumer.projection, Table):
-            return ""
-        named = f"CREATE TABLE IF NOT EXISTS {consumer.projection.table}"
+        """What creates its table, if it fills one."""
         statements = [
             statement
             for manifest in self._platform.manifests
             for statement in sql.schema(manifest.package)
-            if named in statement
+            if Layout.name(statement) in consumer.projection.tables
         ]
         return statements[0] if statements else ""
 

@@ -30,7 +30,7 @@ class Sources:
 
     stores: Stores
     views: Iterable[str]
-    """The names of all projections."""
+    """The names of all projections, and of the tables that they fill."""
     watch: Watch
     positions: Positions
     pools: Pools

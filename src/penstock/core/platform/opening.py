@@ -13,7 +13,7 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
-from penstock.core.projection import Fold, Table
+from penstock.core.projection import Fold
 from penstock.core.projection.circles import circles
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.sinks import Stores
@@ -52,7 +52,7 @@ class Opened:
             self._leases: Leases | None = None
             if "api" in roles or "work" in roles:
                 carried = chosen(settings, manifests)
-                tables = "api" in roles or any(isinstance(p, Table) for p in carried)
+                tables = "api" in roles or any(p.tables for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
             self._closing = opening.pop_all()

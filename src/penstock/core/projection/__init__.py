@@ -27,6 +27,7 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.job import Done as Done
 from penstock.core.projection.job import Failed as Failed
 from penstock.core.projection.job import Job as Job
+from penstock.core.projection.mirror import Mirror as Mirror
 from penstock.core.state import Entry
 
 E = TypeVar("E", bound=Event)
@@ -127,6 +128,11 @@ class Table(Generic[E]):
     def name(self) -> str:
         return self.table
 
+    @property
+    def tables(self) -> Sequence[str]:
+        """Of the warehouse that it fills."""
+        return (self.table,)
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         return tuple(field.name for field in msgspec.structs.fields(self.row))
@@ -143,6 +149,7 @@ class Index(Generic[E]):
     keep: int = 0
     """Entries of a group that matter, from the first; 0: all. The rest is trimmed in passing."""
     flush: Flush
+    tables: ClassVar[Sequence[str]] = ()
 
     @property
     def name(self) -> str:
@@ -196,6 +203,10 @@ class Fold(Generic[E, S]):
     """
     near: bool = False
     """Keep it wherever events come in, for the handlers that name it in `Ingest.near`."""
+    mirror: Mirror[S] | None = None
+    """The newest row of each key in a table of the warehouse, for what is asked by other than the
+    key; see `core.projection.mirror`.
+    """
     generations_max: int = 100
     """How far what it hears of itself may be from a record that came from outside: a record of
     which it would say more, or set a timer that is to come at once, is a dead letter then.
@@ -231,6 +242,11 @@ class Fold(Generic[E, S]):
     @property
     def name(self) -> str:
         return self.space
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """Of the warehouse that it fills."""
+        return () if self.mirror is None else (self.mirror.table,)
 
     @property
     def times(self) -> bool:

@@ -69,6 +69,7 @@ class Stepper(Generic[E, S]):
         self._key = fold.topic.key
         self._step = fold.step
         self._read = fold.decode
+        self._mirrored = fold.mirror is not None
         self._jobs = {job.work: job for job in fold.jobs}
         self._ways = {
             kind: _Way(topic.name, codec(topic).of, topic.key, topic.name in around)
@@ -118,6 +119,8 @@ class Stepper(Generic[E, S]):
             block.states.pop(key, None)
         else:
             block.states[key], block.written[key] = kept
+        if self._mirrored:
+            block.changed[key] = record.number
         if expires_ms is not None and (ended_ms is None or expires_ms < ended_ms):
             block.expiring[key] = expires_ms
         if waiting is not None:
