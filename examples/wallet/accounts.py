@@ -7,7 +7,7 @@ import msgspec
 
 from penstock.core.edge import Response
 from penstock.core.manifest import Ask
-from penstock.core.projection import Due, Elapsed, Fold, Record, Step
+from penstock.core.projection import Due, Elapsed, Fold, Mirror, Record, Step
 from penstock.core.projection.flush import Flush
 from wallet.events import (
     MOVEMENTS,
@@ -114,24 +114,37 @@ def _changed(
     return Account(account.balance + balance, account.held + held, payments)
 
 
+class Balance(msgspec.Struct, frozen=True):
+    """A row of an account."""
+
+    balance: int
+    held: int
+
+
+def balance(key: bytes, account: Account) -> Balance:
+    del key
+    return Balance(account.balance, account.held)
+
+
 accounts: Fold[Any, Account] = Fold(
     space="wallet.accounts",
     topic=PAYMENTS,
     state=Account,
     step=step,
     emits=(MOVEMENTS, SHOPS, RECEIPTS),
+    mirror=Mirror(table="wallet_balances", columns=Balance, row=balance, wait_seconds=0.2),
     flush=Flush.immediate(),
 )
 
 
-def render(account: Account, event: ToppedUp | Purchased | Confirmed) -> Response | None:
+def render(account: Account, event: ToppedUp | Purchased | Confirmed) -> Response:
     """What whoever asked is told: by the payment's outcome, however often it was sent."""
     payment = account.payments.get(event.payment)
     if isinstance(event, Confirmed):
         status = "unknown" if payment is None else payment.status
         return _told(account, event.payment, status, 200 if status == "paid" else 409)
     if payment is None:
-        return None
+        return _told(account, event.payment, "unknown", 409)
     if payment.cents != event.cents or payment.shop != getattr(event, "shop", ""):
         return _told(account, event.payment, "reused", 409)
     refused = {"declined": 402, "expired": 409}

@@ -7,9 +7,10 @@ import msgspec
 from msgspec import Meta
 
 from penstock.core.edge import Known, Received, Reply
-from penstock.core.errors import Rejected
+from penstock.core.errors import Conflict, Rejected
 from wallet.events import Confirmed, Purchased, ToppedUp, Wanted
 from wallet.settings import Settings
+from wallet.shops import shops
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$(?!\n)")]
 Cents = Annotated[int, Meta(ge=1, le=1_000_000_00)]
@@ -50,8 +51,11 @@ def top_up(received: Received, known: Known[Settings, None]) -> Reply:
 
 
 def purchase(received: Received, known: Known[Settings, None]) -> Reply:
-    """Raise `Rejected`."""
+    """Raise `Rejected`, and `Conflict` where the shop has too much open."""
     asked = _read(_purchase, received.body)
+    shop = known.get(shops, asked.shop.encode())
+    if shop.open + asked.cents > known.settings.shop_open_cents_max:
+        raise Conflict(f"{asked.shop} has too much to confirm yet", code="shop_full")
     hold_seconds = asked.hold_seconds or known.settings.hold_seconds
     about = (account_of(received), asked.payment, asked.shop, asked.cents)
     return Reply((Purchased(*about, hold_seconds, asked.receipt_to), Wanted(*about)))

@@ -65,7 +65,7 @@ PURCHASE = Interface(
         Answer(status=402, meaning="There is not enough.", shape=Told),
         _CONFLICT,
     ),
-    errors=_BAD,
+    errors=("bad_field", "shop_full"),
 )
 CONFIRM = Interface(
     parameters=(_ACCOUNT, _PAYMENT),
@@ -79,6 +79,7 @@ RECEIPT = Interface(
     answers=(Answer(meaning="What became of it.", shape=Sending),),
     errors=_BAD,
 )
+TOTAL = Interface(answers=(Answer(meaning="In cents.", shape=Balance),))
 SHOP = Interface(
     parameters=(_named("shop", "Which."),),
     answers=(Answer(meaning="What waits to be confirmed.", shape=Open),),

@@ -1,5 +1,6 @@
 """Everything that the wallet offers, in one value."""
 
+from penstock.core.errors import Conflict
 from penstock.core.manifest import Ingest, Manifest, Route
 from wallet import ingest, interface, routes
 from wallet.accounts import ASK, accounts
@@ -33,6 +34,7 @@ manifest = Manifest(
             paths=("/accounts/{account}/purchases",),
             emits=(PAYMENTS, SHOPS),
             handle=ingest.purchase,
+            near=(shops,),
             ask=ASK,
             body_bytes_max=BODY_BYTES_MAX,
             summary="Have money held for a purchase.",
@@ -76,6 +78,14 @@ manifest = Manifest(
             interface=interface.STATEMENTS,
         ),
         Route(
+            operation="wallet.total",
+            paths=("/total",),
+            handle=routes.total,
+            body_bytes_max=0,
+            summary="What all accounts together have.",
+            interface=interface.TOTAL,
+        ),
+        Route(
             operation="wallet.shop",
             paths=("/shops/{shop}",),
             handle=routes.shop,
@@ -86,5 +96,8 @@ manifest = Manifest(
     ),
     schedules=(daily,),
     package=__package__,
-    errors={"bad_field": "A member or a name is missing, mistyped, unknown or out of range."},
+    errors={
+        "bad_field": "A member or a name is missing, mistyped, unknown or out of range.",
+        "shop_full": (Conflict, "The shop has to confirm first what was bought before."),
+    },
 )

@@ -9,3 +9,9 @@ WHERE project = {project:String} AND at_ms < {end:Int64}
 GROUP BY account
 HAVING countIf(at_ms >= {start:Int64}) > 0
 ORDER BY account;
+
+-- name: total
+-- What do all accounts together have?
+SELECT sum(balance) AS balance, sum(held) AS held
+FROM wallet_balances FINAL
+WHERE project = {project:String};

@@ -1,7 +1,10 @@
 """What can be asked."""
 
+from typing import cast
+
 from penstock.core.edge import Received, Response
 from penstock.core.manifest import Context
+from penstock.core.warehouse import sql
 from wallet.accounts import accounts
 from wallet.ingest import account_of, id_of
 from wallet.receipts import receipts
@@ -13,6 +16,14 @@ async def account(received: Received, context: Context) -> Response:
     found = await context.get(accounts, account_of(received).encode())
     told = {"balance": found.balance, "held": found.held, "available": found.available}
     return Response.json(told)
+
+
+async def total(received: Received, context: Context) -> Response:
+    """By the mirror, which is a moment behind."""
+    del received
+    rows = await context.query(sql.queries(__package__)["total"], {})
+    [(balance, held)] = cast("list[tuple[int, int]]", rows)
+    return Response.json({"balance": balance, "held": held, "available": balance - held})
 
 
 async def receipt(received: Received, context: Context) -> Response:

@@ -20,5 +20,5 @@ def step(shop: Shop, record: Record[Any]) -> Step[Shop]:
 
 
 shops: Fold[Any, Shop] = Fold(
-    space="wallet.shops", topic=SHOPS, state=Shop, step=step, flush=Flush.immediate()
+    space="wallet.shops", topic=SHOPS, state=Shop, step=step, near=True, flush=Flush.immediate()
 )

@@ -12,7 +12,11 @@ from itertools import count
 from typing import Any, NamedTuple
 
 CENTS_MAX = 50_000
-SHOPS = 20
+SHOPS = 200
+SHOP_OPEN_MAX = 100_000_00
+"""Of each shop, as the server is set by default."""
+FULL_SHARE = 0.25
+"""Of the accounts: each fills a shop of its own."""
 OPEN_MAX = 5
 """Purchases of an account that are left open."""
 
@@ -22,14 +26,15 @@ class Ask(NamedTuple):
 
     target: str
     body: bytes
-    right: dict[str, tuple[int, int]]
-    """By what became of the payment: status, and what is available then."""
+    right: dict[str, tuple[int, int | None]]
+    """By what became of the payment, or why it was refused: status, and what is available then."""
 
 
 class Wait(NamedTuple):
-    """Until the account has so much available: a purchase expires."""
+    """Until a purchase has expired, or a shop has heard that one is paid."""
 
-    available: int
+    target: str
+    shows: dict[str, int]
 
 
 class Receipt(NamedTuple):
@@ -60,6 +65,11 @@ class Account:
         return self.balance - self.held
 
     @property
+    def told(self) -> dict[str, int]:
+        """As it is asked for now."""
+        return {"balance": self.balance, "held": self.held, "available": self.available}
+
+    @property
     def decisions(self) -> int:
         return sum(isinstance(step, Ask) for step in self.script)
 
@@ -83,6 +93,8 @@ class _Writer:
 
     def write(self, steps: int) -> None:
         self._top_up()
+        if self._draw.random() < FULL_SHARE:
+            self._fill_a_shop()
         kinds: list[tuple[Callable[[], None], int]] = [
             (self._top_up, 20),
             (self._buy, 45),
@@ -103,28 +115,29 @@ class _Writer:
     def _name(self) -> str:
         return f"n{next(self._numbers)}"
 
-    def _ask(self, target: str, body: Any, right: dict[str, int]) -> None:
+    def _ask(self, target: str, body: Any, right: dict[str, int]) -> Ask:
         account = self._account
-        self._account.script.append(
-            Ask(
-                f"/accounts/{account.name}/{target}",
-                b"" if body is None else json.dumps(body).encode(),
-                {status: (code, account.available) for status, code in right.items()},
-            )
+        asked = Ask(
+            f"/accounts/{account.name}/{target}",
+            b"" if body is None else json.dumps(body).encode(),
+            {status: (code, account.available) for status, code in right.items()},
         )
+        account.script.append(asked)
+        return asked
 
-    def _top_up(self) -> None:
-        payment, cents = self._name(), self._draw.randint(1, CENTS_MAX)
+    def _top_up(self, cents_max: int = CENTS_MAX) -> None:
+        payment, cents = self._name(), self._draw.randint(cents_max // 2, cents_max)
         self._account.balance += cents
         self._account.credited += cents
         self._topped_up.append((payment, cents))
         self._ask("topups", {"payment": payment, "cents": cents}, {"credited": 200})
 
-    def _purchase(self, cents: int, right: dict[str, int], **given: Any) -> tuple[str, str]:
-        payment, shop = self._name(), f"s{self._draw.randrange(SHOPS)}"
+    def _purchase(
+        self, cents: int, right: dict[str, int], *, at: str = "", **given: Any
+    ) -> tuple[str, str, Ask]:
+        payment, shop = self._name(), at or f"s{self._draw.randrange(SHOPS)}"
         body = {"payment": payment, "shop": shop, "cents": cents, **given}
-        self._ask("purchases", body, right)
-        return payment, shop
+        return payment, shop, self._ask("purchases", body, right)
 
     def _affordable(self) -> Iterator[int]:
         """An amount, if there is any."""
@@ -137,29 +150,50 @@ class _Writer:
             kind = self._draw.choice(["", "", "ok", "ok", "later", "gone"])
             given = {"receipt_to": f"{self._receiver}/{kind}"} if kind else {}
             account.held += cents
-            payment, shop = self._purchase(cents, {"held": 200}, **given)
-            account.held -= cents
-            account.balance -= cents
-            account.debited += cents
-            self._ask(f"purchases/{payment}/confirmation", None, {"paid": 200})
-            self._paid.append(payment)
+            payment, shop, _ = self._purchase(cents, {"held": 200}, **given)
+            self._confirm(payment, cents)
             if kind:
                 account.receipts.append(Receipt(account.name, payment, shop, cents, kind))
 
+    def _confirm(self, payment: str, cents: int) -> None:
+        account = self._account
+        account.held -= cents
+        account.balance -= cents
+        account.debited += cents
+        self._ask(f"purchases/{payment}/confirmation", None, {"paid": 200})
+        self._paid.append(payment)
+
+    def _fill_a_shop(self) -> None:
+        """No cent more is let in there, until what fills it is paid."""
+        account, shop = self._account, f"s-{self._account.name}"
+        self._top_up(4 * SHOP_OPEN_MAX)
+        account.held += SHOP_OPEN_MAX
+        payment, _, filling = self._purchase(SHOP_OPEN_MAX, {"held": 200}, at=shop)
+        # Where the server was killed before it answered, what is sent again finds the shop full.
+        filling.right["shop_full"] = (409, None)
+        *_, refused = self._purchase(1, {}, at=shop)
+        refused.right["shop_full"] = (409, None)
+        self._confirm(payment, SHOP_OPEN_MAX)
+        account.script.append(Wait(f"/shops/{shop}", {"open": 0}))
+        account.held += 1
+        again, *_ = self._purchase(1, {"held": 200}, at=shop)
+        self._confirm(again, 1)
+
     def _buy_too_much(self) -> None:
-        self._purchase(self._account.available + 1, {"declined": 402})
+        """In a shop of its own, as it counts there until it is declined."""
+        cents = self._account.available + 1
+        if cents <= SHOP_OPEN_MAX:
+            self._purchase(cents, {"declined": 402}, at=f"d-{self._account.name}")
 
     def _let_expire(self) -> None:
         """It may be over before its answer comes, where the server was killed."""
         account = self._account
         for cents in self._affordable():
             account.held += cents
-            payment, _ = self._purchase(cents, {"held": 200}, hold_seconds=1)
+            payment, _, asked = self._purchase(cents, {"held": 200}, hold_seconds=1)
             account.held -= cents
-            asked = account.script[-1]
-            assert isinstance(asked, Ask)
             asked.right["expired"] = (409, account.available)
-            account.script.append(Wait(account.available))
+            account.script.append(Wait(f"/accounts/{account.name}", account.told))
             self._ask(f"purchases/{payment}/confirmation", None, {"expired": 409})
 
     def _leave_open(self) -> None:
@@ -168,7 +202,7 @@ class _Writer:
             if self._open < OPEN_MAX:
                 self._open += 1
                 account.held += cents
-                _, shop = self._purchase(cents, {"held": 200}, hold_seconds=86_400)
+                _, shop, _ = self._purchase(cents, {"held": 200}, hold_seconds=86_400)
                 account.opened[shop] = account.opened.get(shop, 0) + cents
 
     def _again(self) -> None:
