@@ -2,17 +2,21 @@
 
 import asyncio
 import gzip
+import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from penstock.core.platform import Platform
+from penstock.core.platform import Platform, nearing
+from penstock.core.projection.near import Near
 from penstock.main import build
+from support import capped
 from support.asking import until
-from support.capped import CAP, CLICKED, clicks, manifest
+from support.capped import CAP, CLICKED, Clicks, clicks
 from support.logs import contents
 from support.pipes import asked
 
@@ -26,7 +30,7 @@ class Bench:
             {"PENSTOCK_DISK_FREE_BYTES_MIN": "0"},
             {"data": str(folder)},
             roles=roles,
-            others=(manifest,),
+            others=(capped.manifest,),
         )
         self.platform.start()
         self.runner.run(self._attach())
@@ -152,21 +156,35 @@ def test_what_is_answered_first_and_lost_gives_its_room_back(bench: Bench) -> No
     bench.on(work)
 
 
-def test_bodies_that_are_dear_wait_for_each_other_and_others_for_them(bench: Bench) -> None:
-    """However a body is judged, who looks sees what was let in before."""
-    dear = b"a\n" * (CAP - 1) + b"\n" * 100
+def test_who_asks_while_a_dear_body_is_judged_is_judged_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two who look at once would both find room."""
+    looked, go_on, get = threading.Event(), threading.Event(), Near.get
 
-    async def work() -> Counter[int]:
-        return await bench.many(
-            *(bench.ask(path, body) for _ in range(5) for path, body in [
-                ("/click", dear), ("/click", b"a"), ("/click", b"a"), ("/click", dear),
-            ])
-        )  # fmt: skip
+    def held(near: Near[Any, Any], key: bytes) -> Any:
+        found = get(near, key)
+        if threading.current_thread() is not threading.main_thread():
+            looked.set()
+            assert go_on.wait(60)
+        return found
 
-    told = bench.on(work)
-    assert told.total() == 20
-    assert set(told) == {204, 429}
-    assert bench.stored["a"] == CAP
+    monkeypatch.setattr(Near, "get", held)
+    bench = Bench(tmp_path)
+
+    async def work() -> tuple[int, int, int]:
+        dear = asyncio.create_task(bench.ask("/click", b"a\n" * CAP + b"\n" * 300))
+        await until(looked.is_set)
+        asks = asyncio.create_task(bench.ask("/click", b"a"))
+        other = await bench.ask("/note", b"b")
+        go_on.set()
+        return await dear, await asks, other
+
+    try:
+        assert bench.on(work) == (204, 429, 204)
+        assert bench.stored == {"a": CAP, "b": 1}
+    finally:
+        bench.close()
 
 
 def test_who_does_not_say_what_is_asked_is_told_so(bench: Bench) -> None:
@@ -187,11 +205,16 @@ def test_nobody_is_answered_by_what_is_not_to_be_believed(bench: Bench) -> None:
 
 @pytest.mark.parametrize("again", ["with its copy", "without it"])
 def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> None:
-    """And says that it is not ready before that has caught up."""
+    """And knows what it knows whether or not whoever has the state is there. Reliability 15."""
     first = Bench(tmp_path, roles=("edge",))
-    told = first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(CAP + 5))))
+    work = Bench(tmp_path, roles=("work",))
+    told = first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(CAP - 5))))
+    state, carried = work.platform.require_stores().state, work.platform.consumers[clicks.name]
+    first.on(lambda: until(lambda: carried.cursors[0].position == CAP - 5))
+    assert clicks.read(*state.get_many(clicks.space, [b"a"])) == Clicks(CAP - 5)
+    work.close()
+    told += first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(10))))
     assert told == {204: CAP, 429: 5}
-    assert first.platform.stores is None
     first.close()
     if again == "without it":
         (tmp_path / "near").rename(tmp_path / "away")
@@ -202,3 +225,45 @@ def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> No
         assert second.platform.near.problem(clicks.name) == ""
     finally:
         second.close()
+
+
+@pytest.mark.parametrize("change", ["another version", "another log"])
+def test_a_copy_of_what_is_no_more_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Reliability 45."""
+    first = Bench(tmp_path, roles=("edge",))
+    first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(5))))
+    first.on(lambda: until(lambda: not first.waiting))
+    first.close()
+    if change == "another log":
+        for file in tmp_path.glob("log.db*"):
+            file.unlink()
+    else:
+        monkeypatch.setattr(capped, "manifest", capped.offered(replace(clicks, version=2)))
+    second = Bench(tmp_path, roles=("edge",))
+    try:
+        assert second.known("a") == (0 if change == "another log" else 5)
+    finally:
+        second.close()
+
+
+def test_a_copy_that_is_far_behind_is_told_as_a_warning_and_before_it_has_caught_up_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearing, "_LAGS_SECONDS", -1.0)
+    bench = Bench(tmp_path, roles=("edge",))
+    try:
+        consumer = bench.platform.near._copies[clicks.name]
+        with consumer.paused():
+            bench.on(lambda: bench.ask("/click", b"a"))
+            assert "1 records" in dict(bench.platform.near.warnings())[f"near {clicks.name}"]
+            assert bench.platform.near.problem(clicks.name) == ""
+            bench.platform.near._watch.begin()  # type: ignore[union-attr]
+            assert "0 of 1 records" in bench.platform.near.problem(clicks.name)
+            bench.platform.near._nears[clicks.name]._vouched_until = 0.0
+            assert bench.on(lambda: bench.ask("/click", b"a")) == 503
+        bench.on(lambda: until(lambda: not bench.platform.near.problem(clicks.name)))
+        assert bench.on(lambda: bench.ask("/click", b"a")) == 204
+    finally:
+        bench.close()

@@ -126,7 +126,7 @@ doings = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(done=st.lists(doings, max_size=30))
 def test_it_knows_what_was_heard_and_behind_it_what_was_said_here(
     bench: Bench, done: list[tuple[str, Any]]

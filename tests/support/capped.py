@@ -86,30 +86,34 @@ def _operation(name: str, handle: Any, **more: Any) -> Ingest:
     )
 
 
-manifest = Manifest(
-    name="tests",
-    summary="Clicks, capped.",
-    settings=Settings,
-    topics=(CLICKED,),
-    ingest=(
-        _operation("click", click, near=(clicks,)),
-        _operation("first", click, near=(clicks,), respond_first="fail_open"),
-        _operation("note", note),
-        _operation("curious", curious),
-    ),
-    routes=(
-        Route(
-            operation="tests.look",
-            paths=("/look/{shop}",),
-            handle=look,
-            body_bytes_max=0,
-            summary="What is known of a shop.",
-            interface=Interface(
-                parameters=(Parameter(name="shop", place="path", shape=str, meaning="Whose."),),
-                answers=(Answer(meaning="The count."),),
+def offered(fold: Fold[Clicked, Clicks]) -> Manifest:
+    return Manifest(
+        name="tests",
+        summary="Clicks, capped.",
+        settings=Settings,
+        topics=(CLICKED,),
+        ingest=(
+            _operation("click", click, near=(fold,)),
+            _operation("first", click, near=(fold,), respond_first="fail_open"),
+            _operation("note", note),
+            _operation("curious", curious),
+        ),
+        routes=(
+            Route(
+                operation="tests.look",
+                paths=("/look/{shop}",),
+                handle=look,
+                body_bytes_max=0,
+                summary="What is known of a shop.",
+                interface=Interface(
+                    parameters=(Parameter(name="shop", place="path", shape=str, meaning="Whose."),),
+                    answers=(Answer(meaning="The count."),),
+                ),
             ),
         ),
-    ),
-    projections=(clicks,),
-    package="support.purses",
-)
+        projections=(fold,),
+        package="support.purses",
+    )
+
+
+manifest = offered(clicks)

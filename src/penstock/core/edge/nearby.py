@@ -55,21 +55,24 @@ class Nearby:
         self.away = 0
         """Bodies of those that ask which are on the thread. For the loop only."""
 
+    def hearing(self, topic: str) -> Sequence[Hearing]:
+        return self._hearing.get(topic, ())
+
     def take(self, parts: Sequence[Said]) -> None:
         for part in parts:
-            for fold in self._hearing.get(part.topic, ()):
+            for fold in self.hearing(part.topic):
                 for payload in part.payloads:
                     fold.take(payload)
 
     def drop(self, parts: Sequence[Said]) -> None:
         for part in parts:
-            for fold in self._hearing.get(part.topic, ()):
+            for fold in self.hearing(part.topic):
                 for payload in part.payloads:
                     fold.drop(payload)
 
     def keep(self, parts: Sequence[Said]) -> None:
         for part in parts:
-            for fold in self._hearing.get(part.topic, ()):
+            for fold in self.hearing(part.topic):
                 fold.keep(len(part.payloads))
 
     def lend(self, done: Callable[[T], None]) -> Callable[[T], None]:

@@ -253,6 +253,11 @@ class Fold(Generic[E, S]):
         """Whether it can set timers."""
         return Elapsed in self.topic.events
 
+    @property
+    def speaks(self) -> bool:
+        """Whether anything is appended for it."""
+        return bool(self.emits or self.times or self.jobs)
+
     @cached_property
     def decode(self) -> Callable[[bytes], S]:
         """A state as it is stored, without what waits beside it → the state."""
