@@ -69,6 +69,12 @@ class Paid(Event, frozen=True, array_like=True, gc=False, tag="paid/1"):
     receipt_to: str
 
 
+class Closed(Event, frozen=True, array_like=True, gc=False, tag="closed/1"):
+    """A day is over: whatever the log takes from now on is of the next one."""
+
+    end_ms: int
+
+
 class Stated(Event, frozen=True, array_like=True, gc=False, tag="stated/1"):
     """What an account has had in a time, `opening + credited - debited == closing`."""
 
@@ -96,4 +102,5 @@ PAYMENTS: Topic[Any] = Topic(
 MOVEMENTS: Topic[Moved] = Topic("wallet.movements", (Moved,), key=of_account)
 SHOPS: Topic[Any] = Topic("wallet.shops", (Wanted, Released), key=lambda e: e.shop.encode())
 RECEIPTS: Topic[Any] = Topic("wallet.receipts", (Paid, Done, Failed), key=of_payment)
+CLOSINGS: Topic[Closed] = Topic("wallet.closings", (Closed,))
 STATEMENTS: Topic[Stated] = Topic("wallet.statements", (Stated,), key=of_account)

@@ -4,12 +4,12 @@ from penstock.core.errors import Conflict
 from penstock.core.manifest import Ingest, Manifest, Route
 from wallet import ingest, interface, routes
 from wallet.accounts import ASK, accounts
-from wallet.events import MOVEMENTS, PAYMENTS, RECEIPTS, SHOPS, STATEMENTS
+from wallet.events import CLOSINGS, MOVEMENTS, PAYMENTS, RECEIPTS, SHOPS, STATEMENTS
 from wallet.movements import movements
 from wallet.receipts import receipts
 from wallet.settings import Settings
 from wallet.shops import shops
-from wallet.statements import daily, statements
+from wallet.statements import closing, statement, statements
 
 BODY_BYTES_MAX = 4_096
 
@@ -17,7 +17,7 @@ manifest = Manifest(
     name="wallet",
     summary="Money that is put in, held, paid and stated.",
     settings=Settings,
-    topics=(PAYMENTS, MOVEMENTS, SHOPS, RECEIPTS, STATEMENTS),
+    topics=(PAYMENTS, MOVEMENTS, SHOPS, RECEIPTS, CLOSINGS, STATEMENTS),
     ingest=(
         Ingest(
             operation="wallet.top_up",
@@ -94,7 +94,7 @@ manifest = Manifest(
             interface=interface.SHOP,
         ),
     ),
-    schedules=(daily,),
+    schedules=(closing, statement),
     package=__package__,
     errors={
         "bad_field": "A member or a name is missing, mistyped, unknown or out of range.",

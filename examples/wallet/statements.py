@@ -12,14 +12,23 @@ from penstock.core.projection.flush import Flush
 from penstock.core.reach import Reach
 from penstock.core.state import Entry
 from penstock.core.warehouse import sql
-from wallet.events import STATEMENTS, Stated
+from wallet.events import CLOSINGS, STATEMENTS, Closed, Stated
 from wallet.movements import movements
 
+DAY = "0 0 * * * Europe/Warsaw"
 KEPT = 366
 
 
+async def close(run: Run, reach: Reach) -> Sequence[Closed]:
+    del reach
+    return [Closed(run.interval.end_ms)]
+
+
+closing = Schedule(name="wallet.closing", at=DAY, run=close, emits=(CLOSINGS,), missed="each")
+
+
 async def state(run: Run, reach: Reach) -> Sequence[Stated]:
-    """Whatever was taken before the interval's end is in the table once that has caught up."""
+    """The log has the closing, so all that it took before; and so has the table in a moment."""
     del reach
     if not await run.context.caught_up(movements.name, 60.0):
         raise NotReady(f"{movements.name} is behind")
@@ -36,11 +45,12 @@ async def state(run: Run, reach: Reach) -> Sequence[Stated]:
     ]
 
 
-daily = Schedule(
+statement = Schedule(
     name="wallet.statement",
-    at="0 0 * * * Europe/Warsaw",
+    at=DAY,
     run=state,
     emits=(STATEMENTS,),
+    after=(closing.name,),
     missed="each",
 )
 

@@ -17,5 +17,5 @@ def test_all_code_of_the_page_is_the_example_s_to_the_letter() -> None:
     seen = {name for name, text in modules.items() for block in blocks if f"\n{block}" in text}
 
     assert [block for block in blocks if not any(f"\n{block}" in t for t in modules.values())] == []
-    assert seen == {*modules} - {"__init__", "interface", "settings"}, "it shows all that decides"
+    assert seen == {*modules} - {"__init__", "interface"}, "it shows all that decides"
     assert "`interface.py`" in PAGE.read_text()
