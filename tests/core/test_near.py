@@ -5,32 +5,46 @@ import gzip
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from penstock.core.manifest import Manifest
 from penstock.core.platform import Platform, nearing
 from penstock.core.projection.near import Near
+from penstock.core.worker import Worker
 from penstock.main import build
+from services.kafka import Kafka
 from support import capped
 from support.asking import until
 from support.capped import CAP, CLICKED, Clicks, clicks
+from support.kafka import kafka_settings, new_topic
+from support.lines import Lines
 from support.logs import contents
 from support.pipes import asked
+from support.workers import PATHS
 
 T = TypeVar("T")
 
 
 class Bench:
-    def __init__(self, folder: Path, roles: Sequence[str] = ("edge", "work")) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        roles: Sequence[str] = ("edge", "work"),
+        manifest: Manifest | None = None,
+        **settings: object,
+    ) -> None:
         self.runner = asyncio.Runner()
         self.platform: Platform = build(
             {"PENSTOCK_DISK_FREE_BYTES_MIN": "0"},
-            {"data": str(folder)},
+            {"data": str(folder), **settings},
             roles=roles,
-            others=(capped.manifest,),
+            others=(manifest or capped.manifest,),
         )
         self.platform.start()
         self.runner.run(self._attach())
@@ -66,6 +80,13 @@ class Bench:
     def known(self, shop: str) -> int:
         near = self.platform.near.nears["tests"].get[clicks.space]
         return int(near(shop.encode()).count)
+
+    def begin(self) -> None:
+        """As a start does: what the log holds now, the copy is to have."""
+        near = self.platform.near
+        assert near._watch is not None
+        near._watch.begin()
+        near._nears[clicks.name]._vouched_until = 0.0
 
     @property
     def waiting(self) -> int:
@@ -187,6 +208,35 @@ def test_who_asks_while_a_dear_body_is_judged_is_judged_behind_it(
         bench.close()
 
 
+def test_what_was_judged_elsewhere_is_known_and_who_asks_is_judged_here(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    worker = Worker("from support.capped import judges; judges()", None, Lines().logger)
+    bench.platform.edge._judge = worker
+
+    async def work() -> tuple[int, int, bool]:
+        coded = (gzip.compress(b"a"), "Content-Encoding: gzip")
+        noted = await bench.ask("/note", *coded)
+        is_elsewhere = worker.pid > 0
+        return noted, await bench.ask("/click", *coded), is_elsewhere
+
+    with bench.platform.consumers[clicks.name].paused():
+        assert bench.on(work) == (204, 204, True)
+        assert bench.known("a") == 2
+
+
+def test_what_a_route_says_is_known_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, roles=("edge", "api", "work"))
+    try:
+        with bench.platform.consumers[clicks.name].paused():
+            asking = [bench.ask("/visit", b"a") for _ in range(3)]
+            assert bench.on(lambda: bench.many(*asking)) == {204: 3}
+            assert bench.known("a") == 3
+    finally:
+        bench.close()
+
+
 def test_who_does_not_say_what_is_asked_is_told_so(bench: Bench) -> None:
     assert bench.on(lambda: bench.ask("/curious", b"a")) == 500
 
@@ -211,7 +261,7 @@ def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> No
     told = first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(CAP - 5))))
     state, carried = work.platform.require_stores().state, work.platform.consumers[clicks.name]
     first.on(lambda: until(lambda: carried.cursors[0].position == CAP - 5))
-    assert clicks.read(*state.get_many(clicks.space, [b"a"])) == Clicks(CAP - 5)
+    assert clicks.read(state.get_many(clicks.space, [b"a"])[0] or b"") == Clicks(CAP - 5)
     work.close()
     told += first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(10))))
     assert told == {204: CAP, 429: 5}
@@ -259,11 +309,35 @@ def test_a_copy_that_is_far_behind_is_told_as_a_warning_and_before_it_has_caught
             bench.on(lambda: bench.ask("/click", b"a"))
             assert "1 records" in dict(bench.platform.near.warnings())[f"near {clicks.name}"]
             assert bench.platform.near.problem(clicks.name) == ""
-            bench.platform.near._watch.begin()  # type: ignore[union-attr]
+            bench.begin()
             assert "0 of 1 records" in bench.platform.near.problem(clicks.name)
-            bench.platform.near._nears[clicks.name]._vouched_until = 0.0
             assert bench.on(lambda: bench.ask("/click", b"a")) == 503
         bench.on(lambda: until(lambda: not bench.platform.near.problem(clicks.name)))
         assert bench.on(lambda: bench.ask("/click", b"a")) == 204
     finally:
         bench.close()
+
+
+def test_edges_on_kafka_know_what_the_others_let_in(tmp_path: Path, kafka: Kafka) -> None:
+    """Over all partitions, in no consumer group, and each with a copy of its own."""
+    topic = replace(CLICKED, name=new_topic(kafka_settings(kafka, tmp_path, kafka_partitions=3)))
+    manifest = capped.offered(replace(clicks, topic=topic))
+    shops = [b"%d" % n for n in range(6)]
+    with ExitStack() as opened:
+        one, other = (
+            Bench(tmp_path / name, ("edge",), manifest, log=kafka.url, kafka_partitions=3)
+            for name in ("one", "other")
+        )
+        for bench in (one, other):
+            opened.callback(bench.close)
+        for shop in shops:
+            told = one.on(partial(clicking, one, shop))
+            assert told == {204: CAP, 429: 5}
+        other.on(lambda: until(lambda: all(other.known(s.decode()) == CAP for s in shops)))
+        assert other.on(partial(clicking, other, shops[0])) == {429: CAP + 5}
+        one.on(lambda: until(lambda: not one.waiting))
+        assert one.known("0") == CAP
+
+
+async def clicking(bench: Bench, shop: bytes) -> Counter[int]:
+    return await bench.many(*(bench.ask("/click", shop) for _ in range(CAP + 5)))

@@ -1,15 +1,25 @@
 """A small application of the tests' own that decides at the edge: so many clicks for each shop."""
 
+import os
 from typing import Any
 
 import msgspec
 
-from penstock.core.edge import Known, Received, Reply, Response
+from penstock.core.clock import SystemClock
+from penstock.core.doors import doors
+from penstock.core.edge import Known, Received, Reply, Response, judging
 from penstock.core.events import Event
-from penstock.core.interface import Answer, Interface, Parameter
+from penstock.core.ingesting import ingest_endpoints
+from penstock.core.interface import Answer, Interface
 from penstock.core.manifest import Context, Ingest, Manifest, Route
+from penstock.core.platform import Platform
 from penstock.core.projection import Fold, Record, Step, Topic
 from penstock.core.projection.flush import Flush
+from penstock.core.server import serve
+from penstock.core.settings import Settings as CoreSettings
+from penstock.core.settings import load
+from penstock.core.telemetry import logger
+from penstock.core.worker import work
 from support.purses import Settings
 
 CAP = 50
@@ -66,16 +76,20 @@ def curious(received: Received, known: Known[Settings, None]) -> Reply:
     return Reply((Clicked(received.body.decode(), str(known.get(clicks, b"a").count)),))
 
 
-async def look(received: Received, context: Context) -> Response:
-    found: Clicks = await context.get(clicks, received.parameters[0].encode())
-    return Response.json({"count": found.count})
+async def visit(received: Received, context: Context) -> Reply:
+    """Looks first, and clicks."""
+    found: Clicks = await context.get(clicks, received.body)
+    return Reply((Clicked(received.body.decode(), f"visit {found.count}"),))
 
 
-def _operation(name: str, handle: Any, **more: Any) -> Ingest:
+def _operation(
+    name: str, handle: Any, fold: Fold[Clicked, Clicks], *near: Fold[Clicked, Clicks], **more: Any
+) -> Ingest:
     return Ingest(
+        near=near,
         operation=f"tests.{name}",
         paths=(f"/{name}",),
-        emits=(CLICKED,),
+        emits=(fold.topic,),
         handle=handle,
         body_bytes_max=100_000,
         summary="Click.",
@@ -91,24 +105,23 @@ def offered(fold: Fold[Clicked, Clicks]) -> Manifest:
         name="tests",
         summary="Clicks, capped.",
         settings=Settings,
-        topics=(CLICKED,),
+        topics=(fold.topic,),
         ingest=(
-            _operation("click", click, near=(fold,)),
-            _operation("first", click, near=(fold,), respond_first="fail_open"),
-            _operation("note", note),
-            _operation("curious", curious),
+            _operation("click", click, fold, fold),
+            _operation("first", click, fold, fold, respond_first="fail_open"),
+            _operation("note", note, fold),
+            _operation("curious", curious, fold),
         ),
         routes=(
             Route(
-                operation="tests.look",
-                paths=("/look/{shop}",),
-                handle=look,
-                body_bytes_max=0,
-                summary="What is known of a shop.",
-                interface=Interface(
-                    parameters=(Parameter(name="shop", place="path", shape=str, meaning="Whose."),),
-                    answers=(Answer(meaning="The count."),),
-                ),
+                operation="tests.visit",
+                methods=("POST",),
+                paths=("/visit",),
+                handle=visit,
+                emits=(fold.topic,),
+                body_bytes_max=100,
+                summary="Click, behind a look.",
+                interface=Interface(answers=(Answer(status=204, meaning="Clicked."),)),
             ),
         ),
         projections=(fold,),
@@ -117,3 +130,29 @@ def offered(fold: Fold[Clicked, Clicks]) -> Manifest:
 
 
 manifest = offered(clicks)
+
+
+def judges() -> None:
+    """Judges bodies for a process that serves it, which alone knows what a fold knows."""
+    endpoints = ingest_endpoints(CoreSettings(), {manifest.name: Settings()}, [manifest])
+    work(lambda _: judging.answer({endpoint.operation: endpoint for endpoint in endpoints}))
+
+
+def _told(url: str) -> None:
+    os.write(1, f"{url}\n".encode())
+
+
+def edge(folder: str) -> None:
+    """An edge apart, as a process of its own; its first line says where it serves."""
+    given = {"port": 0, "data": folder, "disk_free_bytes_min": 0}
+    settings, applications = load({}, {manifest.name: Settings}, given)
+    with doors(settings) as found:
+        platform = Platform(
+            settings,
+            applications,
+            [manifest],
+            clock=SystemClock(),
+            logger=logger("warning"),
+            roles=("edge",),
+        )
+        serve(platform, found, _told)

@@ -332,7 +332,7 @@ class Readiness:
         if platform.log is not None:
             settings = platform.settings
             yield "disk", partial(shortage, settings.folder, settings.disk_free_bytes_min)
-        for name in platform.near.copies:
+        for name in platform.near.names:
             yield f"near {name}", partial(platform.near.problem, name)
         if platform.stores is None:
             return

@@ -206,6 +206,7 @@ METRICS = {
     "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
     "penstock_projection_dead_lettered": "Events put aside; see `dead-letters list`.",
     "penstock_projection_retries": "Attempts that failed and were tried again.",
+    "penstock_near_lag_seconds": "Age of the oldest event that an edge does not know of.",
     "penstock_near_waiting_events": "Said here and known at once, and not yet heard by the fold.",
     "penstock_due_late_seconds": "How long the next timer or job of a fold has been due.",
     "penstock_mirror_lag_seconds": "Age of the oldest change of a fold that its mirror has not.",

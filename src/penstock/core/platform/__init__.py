@@ -96,10 +96,10 @@ class Platform:
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
             self.reach = self._open_reach(opening)
             """What schedules and jobs have of the world outside."""
-            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
             self.near = self._know(opening)
+            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._contexts = self._reached(applications)
             self._offer(applications)
             self.scheduler = self._schedule(owner)
@@ -133,6 +133,7 @@ class Platform:
             self.manifests,
             self._opened,
             self.consumers,
+            self.near.copies,
             clock=self.clock,
             logger=self.logger,
         )

@@ -180,14 +180,14 @@ class Near(Generic[E, S]):
         """It was said here, and nobody has handed it to the log yet. Never raise: it comes in,
         whether or not the fold can be asked then.
         """
-        project, event = self._codec.read(payload)
         with self._lock:
             self._unsettled += 1
             if self._waiting >= WAITING_MAX:
                 self._lose()
             number = max(self._heard.values(), default=0) + self._waiting
-            record = Record(number, project, self._clock.now_ms(), event)
             try:
+                project, event = self._codec.read(payload)
+                record = Record(number, project, self._clock.now_ms(), event)
                 key = self._stepper.key(record)
             except Exception:  # noqa: BLE001 - whatever it is, it will be a dead letter
                 return
