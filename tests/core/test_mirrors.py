@@ -299,3 +299,4 @@ def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
     bench.fill(cursor)
     assert bench.shown(other) == {("default", "a"): (1, "y"), ("default", "b"): (2, "y")}
     assert bench.shown(other) == bench.expected(other)
+    assert bench.torn(other) == []
