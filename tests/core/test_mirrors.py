@@ -13,7 +13,7 @@ from penstock.core.errors import NotReady
 from penstock.core.projection import Fold, Step
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.mirroring import Told
+from penstock.core.projection.mirroring import Mirroring, Told
 from penstock.core.projection.rebuild import Rebuild, Rebuilt
 from penstock.core.projection.runner import Consumer
 from support.logs import add
@@ -44,6 +44,10 @@ ACTS = st.lists(
     ),
     max_size=14,
 )
+
+
+def mirroring_of(cursor: FoldCursor) -> Mirroring:
+    return cursor.sink.mirrorings[0]
 
 
 def filled_and_killed(bench: Mirrored, cursor: FoldCursor, act: str, what: str) -> bool:
@@ -81,8 +85,9 @@ def test_a_mirror_shows_what_the_fold_knows_however_it_was_killed(
             cursor = bench.settle(bench.owner(fold))
     bench.fill(bench.settle(cursor))
     assert bench.shown(fold) == bench.expected(fold)
-    mirrored = cursor.sink.mirrorings[0]
-    assert (mirrored.whole, mirrored.lag_seconds()) == (True, 0.0)
+    assert bench.torn(fold) == []
+    mirroring = mirroring_of(cursor)
+    assert (mirroring.whole, mirroring.lag_seconds()) == (True, 0.0)
 
 
 def fresh(bench: Mirrored, **more: Any) -> tuple[Fold[Any, Any], FoldCursor]:
@@ -227,18 +232,20 @@ def test_a_table_that_has_less_or_other_than_it_had_is_filled_from_the_states(
             f"ALTER TABLE {table} DELETE WHERE key = 'z' SETTINGS mutations_sync = 2"
         )
     else:
-        bench.warehouse.command(f"INSERT INTO {table} VALUES (0, 'default', 'b', 1, '', 1, 0)")
+        bench.warehouse.command(
+            f"INSERT INTO {table} VALUES (0, 'default', 'stranger', 1, '', 1099511627776, 0)"
+        )
         cursor.sink.adopt_mirror(0, whole=False)
     cursor = bench.settle(bench.owner(fold))
     bench.fill(cursor, even=False)
-    assert not cursor.sink.mirrorings[0].whole
+    assert not mirroring_of(cursor).whole
     bench.fill(cursor)
-    assert cursor.sink.mirrorings[0].whole
+    assert mirroring_of(cursor).whole
     assert bench.shown(fold) == bench.expected(fold)
-    rows = cursor.sink.mirrorings[0].table.rows
+    rows = mirroring_of(cursor).table.rows
     cursor = bench.settle(bench.owner(fold))
     bench.fill(cursor)
-    assert (rows > 0, cursor.sink.mirrorings[0].table.rows) == (True, 0)
+    assert (rows > 0, mirroring_of(cursor).table.rows) == (True, 0)
 
 
 def rebuilt(bench: Mirrored, fold: Fold[Any, Any], **how: bool) -> Rebuilt:
@@ -292,3 +299,4 @@ def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
     bench.fill(cursor)
     assert bench.shown(other) == {("default", "a"): (1, "y"), ("default", "b"): (2, "y")}
     assert bench.shown(other) == bench.expected(other)
+    assert bench.torn(other) == []

@@ -125,6 +125,15 @@ class Mirrored(Timed):
         )
         return {(str(p), str(k)): (int(str(a)), str(w)) for p, k, a, w in rows}
 
+    def torn(self, fold: Fold[Any, Any]) -> list[tuple[object, ...]]:
+        """Versions of a key that are not one row: which of them is shown would be chance."""
+        assert fold.mirror is not None
+        return self.warehouse.query(
+            f"SELECT key, version FROM {fold.mirror.table} GROUP BY project, key, version "
+            "HAVING uniqExact(amount, word, is_deleted) > 1",
+            {},
+        )
+
     def expected(self, fold: Fold[Any, Any]) -> Mapping[tuple[str, str], tuple[int, str]]:
         """The same from the states, of the default project."""
         states = {

@@ -345,11 +345,10 @@ class Mirroring:
     def _put(self, versions: Mapping[bytes, int], now_ms: int) -> AbstractSet[bytes]:
         """Rows of these keys as they are now; the keys of those that could not go in."""
         values = self._state.get_many(self._space, [*versions])
-        states = {
-            key: due.bare(lasting(self._fold, value or b"", now_ms))
-            for key, value in zip(versions, values, strict=True)
-        }
-        return self.table.put(versions, states)
+        states = {key: due.bare(v or b"") for key, v in zip(versions, values, strict=True)}
+        left = {key: lasting(self._fold, state, now_ms) for key, state in states.items()}
+        of = {key: version | (states[key] != left[key]) for key, version in versions.items()}
+        return self.table.put(of, left)
 
     def _is_ours(self, key: bytes) -> bool:
         log = self._stores.log
