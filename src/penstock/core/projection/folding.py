@@ -80,7 +80,7 @@ class FoldSink(SpaceSink):
         position = Position(log, batch.next, self.fold.version, batch.proof)
         self._keep(partition, position, block, records=decoded.records)
         stepped = len(decoded.records) - stale - poison
-        return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
+        return Outcome(stepped, decoded.left_out + stale, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
