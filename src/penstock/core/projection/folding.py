@@ -98,7 +98,7 @@ class FoldSink(SpaceSink):
         if self.near is not None:
             self.near.heard(partition, batch, block)
         stepped = len(decoded.records) - stale - poison
-        return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
+        return Outcome(stepped, decoded.left_out + stale, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
