@@ -96,11 +96,28 @@ def of_payment(event: Any) -> bytes:
     return f"{event.account}/{event.payment}".encode()
 
 
+def once(event: Any) -> bytes:
+    """What clients send has an id, which is of one account and of one shop; all else has none."""
+    if not isinstance(event, ToppedUp | Purchased | Wanted):
+        return b""
+    return f"{event.account}/{event.payment}/{getattr(event, 'shop', '')}".encode()
+
+
 PAYMENTS: Topic[Any] = Topic(
-    "wallet.payments", (ToppedUp, Purchased, Confirmed, Elapsed), key=of_account
+    "wallet.payments",
+    (ToppedUp, Purchased, Confirmed, Elapsed),
+    key=of_account,
+    unique=once,
+    unique_hours=48.0,
 )
 MOVEMENTS: Topic[Moved] = Topic("wallet.movements", (Moved,), key=of_account)
-SHOPS: Topic[Any] = Topic("wallet.shops", (Wanted, Released), key=lambda e: e.shop.encode())
+SHOPS: Topic[Any] = Topic(
+    "wallet.shops",
+    (Wanted, Released),
+    key=lambda event: event.shop.encode(),
+    unique=once,
+    unique_hours=48.0,
+)
 RECEIPTS: Topic[Any] = Topic("wallet.receipts", (Paid, Done, Failed), key=of_payment)
 CLOSINGS: Topic[Closed] = Topic("wallet.closings", (Closed,))
 STATEMENTS: Topic[Stated] = Topic("wallet.statements", (Stated,), key=of_account)
