@@ -38,7 +38,7 @@ def _of_package(package: str, context: click.Context) -> click.Command:
 
 @click.group(cls=_Workloads)
 def load() -> None:
-    """Send a reference workload to a server and grade every answer.
+    """Send a reference workload, and grade every answer.
 
     Of an application that is none of ours, name the package: the command is `command` of its module
     `load`.
