@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from penstock.core.admin import reset
 from penstock.core.manifest import Manifest
 from penstock.core.platform import Platform, nearing
 from penstock.core.projection.near import Near
@@ -226,13 +227,16 @@ def test_what_was_judged_elsewhere_is_known_and_who_asks_is_judged_here(
         assert bench.known("a") == 2
 
 
-def test_what_a_route_says_is_known_at_once(tmp_path: Path) -> None:
+def test_what_a_route_says_is_known_at_once_and_no_longer_after_a_reset(tmp_path: Path) -> None:
     bench = Bench(tmp_path, roles=("edge", "api", "work"))
     try:
         with bench.platform.consumers[clicks.name].paused():
             asking = [bench.ask("/visit", b"a") for _ in range(3)]
             assert bench.on(lambda: bench.many(*asking)) == {204: 3}
             assert bench.known("a") == 3
+        reset(bench.platform)
+        bench.on(lambda: until(lambda: not bench.platform.near.problem(clicks.name)))
+        assert (bench.known("a"), bench.waiting) == (0, 0)
     finally:
         bench.close()
 

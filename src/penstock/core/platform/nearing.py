@@ -100,6 +100,7 @@ class Nearing:
         assert log is not None
         state = engines.open_near(settings)
         opening.callback(state.close)
+        self._drop = state.drop
         stores = Stores(None, state, DeadLetters(state), self._clock, self._codec)
         read = readings(log, folds, self._codec)
         for fold in folds:
@@ -116,7 +117,7 @@ class Nearing:
             )
             if (why := _disproved(consumer, log)) is not None:
                 self._logger.warning("near.made_again", projection=fold.name, why=why.message)
-                state.drop(fold.space)
+                self._drop(fold.space)
         self._watch = Watch(self._copies, log, None, clock=self._clock, logger=self._logger)
         for fold in folds:
             self._know(fold, self._copies[fold.name], stores, self._watch)
@@ -149,6 +150,11 @@ class Nearing:
         """Each copy finishes its batch."""
         for consumer in self._copies.values():
             consumer.stop()
+
+    def forget(self) -> None:
+        """What the copies know; they do not run."""
+        for consumer in self._copies.values():
+            self._drop(consumer.projection.name)
 
     def close(self) -> None:
         self._closing.close()

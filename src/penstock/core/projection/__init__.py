@@ -213,7 +213,9 @@ class Fold(Generic[E, S]):
     log's own clock. Timers and jobs of the key go on waiting.
     """
     near: bool = False
-    """Keep it wherever events come in, for the handlers that name it in `Ingest.near`."""
+    """Keep it wherever events come in, for the operations that name it in `near`. There its step is
+    taken before the log has the record, whose number and time are a guess then.
+    """
     mirror: Mirror[S] | None = None
     """The newest row of each key in a table of the warehouse, for what is asked by other than the
     key; see `core.projection.mirror`.
