@@ -231,6 +231,7 @@ class Platform:
                 for consumer in self.consumers.values()
                 for name in (consumer.projection.name, *consumer.projection.tables)
             ],
+            partitions=self.follow.partitions,
             watch=self.watch,
             positions=self.positions,
             pools=self.pools,

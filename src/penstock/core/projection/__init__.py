@@ -189,6 +189,11 @@ class Fold(Generic[E, S]):
     space: str
     topic: Topic[E]
     """To set timers it has `Elapsed` among its events. `key` is asked of the application's own."""
+    key: Callable[[E], bytes] | None = None
+    """What it knows something of, where that is not the key of the topic, as a shop is of records
+    whose order is that of their buyers. Pure. Records of one key may be in several partitions then,
+    each of which knows its own part of it: `merge` says what that is together.
+    """
     state: type[S]
     """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
     step: Callable[[S, Record[E]], Step[S]]
@@ -207,6 +212,11 @@ class Fold(Generic[E, S]):
     """Of one step, as they are stored."""
     due_max: int = 100
     """Of one key, and of one step."""
+    merge: Callable[[S, S], S] | None = None
+    """Two parts of a key → what is known of it. Pure, and the same however records are split over
+    parts, for what is asked of the embedded log is asked of a cluster too. A step hears its own
+    part; so neither timers nor jobs, `expires` or a mirror can be of such a key.
+    """
     expires: Callable[[S], int | None] | None = None
     """Of a state that a step made → when, in epoch milliseconds, the key is as one that was never
     heard of; None: never. Pure. For steps that is by the time of their record, for readers by the
@@ -229,7 +239,7 @@ class Fold(Generic[E, S]):
     """A key has one entry."""
 
     def __post_init__(self) -> None:
-        if self.topic.key is no_key:
+        if self.topic.key is no_key and self.key is None:
             raise ValueError(f"{self.space} keeps a state per key, and {self.topic.name} has none")
         if not self.state.__struct_config__.frozen:
             raise ValueError(f"{self.space}: declare {self.state.__name__} with frozen=True")
@@ -243,6 +253,16 @@ class Fold(Generic[E, S]):
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
         self._check_jobs()
+        self._check_merge()
+
+    def _check_merge(self) -> None:
+        if (self.merge is None) != (self.key is None):
+            raise ValueError(
+                f"{self.space}: a key of its own, and how parts of it merge, go together"
+            )
+        of_one = {"jobs": self.jobs, "expires": self.expires, "mirror": self.mirror}
+        if self.merge is not None and (wrong := [name for name, one in of_one.items() if one]):
+            raise ValueError(f"{self.space} merges parts: it can have no {', '.join(wrong)}")
 
     def _check_jobs(self) -> None:
         works = [job.work.__name__ for job in self.jobs]
@@ -262,9 +282,14 @@ class Fold(Generic[E, S]):
         return () if self.mirror is None else (self.mirror.table,)
 
     @property
+    def key_of(self) -> Callable[[E], bytes]:
+        """Of the application's own events."""
+        return self.key or self.topic.key
+
+    @property
     def times(self) -> bool:
         """Whether it can set timers."""
-        return Elapsed in self.topic.events
+        return Elapsed in self.topic.events and self.merge is None
 
     @property
     def speaks(self) -> bool:

@@ -136,10 +136,10 @@ class FoldSink(SpaceSink):
         nobody waits for, and how many became dead letters.
         """
         step, said, stale, poison = self._stepper.step, Saying(self.fold.space, partition), 0, 0
-        counted = partial(_generation, batch)
+        counted, merges = partial(_generation, batch), self.fold.merge is not None
         for record in decoded.records:
             event = record.event
-            if isinstance(event, Heard) and not block.hear(record.project, event):
+            if isinstance(event, Heard) and (merges or not block.hear(record.project, event)):
                 stale += 1
                 continue
             self.stepping = record.number
