@@ -58,8 +58,8 @@ def test_of_two_who_go_on_from_one_position_the_later_is_refused(state: State) -
         apply(state, plain(b"a", b"1"), upto=2)
         yield plain(b"a", b"2")
 
+    was, to = Position(LOG, 1), Position(LOG, 3)
     with pytest.raises(Moved):
-        was, to = Position(LOG, 1), Position(LOG, 3)
         state.apply(SPACE, meanwhile(), partition=0, was=was, position=to)
     assert everything(state) == [plain(b"a", b"1")]
     assert state.position(SPACE, 0) == Position(LOG, 2)

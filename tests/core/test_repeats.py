@@ -2,21 +2,27 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.cli import remote
+from penstock.cli.warehouse import pull_sql
+from penstock.cli.why import why as command
 from penstock.core.engines import open_state
-from penstock.core.errors import Disproved
+from penstock.core.errors import Disproved, Misconfigured
 from penstock.core.log import Batch
 from penstock.core.projection import Topic, repeats
 from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX
 from penstock.core.projection.ids import Named, id_of
+from penstock.core.projection.why import Asked, why
 from penstock.core.settings import Settings
 from penstock.core.state import State
 from support import ided
@@ -243,6 +249,37 @@ def counts(bench: Bench, of: Views) -> tuple[int, int, int]:
     spans = sum(entry.group[:1] == b"s" and entry.sort != b"r" for entry in entries)
     marks = sum(entry.group[:1] == b"d" for entry in entries)
     return spans, marks, len({entry.group for entry in entries if entry.group[:1] == b"r"})
+
+
+def test_why_says_which_record_one_repeats(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = views()
+    bench.pay(of, "b", "a", "a")
+    bench.carry(of.index)
+    asked = Asked(of.index.name, "k", "default", 10)
+    found = why(of.index, asked, bench.stores, bench.log, lambda *_: None)
+    assert [one.repeats for one in found.records] == [None, None, 1]
+
+    @contextmanager
+    def ours(_: str | None) -> Iterator[Any]:
+        yield SimpleNamespace(why=lambda *_: found)
+
+    monkeypatch.setattr(remote, "operations", ours)
+    told = CliRunner().invoke(command, [of.index.name, "k"]).output.splitlines()
+    assert told[-1].endswith('{"type":"paid/1","id":"a"} repeats 0/1, and is left out')
+    assert told[-2].endswith('{"type":"paid/1","id":"a"}')
+
+
+def test_what_clickhouse_would_take_by_itself_is_not_unique(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It knows nothing of ids, so a table of such a topic is not its to fill."""
+    topic: Topic[Any] = Topic("audiences.tags", (Paid,), unique=lambda _: b"")
+    manifest = SimpleNamespace(topics=[topic], package="penstock.apps.audiences")
+    monkeypatch.setattr("penstock.main.manifests", lambda _: [manifest])
+    environment = {"PENSTOCK_LOG": "kafka://one", "PENSTOCK_WAREHOUSE": "clickhouse://host/events"}
+    done = CliRunner().invoke(pull_sql, env=environment)
+    assert isinstance(done.exception, Misconfigured)
+    assert "let Penstock project audiences_tags" in done.exception.message
 
 
 def test_a_function_that_always_raises_stops_its_projection(bench: Bench) -> None:

@@ -203,7 +203,7 @@ METRICS = {
     "penstock_clock_step_seconds": "How far the clock is ahead of what passed since it stepped.",
     "penstock_view_answers": "1 while a view answers and is carried on; 0: see `/readyz`.",
     "penstock_projection_records": "Events projected since the start.",
-    "penstock_projection_skipped": "Events a projection left out by its own rule, such as late.",
+    "penstock_projection_skipped": "Events a projection left out: late by its rule, or repeats.",
     "penstock_projection_dead_lettered": "Events put aside; see `dead-letters list`.",
     "penstock_projection_retries": "Attempts that failed and were tried again.",
     "penstock_near_lag_seconds": "Age of the oldest event that an edge does not know of.",
