@@ -55,6 +55,9 @@ class Server:
             try:
                 _, writer = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
             except OSError as error:
+                if self._process is not None and self._process.returncode is not None:
+                    status = self._process.returncode
+                    raise ServerNotReady(f"what --serve started ended with {status}") from error
                 if perf_counter() > until:
                     raise ServerNotReady(
                         f"nothing listens at {self._endpoint.host}:{self._endpoint.port}; "
