@@ -66,6 +66,7 @@ class Run:
             )
             try:
                 if self._receiver is not None:
+                    await self._until_days_are_closed()
                     async with asyncio.TaskGroup() as sending:
                         for account in self._given.accounts:
                             sending.create_task(self._send(account))
@@ -77,6 +78,19 @@ class Run:
             await self._server.stop()
         figures = {name: self._right[name] for name in Figures._fields[:-2]}
         return Figures(**figures, kills=self._server.kills, wrong=self._wrong)
+
+    async def _until_days_are_closed(self) -> None:
+        """What happens before a schedule is first seen is stated by nobody."""
+
+        async def right() -> str:
+            pipeline = await self._get("/api/pipeline")
+            closed = [
+                of["end"] for of in pipeline.get("topics", []) if of["topic"] == "wallet.closings"
+            ]
+            return "" if any(closed) else "none is"
+
+        if self._given.states:
+            await self._eventually("days are closed", right)
 
     # -- sending --------------------------------------------------------------------------------
 
