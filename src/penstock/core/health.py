@@ -199,6 +199,12 @@ class Health:
             },
             "topics": topics,
             "projections": projections,
+            "mirrors": [
+                stage
+                for consumer in platform.consumers.values()
+                if consumer.filling is not None
+                for stage in consumer.filling.stages()
+            ],
         }
 
     def _projection(self, consumer: Consumer) -> list[ProjectionStage]:

@@ -37,6 +37,7 @@ from penstock.core.projects import own_key
 from penstock.core.schedules import Line, Ran
 from penstock.core.schedules.asking import Asking
 from penstock.core.warehouse import sql
+from penstock.core.warehouse.cluster import Layout
 
 _RECORD_SHOWN = 4_096
 _POLL_SECONDS = 0.1
@@ -241,10 +242,13 @@ class Operations:
         )
 
     def _shared(self) -> set[str]:
-        """Topics that not a single fold alone says something in."""
+        """Topics that not a single fold alone says something in: a fold's timers and jobs do so in
+        the topic that it hears.
+        """
         manifests = self._platform.manifests
         folds = [p for m in manifests for p in m.projections if isinstance(p, Fold)]
         said = Counter(topic.name for fold in folds for topic in fold.emits)
+        said.update(fold.topic.name for fold in folds if fold.times or fold.jobs)
         offers = [offer.emits for manifest in manifests for offer in manifest.ingest]
         offers += [offer.emits for manifest in manifests for offer in manifest.routes]
         offers += [schedule.emits for manifest in manifests for schedule in manifest.schedules]
@@ -290,14 +294,12 @@ class Operations:
         return ran
 
     def _statement(self, consumer: Consumer) -> str:
-        if not isinstance(consumer.projection, Table):
-            return ""
-        named = f"CREATE TABLE IF NOT EXISTS {consumer.projection.table}"
+        """What creates its table, if it fills one."""
         statements = [
             statement
             for manifest in self._platform.manifests
             for statement in sql.schema(manifest.package)
-            if named in statement
+            if Layout.name(statement) in consumer.projection.tables
         ]
         return statements[0] if statements else ""
 

@@ -7,7 +7,7 @@ start drops.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 
 import msgspec
 
@@ -22,6 +22,7 @@ from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.queue import keep_by_hand
+from penstock.core.projection.remirroring import Remirror
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state.lease import Leases
@@ -86,8 +87,9 @@ def clean(projection: Projection, stores: Stores) -> None:
     shadow = projection.name + _SHADOW
     if not isinstance(projection, Table):
         stores.state.drop(shadow)
-    elif stores.tables.columns(shadow):
-        stores.tables.drop(shadow)
+    for table in projection.tables if stores.warehouse is not None else ():
+        if stores.tables.columns(table + _SHADOW):
+            stores.tables.drop(table + _SHADOW)
     stores.dead_letters.forget(shadow)
 
 
@@ -140,6 +142,9 @@ class Rebuild:
             Cursor(projection, self._sink, log, clock, logger, partition=partition)
             for partition in range(log.partitions(self._topic))
         ]
+        self._mirror: Remirror | None = None
+        if isinstance(self._sink, FoldSink) and self._sink.mirror_table:
+            self._mirror = Remirror(live, self._sink, stores, self._shadows)
 
     def run(
         self,
@@ -187,12 +192,16 @@ class Rebuild:
         self._starts = {shadow.partition: shadow.position for shadow in self._shadows}
         reached = self._ends()
         self._catch_up(reader, reached, progress)
-        with self._live.paused():
+        if self._mirror is not None:
+            self._mirror.catch_up()
+        with self._held(), self._live.paused():
             cursors = self._live.whole()
             if compare:
                 self._align(reader, cursors, reached)
             else:
                 self._catch_up(reader, self._ends(), progress)
+                if self._mirror is not None:
+                    self._mirror.catch_up()
             self._uncovered = self._not_covered() if compare else []
             differences = self._differences() if compare else []
             lost = self._lost(equal=compare and not differences)
@@ -201,9 +210,14 @@ class Rebuild:
                 self._swap()
                 for cursor in cursors:
                     cursor.resume(reader)
+                if self._mirror is not None:
+                    self._mirror.join()
                 self._live.begin()
         name, kept = self._live.projection.name, [str(one) for one in self._uncovered]
         return Rebuilt(name, self._records(), compare, differences, lost, swap, kept)
+
+    def _held(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._mirror is None else self._mirror.held()
 
     def _outputs(self, opened: ExitStack) -> Outputs:
         fold, log = self._live.projection, self._log
@@ -252,13 +266,12 @@ class Rebuild:
         return sum(shadow.position - self._starts[shadow.partition] for shadow in self._shadows)
 
     def _create(self, statement: str) -> None:
-        if isinstance(self._live.projection, Table):
-            table = self._live.projection.table
+        for table in self._live.projection.tables:
             named = f"CREATE TABLE IF NOT EXISTS {table}"
             if named not in statement:
                 raise Misconfigured(f"no statement creates the table {table}")
             self._stores.tables.create(
-                [statement.replace(named, f"CREATE TABLE {self._shadow_name}", 1)]
+                [statement.replace(named, f"CREATE TABLE {table}{_SHADOW}", 1)]
             )
 
     def _drop(self) -> None:
@@ -293,6 +306,8 @@ class Rebuild:
                 cursor.step(reader, target - cursor.position)
         positions = [cursor.position for cursor in cursors]
         self._catch_up(reader, positions, lambda _done, _total: None)
+        if self._mirror is not None:
+            self._mirror.align(reader, cursors)
 
     def _not_covered(self) -> list[Uncovered]:
         """Of a table of the same form: it may have partitions of both."""
@@ -312,7 +327,9 @@ class Rebuild:
         state, now_ms = self._stores.state, self._stores.clock.now_ms()
         states = comparing.entry_differences(projection, state, self._shadow_name, now_ms)
         outputs = self._sink.outputs if isinstance(self._sink, FoldSink) else None
-        return states if outputs is None else [*states, *outputs.differences()]
+        said = [] if outputs is None else outputs.differences()
+        mirrored = [] if self._mirror is None else self._mirror.differences()
+        return [*states, *said, *mirrored]
 
     def _lost(self, *, equal: bool) -> list[str]:
         """What the live model has and the shadow has not."""
@@ -361,7 +378,11 @@ class Rebuild:
         else:
             if isinstance(self._sink, FoldSink):
                 keep_by_hand(self._stores.state, projection.space, self._shadow_name)
+            if self._mirror is not None:
+                self._mirror.part()
             self._stores.state.swap(self._shadow_name, projection.space)
+            if self._mirror is not None:
+                self._mirror.swap()
         dead_letters.forget(projection.name)
         for letter in [*kept, *dead_letters.letters(self._shadow_name, limit=1 << 62)]:
             dead_letters.add(msgspec.structs.replace(letter, projection=projection.name))
