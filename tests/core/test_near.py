@@ -82,6 +82,12 @@ class Bench:
         near = self.platform.near.nears["tests"].get[clicks.space]
         return int(near(shop.encode()).count)
 
+    def metric(self, name: str) -> float:
+        families = {family.name: family for family in self.platform.registry.collect()}
+        [sample] = families[name].samples
+        assert sample.labels == {"projection": clicks.name}
+        return float(sample.value)
+
     def begin(self) -> None:
         """As a start does: what the log holds now, the copy is to have."""
         near = self.platform.near
@@ -312,6 +318,8 @@ def test_a_copy_that_is_far_behind_is_told_as_a_warning_and_before_it_has_caught
         with consumer.paused():
             bench.on(lambda: bench.ask("/click", b"a"))
             assert "1 records" in dict(bench.platform.near.warnings())[f"near {clicks.name}"]
+            assert bench.metric("penstock_near_waiting_events") == 1
+            assert bench.metric("penstock_near_lag_seconds") >= 0
             assert bench.platform.near.problem(clicks.name) == ""
             bench.begin()
             assert "0 of 1 records" in bench.platform.near.problem(clicks.name)

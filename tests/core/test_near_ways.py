@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,13 @@ from penstock.core.projection import Fold, near
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.near import Near
+from penstock.core.projection.runner import Consumer
+from penstock.core.projection.stores import Stores
+from penstock.core.state.rocksdb import RocksState
+from support.alarms import Set, Timed, fold
 from support.capped import CLICKED, Clicked, Clicks, clicks, manifest
 from support.folded import Bench
-from support.logs import add
+from support.logs import add, wait_until
 
 KEYS = ("a", "b")
 
@@ -200,6 +205,30 @@ def test_what_somebody_else_said_alike_may_be_heard_in_its_place(bench: Bench, f
     (edge.fail if fails else edge.store)()
     edge.hear(10)
     assert (edge.get("a").count, edge.near.waiting) == (1 if fails else 2, 0)
+
+
+def test_a_copy_hears_of_timers_that_came_and_sets_none_off(tmp_path: Path) -> None:
+    """They are events of the topic; what the copy says itself is in the log already."""
+    with closing(Timed(tmp_path)) as timed:
+        kept = fold()
+        timed.say(kept, Set("a", "x", 5), Set("b", "y", 50))
+        owner = timed.settle(timed.owner(kept))
+        timed.clock.ms += 20
+        timed.settle(owner)
+        assert timed.rung(kept) == [("x", 5)]
+        said = len(timed.elapsed(kept))
+        copy = Stores(None, RocksState(tmp_path / "near"), timed.stores.dead_letters, timed.clock)
+        with closing(copy.state):
+            muted = FoldSink(kept, copy)
+            muted.muted = True
+            consumer = Consumer(kept, muted, timed.log, timed.clock, timed.lines.logger, whole=True)
+            timed.clock.ms += 100
+            consumer.start()
+            wait_until(lambda: consumer.cursors[0].position == timed.log.end(kept.topic.name, 0))
+            consumer.stop()
+            both = ([*state.scan(kept.space)] for state in (copy.state, timed.state))
+            assert next(both) == next(both)
+        assert len(timed.elapsed(kept)) == said
 
 
 def test_a_store_that_fell_back_is_not_asked_before_it_is_where_it_was(bench: Bench) -> None:
