@@ -306,21 +306,24 @@ def test_two_processes_that_share_the_state_decide_alike(bench: Bench) -> None:
     assert len(bench.indexed(of)) == 10
 
 
-def test_who_was_overtaken_between_its_question_and_its_write_asks_again(bench: Bench) -> None:
+def test_who_was_overtaken_between_its_question_and_its_write_asks_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of = views()
     bench.pay(of, "a", "a", "b")
     first, other = bench.asked(of), bench.asked(of)
-    taken = first._named
+    taken, overtaken = first._named, list[bool]()
 
-    def overtaken(batch: Batch, since: int) -> list[Named]:
-        first._named = taken  # type: ignore[method-assign]
-        assert not other.catch_up(bench.log, 0, 2)
+    def named(batch: Batch, since: int) -> list[Named]:
+        if not overtaken:
+            overtaken.append(not other.catch_up(bench.log, 0, 2))
         return taken(batch, since)
 
-    first._named = overtaken  # type: ignore[method-assign]
+    monkeypatch.setattr(first, "_named", named)
     with closing(bench.log.reader()) as reader:
         batch = reader.read(of.topic.name, 0, 0, 10, "")
     assert first.marked(bench.log, 0, batch).repeats == {1: 0}
+    assert overtaken == [True]
     position = bench.state.position(repeats.SPACES + of.topic.name, 0)
     assert position is not None
     assert position.next == 3
