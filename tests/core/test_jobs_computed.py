@@ -43,7 +43,7 @@ def test_what_was_computed_is_in_the_work_and_another_process_did_it(bench: Erra
 def test_what_cannot_be_computed_is_tried_again_and_given_up_with_the_reason(
     bench: Errands,
 ) -> None:
-    """Reliability 10: it kills its process, or fills it; this one goes on, and so do others."""
+    """Reliability 18: it kills its process, or fills it; this one goes on, and so do others."""
     expected = {
         "raise": (2, "ValueError: there is none"),
         "leave": (2, "SystemExit: 1"),
