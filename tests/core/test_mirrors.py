@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ from penstock.core.projection import Fold, Step
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.mirroring import Mirroring, Told
-from penstock.core.projection.rebuild import Rebuild, Rebuilt
+from penstock.core.projection.rebuild import Rebuild
+from penstock.core.projection.refilling import Refill
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import Rebuilt
+from penstock.core.state.redis import RedisState
 from support.logs import add
 from support.mirrored import HIDDEN, NEGATIVE, ODD, Held, Mirrored, Put, declaration, kept
 from support.notes import Crash
@@ -52,7 +56,7 @@ def mirroring_of(cursor: FoldCursor) -> Mirroring:
 
 def filled_and_killed(bench: Mirrored, cursor: FoldCursor, act: str, what: str) -> bool:
     """Whether the process has ended in this turn, or behind it."""
-    bench.unreliable.faults = [what] if act == "fill" else []
+    bench.warehouse.faults = [what] if act == "fill" else []
     bench.state.at = what if act == "fill and die" else ""
     try:
         if act != "restart":
@@ -62,7 +66,7 @@ def filled_and_killed(bench: Mirrored, cursor: FoldCursor, act: str, what: str) 
     except NotReady:
         return False
     finally:
-        bench.unreliable.faults, bench.state.at = [], ""
+        bench.warehouse.faults, bench.state.at = [], ""
     return act != "fill"
 
 
@@ -71,7 +75,9 @@ def filled_and_killed(bench: Mirrored, cursor: FoldCursor, act: str, what: str) 
 def test_a_mirror_shows_what_the_fold_knows_however_it_was_killed(
     bench: Mirrored, acts: list[tuple[str, str, int]]
 ) -> None:
-    """Between any two writes of the warehouse and of the state; the newest row of a key is one."""
+    """Reliability 8 and 9: between any two writes of the warehouse and of the state; the newest row
+    of a key is one.
+    """
     fold = kept()
     cursor = bench.open(fold)
     for act, what, number in acts:
@@ -138,7 +144,7 @@ def test_keys_of_any_bytes_and_of_projects_are_apart(bench: Mirrored) -> None:
 
 
 def test_a_row_that_cannot_be_holds_up_no_other(bench: Mirrored) -> None:
-    """Reliability 4: at which the application raises, and which the engine refuses."""
+    """Reliability 10: at which the application raises, and which the engine refuses."""
     fold, cursor = fresh(bench)
     bench.say(
         fold, *(Put(str(n), n) for n in range(1, 9)), Put("odd", ODD), Put("negative", NEGATIVE)
@@ -216,6 +222,7 @@ def test_a_dead_letter_that_is_retried_is_newer_than_what_came_behind_it(bench: 
 def test_a_table_that_has_less_or_other_than_it_had_is_filled_from_the_states(
     bench: Mirrored, lost: str
 ) -> None:
+    """Reliability 9 and 46."""
     fold, cursor = fresh(bench)
     assert fold.mirror is not None
     table = fold.mirror.table
@@ -276,10 +283,44 @@ def test_a_mirror_is_rebuilt_with_its_fold_and_compared(bench: Mirrored) -> None
     assert bench.shown(fold) == bench.expected(fold)
 
 
+def test_a_mirror_is_made_again_from_the_states_and_compared(bench: Mirrored) -> None:
+    """Also without the log: what was marked and not written yet is in both."""
+    fold, cursor = fresh(bench)
+    assert fold.mirror is not None
+    bench.say(fold, Put("a", 1), Put("b", 2), Put("c", 1, bench.clock.ms + HOUR_MS))
+    bench.settle(cursor)
+    bench.fill(cursor)
+    bench.say(fold, Put("a", 3))
+    bench.settle(cursor)
+    bench.clock.pass_hours(2)
+
+    def refilled(**how: bool) -> Rebuilt:
+        live = Consumer(
+            fold, FoldSink(fold, bench.stores), bench.log, bench.clock, bench.lines.logger
+        )
+        work = Refill(live, bench.stores, bench.log, None)
+        with closing(bench.log.reader()) as reader:
+            return work.run(declaration(fold), reader, **how)
+
+    assert refilled(compare=True, swap=False).differences == []
+    line = "(0, 'default', 'stranger', 99, 'x', 1000000, 0)"
+    bench.warehouse.command(f"INSERT INTO {fold.mirror.table} VALUES {line}")
+    found = refilled(compare=True, swap=True)
+    assert (len(found.differences), found.swapped) == (1, True)
+    assert bench.shown(fold) == bench.expected(fold)
+    cursor = bench.settle(bench.owner(fold))
+    bench.fill(cursor)
+    assert mirroring_of(cursor).table.rows == 0
+    bench.say(fold, Put("b", 5))
+    bench.settle(cursor)
+    bench.fill(cursor)
+    assert bench.shown(fold) == bench.expected(fold)
+
+
 def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
     bench: Mirrored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reliability 5. With other rows than before of the same records."""
+    """Reliability 47. With other rows than before of the same records."""
     fold, cursor = fresh(bench)
     bench.say(fold, Put("a", 1), Put("b", 2))
     bench.settle(cursor)
@@ -300,3 +341,21 @@ def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
     assert bench.shown(other) == {("default", "a"): (1, "y"), ("default", "b"): (2, "y")}
     assert bench.shown(other) == bench.expected(other)
     assert bench.torn(other) == []
+
+
+def test_on_redis_it_is_the_same(redis_url: str, tmp_path: Path) -> None:
+    """What is marked, unmarked, put off and forgotten, through two owners."""
+    with closing(Mirrored(tmp_path, lambda _: RedisState(redis_url))) as bench:
+        fold, cursor = fresh(bench)
+        until_ms = bench.clock.ms + HOUR_MS
+        bench.say(fold, Put("a", 1), Put("b", 1, until_ms), Put("c", 1, until_ms), Put("a", 2))
+        bench.settle(cursor)
+        bench.fill(cursor)
+        bench.say(fold, Put("c", 0), Put("d", 4))
+        bench.settle(cursor)
+        cursor = bench.settle(bench.owner(fold))
+        bench.clock.pass_hours(2)
+        for _ in range(2):
+            bench.fill(cursor)
+            assert bench.shown(fold) == {("default", "a"): (2, "xx"), ("default", "d"): (4, "x")}
+            assert mirroring_of(cursor).lag_seconds() == 0.0

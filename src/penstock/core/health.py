@@ -342,6 +342,8 @@ class Readiness:
         yield "watch", platform.watch.hanging
         for name, consumer in platform.consumers.items():
             yield name, partial(self._view, name, consumer)
+        for table in platform.watch.mirrors if "api" in platform.roles else ():
+            yield table, partial(platform.watch.mirror_problem, table)
 
     def _view(self, name: str, consumer: Consumer) -> str:
         platform = self._platform

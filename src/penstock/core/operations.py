@@ -29,8 +29,10 @@ from penstock.core.projection.dead_jobs import DeadJob, DeadJobs
 from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
+from penstock.core.projection.rebuild import Progress, Rebuild
+from penstock.core.projection.refilling import Refill
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.sinks import sink
 from penstock.core.projection.why import Asked, Why, why
 from penstock.core.projects import own_key
@@ -216,6 +218,8 @@ class Operations:
         dry_run: bool,
         accept_loss: bool = False,
     ) -> Rebuilt:
+        if (mirrored := self._mirrored(projection)) is not None:
+            return self._refill(mirrored, compare=not from_scratch, swap=not dry_run)
         consumer = self._consumer(projection)
         platform, stores = self._platform, self._stores
         table = isinstance(consumer.projection, Table)
@@ -240,6 +244,17 @@ class Operations:
             swap=not dry_run,
             accept_loss=accept_loss,
         )
+
+    def _mirrored(self, table: str) -> Consumer | None:
+        """Whose mirror this is."""
+        found = (c for c in self._platform.consumers.values() if c.projection.name != table)
+        return next((c for c in found if table in c.projection.tables), None)
+
+    def _refill(self, consumer: Consumer, *, compare: bool, swap: bool) -> Rebuilt:
+        platform, turn = self._platform, self._platform.consumers.turn(consumer)
+        work = Refill(consumer, self._stores, platform.follow, turn)
+        with closing(platform.follow.reader()) as reader:
+            return work.run(self._statement(consumer), reader, compare=compare, swap=swap)
 
     def _shared(self) -> set[str]:
         """Topics that not a single fold alone says something in: a fold's timers and jobs do so in

@@ -9,7 +9,7 @@ process carries is followed by its position in the store.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
@@ -129,6 +129,19 @@ class Watch:
             raise NotReady(f"{name} is being read, as after each start", retry_after=1)
         if missing := self._missing(name):
             raise NotReady(missing, retry_after=1)
+
+    def mirror_problem(self, table: str) -> str:
+        """Why a mirror does not answer; empty when all is well."""
+        try:
+            self._vouch_mirror(table, self._mirrors[table])
+        except NotReady as error:
+            return error.message
+        return ""
+
+    @property
+    def mirrors(self) -> Iterable[str]:
+        """Their tables."""
+        return self._mirrors
 
     def _vouch_mirror(self, table: str, fold: str) -> None:
         """What it has not yet it may lag behind with; what it had it has to have."""

@@ -14,9 +14,9 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.mirroring import Told
 from penstock.core.warehouse import sql
-from penstock.core.warehouse.clickhouse import ClickHouse
 from support.alarms import Timed
-from support.notes import Unreliable, open_unreliable
+from support.folded import Failing
+from support.notes import open_unreliable
 
 _names = count()
 [_SCHEMA] = sql.schema(__package__)
@@ -90,15 +90,10 @@ def kept(name: str = "", **more: Any) -> Fold[Any, Held]:
 
 
 class Mirrored(Timed):
-    def __init__(self, folder: Path, warehouse: ClickHouse | None = None) -> None:
-        super().__init__(folder)
-        self.warehouse = warehouse or open_unreliable(folder)
+    def __init__(self, folder: Path, engine: Any = Failing) -> None:
+        super().__init__(folder, engine)
+        self.warehouse = open_unreliable(folder)
         self.stores = self.stores._replace(warehouse=self.warehouse)
-
-    @property
-    def unreliable(self) -> Unreliable:
-        assert isinstance(self.warehouse, Unreliable)
-        return self.warehouse
 
     def open(self, fold: Fold[Any, Any]) -> FoldCursor:
         """As after a start: everything that the log has is stepped."""

@@ -63,8 +63,12 @@ class Mirroring:
         table: str,
         partition: int,
         stir: Callable[[], None] = lambda: None,
+        anew: bool = False,
     ) -> None:
-        """`stir` is called when something is handed over; on the thread that fills."""
+        """`stir` is called when something is handed over; on the thread that fills. `anew`: the
+        table is empty, and has rows of all states after a turn, whatever is noted.
+        """
+        self._anew = anew
         self.table = MirrorTable(fold, lambda: stores.tables, table=table, partition=partition)
         self.handed: Told | None = None
         """What is to be settled."""
@@ -102,14 +106,14 @@ class Mirroring:
             self._turn += 1
             self.table.begin()
             self._note, self._next_ms, self.whole = None, 0, False
-            self._mark()
+            self.mark()
 
     def note(self, changed: Mapping[bytes, int], expiring: Iterable[int] = ()) -> None:
         """These have been marked, and states expire then. To be said behind the write."""
         with self._lock:
             self._next_ms = min([self._next_ms, *expiring])
             if changed:
-                self._mark()
+                self.mark()
                 page = self._page
                 self._again.update(changed if page is None else changed.keys() & page)
 
@@ -144,7 +148,8 @@ class Mirroring:
         """What has expired later than this is not known to the mirror yet."""
         return 0 if self._note is None else self._note.until_ms
 
-    def _mark(self) -> None:
+    def mark(self) -> None:
+        """There may be marks."""
         self._marked = True
         if self._since is None:
             self._since = time.monotonic()
@@ -195,7 +200,7 @@ class Mirroring:
         with self._lock:
             if turn == self._turn:
                 self._note = found if begun else found._replace(whole=not version)
-                self.whole = self._note.whole and version >= found.version
+                self.whole = not self._anew and self._note.whole and version >= found.version
 
     def _drain(self, now_ms: int, hand: Hand) -> None:
         if not self._marked:
@@ -309,7 +314,7 @@ class Mirroring:
         """All that there is goes in, and what there is no longer goes out. What changes meanwhile
         has a higher version.
         """
-        turn, version = self._turn, marks.following(self._state, self._space, self._partition)
+        turn, version = self._turn, self._following()
         if self._state.position(self._space, self._partition) is None:
             return  # what there is, is heard first
         if (note := self._known()).whole:
@@ -328,7 +333,12 @@ class Mirroring:
         hand(Told(turn, note, more=[*left, marks.given(self._partition, version)]))
         self.whole = True
         if lacking:
-            self._mark()
+            self.mark()
+
+    def _following(self) -> int:
+        """That of everything there is: a higher one than any row has that may be there."""
+        now = marks.current if self._anew else marks.following
+        return now(self._state, self._space, self._partition)
 
     def _prune(self, version: int, now_ms: int) -> None:
         """Forget what the table has, and the fold does not know."""
