@@ -50,7 +50,9 @@ def reset(platform: Platform) -> None:
         raise NotReady("only a process with all roles can be reset")
     for consumer in platform.consumers.carried:
         consumer.stop()
+    platform.near.stop()
     platform.follow.clear()
+    platform.near.forget()
     for manifest in platform.manifests:
         for projection in manifest.projections:
             for table in projection.tables:
@@ -61,5 +63,6 @@ def reset(platform: Platform) -> None:
     for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):
         stores.state.drop(space)
     platform.watch.begin()
+    platform.near.start()
     for consumer in platform.consumers.carried:
         consumer.start()

@@ -155,6 +155,7 @@ class Health:
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
         odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
+        odd.update(self._platform.near.warnings())
         return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:
@@ -331,6 +332,8 @@ class Readiness:
         if platform.log is not None:
             settings = platform.settings
             yield "disk", partial(shortage, settings.folder, settings.disk_free_bytes_min)
+        for name in platform.near.names:
+            yield f"near {name}", partial(platform.near.problem, name)
         if platform.stores is None:
             return
         if platform.stores.warehouse is not None:

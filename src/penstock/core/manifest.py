@@ -24,6 +24,7 @@ from penstock.core.intervals import Interval, Times
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.projection.due import Heard
 from penstock.core.projection.mirror import wrongly_declared
+from penstock.core.projection.near import check_near
 from penstock.core.reach import Reach
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse, sql
@@ -131,6 +132,8 @@ class Ingest:
     """How often it may be asked; or a function from the application's settings to that."""
     ask: Ask[Any, Any] | None = None
     """Answer by what a fold decides on the first event, instead of by the reply."""
+    near: tuple[Fold[Any, Any], ...] = ()
+    """What `handle` asks of `Known.get`; such folds are declared with `near=True`."""
     respond_first: FailurePolicy | Callable[[Any], FailurePolicy | None] | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
     the log takes nothing: lose the events and count them, or refuse with 503. Or a function from
@@ -299,6 +302,8 @@ class Manifest:
         for offer in self.ingest:
             if offer.ask is not None:
                 _check_ask(offer, offer.ask.fold, self.projections)
+        asked = [(offer.operation, offer.near) for offer in self.ingest]
+        check_near(asked, [of for of in self.projections if isinstance(of, Fold)])
 
     def error(self, code: str) -> tuple[int, str]:
         """Its status, and what it means: of one of its own codes."""

@@ -257,10 +257,13 @@ class Operations:
             return work.run(self._statement(consumer), reader, compare=compare, swap=swap)
 
     def _shared(self) -> set[str]:
-        """Topics that not a single fold alone says something in."""
+        """Topics that not a single fold alone says something in: a fold's timers and jobs do so in
+        the topic that it hears.
+        """
         manifests = self._platform.manifests
         folds = [p for m in manifests for p in m.projections if isinstance(p, Fold)]
         said = Counter(topic.name for fold in folds for topic in fold.emits)
+        said.update(fold.topic.name for fold in folds if fold.times or fold.jobs)
         offers = [offer.emits for manifest in manifests for offer in manifest.ingest]
         offers += [offer.emits for manifest in manifests for offer in manifest.routes]
         offers += [schedule.emits for manifest in manifests for schedule in manifest.schedules]

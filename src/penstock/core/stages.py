@@ -58,7 +58,9 @@ class ProjectionStage(TypedDict):
     lag_records: NotRequired[int]
     lag_seconds: NotRequired[float]
     projected: NotRequired[Annotated[int, Meta(description="Records, since the process started.")]]
-    skipped: NotRequired[Annotated[int, Meta(description="Records that it has no use for.")]]
+    skipped: NotRequired[
+        Annotated[int, Meta(description="Records that it has no use for, repeats among them.")]
+    ]
     dead_lettered: NotRequired[
         Annotated[int, Meta(description="Records that became dead letters.")]
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 
 from penstock.core import engines
 from penstock.core.beginning import check_may_begin
@@ -16,6 +16,7 @@ from penstock.core.platform.choosing import chosen
 from penstock.core.projection import Fold
 from penstock.core.projection.circles import circles
 from penstock.core.projection.dead_letters import DeadLetters
+from penstock.core.projection.repeats import Repeats
 from penstock.core.projection.sinks import Stores
 from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
@@ -99,6 +100,7 @@ class Opened:
         letters = DeadLetters(state)
         projections = (p for manifest in self._manifests for p in manifest.projections)
         around = circles(p for p in projections if isinstance(p, Fold))
+        unique = cache(lambda topic: Repeats(topic, state, codec(topic), self._clock))
         return Stores(
-            warehouse, state, letters, self._clock, codec, self.log, self._workers, around
+            warehouse, state, letters, self._clock, codec, self.log, self._workers, around, unique
         )

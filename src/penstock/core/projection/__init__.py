@@ -62,8 +62,19 @@ class Topic(Generic[E]):
     """Events of one key are projected in the order of their acceptance, on every engine. Pure."""
     kept: Kept = FOREVER
     """How long, unless the settings say otherwise. A read model may know more than its log."""
+    unique: Callable[[E], bytes] | None = None
+    """The id of an event, within its project: projections leave a record out whose id belongs to
+    an earlier one. Empty: it has none. Pure. Events of one id have one key; where the topic has
+    none, the id is the key.
+    """
+    unique_hours: float = 24.0
+    """How long an id belongs to its first record, by the log's own clock."""
 
     def __post_init__(self) -> None:
+        if self.unique_hours <= 0:
+            raise ValueError(f"{self.name}: unique_hours is above nothing")
+        if self.unique is not None and self.key is no_key:
+            object.__setattr__(self, "key", self.unique)
         if taken := [of.__name__ for of in self.events if "project" in of.__struct_fields__]:
             raise ValueError(f"{', '.join(taken)}: a project is the record's, not the event's")
 
@@ -211,6 +222,10 @@ class Fold(Generic[E, S]):
     heard of; None: never. Pure. For steps that is by the time of their record, for readers by the
     log's own clock. Timers and jobs of the key go on waiting.
     """
+    near: bool = False
+    """Keep it wherever events come in, for the operations that name it in `near`. There its step is
+    taken before the log has the record, whose number and time are a guess then.
+    """
     mirror: Mirror[S] | None = None
     """The newest row of each key in a table of the warehouse, for what is asked by other than the
     key; see `core.projection.mirror`.
@@ -275,6 +290,11 @@ class Fold(Generic[E, S]):
     def times(self) -> bool:
         """Whether it can set timers."""
         return Elapsed in self.topic.events and self.merge is None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything is appended for it."""
+        return bool(self.emits or self.times or self.jobs)
 
     @cached_property
     def decode(self) -> Callable[[bytes], S]:

@@ -80,7 +80,7 @@ class Block(Generic[S]):
         """What is to be stored that was not, or was otherwise."""
         if self.quiet:
             return [Entry(k, b"", v) for k, v in self.written.items() if v is not None]
-        values = ((key, self._value(key)) for key in self._touched())
+        values = ((key, self.value(key)) for key in self._touched())
         made = [Entry(key, b"", value) for key, value in values if value]
         made += [Entry(due.GROUP, *one) for one in self._placed(partition).items()]
         if self.turn is not None:
@@ -89,7 +89,7 @@ class Block(Generic[S]):
 
     def deletes(self, space: str, partition: int) -> list[Place]:
         """What is stored and is not to be any more; nothing that `entries` has."""
-        gone = [k for k in self._touched() if k in self.stored and not self._value(k)]
+        gone = [k for k in self._touched() if k in self.stored and not self.value(k)]
         sorts = {
             due.place(partition, key, name, one)
             for key, table in self.waiting.items()
@@ -129,5 +129,6 @@ class Block(Generic[S]):
     def _touched(self) -> Sequence[bytes]:
         return [*self.written, *(key for key in self.waiting if key not in self.written)]
 
-    def _value(self, key: bytes) -> bytes:
+    def value(self, key: bytes) -> bytes:
+        """As it is to be stored; empty where nothing is."""
         return due.framed(self.state(key) or b"", self.table(key))

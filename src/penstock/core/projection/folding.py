@@ -27,6 +27,7 @@ from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
 from penstock.core.projection.expiry import GRACE_MS, Expiry
 from penstock.core.projection.mirroring import Mirroring, Told
+from penstock.core.projection.near import Near
 from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
@@ -47,6 +48,8 @@ class FoldSink(SpaceSink):
         """Whether what it says is in the log already, or is somebody else's to say."""
         self.outputs: Outputs | None = None
         """What it says then is held against the log by this."""
+        self.near: Near[Any, Any] | None = None
+        """Who is told of all that is heard, once it is in."""
         self.fold = fold
         self._log = stores.log
         self._clock = stores.clock
@@ -79,6 +82,8 @@ class FoldSink(SpaceSink):
             if (mirroring := self.mirroring(partition)) is not None:
                 mirroring.resume()
             if self.stored(partition) == self._positions[partition]:
+                if self.near is not None:
+                    self.near.resumed(log, partition, found.first)
                 return found
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -90,8 +95,10 @@ class FoldSink(SpaceSink):
             self.stepping = None
         position = Position(log, batch.next, self.fold.version, batch.proof)
         self._keep(partition, position, block, records=decoded.records)
+        if self.near is not None:
+            self.near.heard(partition, batch, block)
         stepped = len(decoded.records) - stale - poison
-        return Outcome(stepped, decoded.given_up + stale, decoded.dead_lettered + poison)
+        return Outcome(stepped, decoded.left_out + stale, decoded.dead_lettered + poison)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         """Step it now, after what came behind it. In the same write it leaves the dead letters."""
@@ -106,6 +113,8 @@ class FoldSink(SpaceSink):
         said.add(record.number, found)
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
+        if self.near is not None:
+            self.near.changed(block)
 
     def _block(self, partition: int, records: Sequence[Record[Any]]) -> Block[Any]:
         """What is known of their keys here, where this cursor is. Raise `Moved`.

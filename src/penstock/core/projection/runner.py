@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
-from penstock.core.log import Follow, Reader, Share, record_place
+from penstock.core.log import Follow, Reader, Share, Whole, record_place
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
@@ -38,8 +38,11 @@ class Consumer:
         logger: Logger,
         *,
         reading: Reading | None = None,
+        whole: bool = False,
     ) -> None:
-        """With `reading` it shares what is read of its topic with the other projections of it."""
+        """With `reading` it shares what is read of its topic with the other projections of it; with
+        `whole` it has all partitions for itself, whoever else carries them.
+        """
         self.projection = projection
         self.sink = sink
         self.cursors: dict[int, Cursor] = {}
@@ -62,6 +65,7 @@ class Consumer:
         """Why the positions of partitions are disproved, as those said who carry them."""
         self._log = log
         self._reading = reading
+        self._whole = whole
         self._clock = clock
         self._logger = logger
         self._wake = threading.Event()
@@ -91,7 +95,10 @@ class Consumer:
         if not self._listens:
             self._log.listen(topic, self._stir)
             self._listens = True
-        self._share = self._log.share(self.projection.name, topic, self._take)
+        if self._whole:
+            self._share = Whole(self._log.partitions(topic), self._take)
+        else:
+            self._share = self._log.share(self.projection.name, topic, self._take)
         name = f"penstock-{self.projection.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -238,7 +245,8 @@ class Consumer:
         self._wake.set()
 
     def _cursor(self, partition: int) -> Cursor:
-        kind = FoldCursor if isinstance(self.sink, FoldSink) else Cursor
+        speaks = isinstance(self.sink, FoldSink) and not self.sink.muted
+        kind = FoldCursor if speaks else Cursor
         return kind(
             self.projection, self.sink, self._log, self._clock, self._logger, partition=partition
         )

@@ -9,7 +9,7 @@ import msgspec
 
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
-from penstock.core.log import Batch, Follow, record_number
+from penstock.core.log import NO_REPEATS, Batch, Follow, record_number
 from penstock.core.projection import Fold, Index, Projection, Record, Table, parts
 from penstock.core.projection.due import Table as Due
 from penstock.core.projection.due import bare, is_framed, table_of
@@ -51,6 +51,8 @@ class Heard(msgspec.Struct, frozen=True):
     """When the log took it."""
     event: str
     """As JSON, in the order of its fields by their names."""
+    repeats: int | None = None
+    """The record of the partition that its id belongs to: then it is left out."""
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -90,11 +92,13 @@ def why(
     state, waiting = _known(projection, group, stores, log.partitions(topic))
     keys = _keys(projection, stores)
     read = stores.codec(projection.topic).read
+    unique = stores.repeats(projection.topic)
     starts = [log.start(topic, partition) for partition in range(log.partitions(topic))]
     found: deque[Heard] = deque(maxlen=asked.limit)
     count, other = 0, b""
     for partition, batch in _batches(log, topic, starts, progress):
-        mine, seen = _of(batch, partition, read, keys, group)
+        repeats = unique.told(partition, batch.first, batch.next) if unique else NO_REPEATS
+        mine, seen = _of(batch._replace(repeats=repeats), partition, read, keys, group)
         found.extend(mine)
         count, other = count + len(mine), seen or other
     return Why(
@@ -171,7 +175,8 @@ def _of(
             with suppress(Exception):  # whatever it raises at, it is a dead letter and no record
                 theirs = keys(record)
                 if group in theirs:
-                    found.append(Heard(partition, offset, at_ms, _json(event)))
+                    repeats = batch.repeats.get(offset)
+                    found.append(Heard(partition, offset, at_ms, _json(event), repeats))
                 elif theirs:
                     other = own_key(project, theirs[0])
     return found, other
