@@ -77,7 +77,7 @@ class RocksState:
                 self._family(space, create=True)
         except NotReady as error:
             self.close()
-            raise Misconfigured(f"opening the state {error.detail}; {_remedy(error)}") from error
+            raise Misconfigured(f"opening the state {path}: {error}; {_remedy(error)}") from error
 
     def position(self, space: str, partition: int) -> Position | None:
         found = self._db.get(_position_key(self._active(space), partition))
