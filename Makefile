@@ -18,6 +18,7 @@ PYTHONS := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.13 python3.12 
 # Options of single commands, as in `make run ARGS="--port 8090"`.
 ARGS ?=
 RUN ?= smoke
+ROUNDS ?= 3
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
@@ -43,7 +44,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Install everything into .venv; the other commands do it by themselves
@@ -134,6 +135,10 @@ bench-full: $(STAMP) ## The same at full length, kept in docs/benchmarks.md: mor
 load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade every answer
 	$(BIN)/penstock load audiences $(RUN) --url $(URL) $(ARGS)
 
+.PHONY: e2e-wallet
+e2e-wallet: $(STAMP) ## Start the example by its page, load it, kill it ROUNDS=3 times, rebuild and compare it
+	@PYTHONPATH=tests $(BIN)/python -m e2e.wallet $(ROUNDS)
+
 .PHONY: docs
 docs: $(STAMP) ## Generate docs/reference, deploy/.env.example and docs/reliability.md anew
 	$(BIN)/python -m penstock.reference docs/reference deploy/.env.example
@@ -143,7 +148,7 @@ docs: $(STAMP) ## Generate docs/reference, deploy/.env.example and docs/reliabil
 clean: ## Remove .venv, caches, services and what was built; the data folder stays
 	@if [ -e .services/running.json ]; then $(MAKE) services-stop; fi
 	rm -rf .services .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests $(wildcard attackers bench) -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests $(wildcard attackers bench examples) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: clean-data
 clean-data: ## Remove ./data with every event in it; stop the server first

@@ -9,7 +9,7 @@ import pytest
 
 from penstock.core.clock import SystemClock
 from penstock.core.log.memory import MemoryLog
-from penstock.core.projection import SPACE_RECORDS_MAX, Projection
+from penstock.core.projection import Projection
 from penstock.core.projection.cursor import PARKED_IN_A_ROW_MAX, Cursor
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.rebuild import Rebuild
@@ -329,19 +329,6 @@ def test_a_clock_that_steps_back_makes_no_lag_negative(running: Running) -> None
     assert cursor.step(reader, 10) == 1
     assert rows_of(running.warehouse) == exactly(2)
     assert cursor.status().lag_seconds == 0.0
-
-
-def test_a_block_into_a_space_is_small_however_large_it_may_be(running: Running) -> None:
-    """It goes in by one call, and no other thread has the interpreter meanwhile."""
-    large = replace(notes.index, flush=Flush(wait_seconds=0.0))
-    inner, log = IndexSink(large, running.stores), running.log
-    cursor, reader = Cursor(large, inner, log, running.clock, running.lines.logger), log.reader()
-    note(log, *range(SPACE_RECORDS_MAX + 1))
-    cursor.resume(reader)
-    cursor.advance(reader)
-    assert cursor.position == SPACE_RECORDS_MAX
-    cursor.advance(reader)
-    assert cursor.position == SPACE_RECORDS_MAX + 1
 
 
 class CountedCompactions(IndexSink):

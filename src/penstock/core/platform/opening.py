@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 
-from penstock.core import engines
+from penstock.core import engines, schedules
 from penstock.core.beginning import check_may_begin
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import NotReady
@@ -13,12 +13,12 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
-from penstock.core.projection import Fold, Table, witness
+from penstock.core.projection import Fold, Table, repeats, witness
 from penstock.core.projection.circles import circles
 from penstock.core.projection.dead_letters import DeadLetters
+from penstock.core.projection.repeats import Repeats
 from penstock.core.projection.sinks import Stores
 from penstock.core.projection.workers import Workers
-from penstock.core.schedules import SPACES
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
 from penstock.core.warehouse import sql
@@ -53,7 +53,7 @@ class Opened:
             self._leases: Leases | None = None
             if "api" in roles or "work" in roles:
                 carried = chosen(settings, manifests)
-                tables = "api" in roles or any(isinstance(p, Table) for p in carried)
+                tables = "api" in roles or any(p.tables for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
             self._closing = opening.pop_all()
@@ -94,7 +94,10 @@ class Opened:
             yield witness.SPACE
         for manifest in self._manifests:
             if not all(schedule.everywhere for schedule in manifest.schedules):
-                yield f"{SPACES}{manifest.name}"
+                yield f"{schedules.SPACES}{manifest.name}"
+            for topic in manifest.topics:
+                if topic.unique is not None:
+                    yield f"{repeats.SPACES}{topic.name}"
 
     def _open_stores(self, opening: ExitStack, *, tables: bool) -> Stores:
         settings = self._settings
@@ -111,6 +114,7 @@ class Opened:
         letters = DeadLetters(state)
         projections = (p for manifest in self._manifests for p in manifest.projections)
         around = circles(p for p in projections if isinstance(p, Fold))
+        unique = cache(lambda topic: Repeats(topic, state, codec(topic), self._clock))
         return Stores(
-            warehouse, state, letters, self._clock, codec, self.log, self._workers, around
+            warehouse, state, letters, self._clock, codec, self.log, self._workers, around, unique
         )
