@@ -283,6 +283,7 @@ def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> No
         assert second.known("a") == CAP
         assert second.on(lambda: second.ask("/click", b"a")) == 429
         assert second.platform.near.problem(clicks.name) == ""
+        assert second.platform.near.bytes_on_disk() > 0
     finally:
         second.close()
 
