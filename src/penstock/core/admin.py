@@ -55,9 +55,9 @@ def reset(platform: Platform) -> None:
     platform.near.forget()
     for manifest in platform.manifests:
         for projection in manifest.projections:
-            if isinstance(projection, Table):
-                stores.tables.drop(projection.table)
-            else:
+            for table in projection.tables:
+                stores.tables.drop(table)
+            if not isinstance(projection, Table):
                 stores.state.drop(projection.space)
         stores.tables.create(sql.schema(manifest.package))
     for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):

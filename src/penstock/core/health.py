@@ -199,6 +199,12 @@ class Health:
             },
             "topics": topics,
             "projections": projections,
+            "mirrors": [
+                stage
+                for consumer in platform.consumers.values()
+                if consumer.filling is not None
+                for stage in consumer.filling.stages()
+            ],
         }
 
     def _projection(self, consumer: Consumer) -> list[ProjectionStage]:
@@ -336,6 +342,8 @@ class Readiness:
         yield "watch", platform.watch.hanging
         for name, consumer in platform.consumers.items():
             yield name, partial(self._view, name, consumer)
+        for table in platform.watch.mirrors if "api" in platform.roles else ():
+            yield table, partial(platform.watch.mirror_problem, table)
 
     def _view(self, name: str, consumer: Consumer) -> str:
         platform = self._platform

@@ -23,12 +23,13 @@ from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.intervals import Interval, Times
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.projection.due import Heard
+from penstock.core.projection.mirror import wrongly_declared
 from penstock.core.projection.near import check_near
 from penstock.core.reach import Reach
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 from penstock.core.warehouse.cluster import Layout
-from penstock.core.warehouse.columns import columns_of
+from penstock.core.warehouse.columns import check_table
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -272,6 +273,10 @@ class Manifest:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
         folds = [of for of in self.projections if isinstance(of, Fold)]
         self._own("job", (job.name for fold in folds for job in fold.jobs), ".")
+        self._own("mirror", [table for fold in folds for table in fold.tables], "_")
+        filled = Counter(table for p in self.projections for table in p.tables)
+        if twice := sorted(table for table, count in filled.items() if count > 1):
+            raise ValueError(f"more than one projection fills {', '.join(twice)}")
         self._check_emitting(folds)
         own = [k for topic in self.topics for k in topic.events if not issubclass(k, Heard)]
         kinds = Counter(kind.__name__ for kind in own)
@@ -372,24 +377,12 @@ def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
     """
     declared = {Layout.name(text): text for text in sql.schema(manifest.package)}
     for projection in manifest.projections:
-        if not isinstance(projection, Table):
+        if isinstance(projection, Table):
+            table, columns = projection.table, projection.columns
+        elif isinstance(projection, Fold) and (mirror := projection.mirror) is not None:
+            table, columns = mirror.table, mirror.names
+            if wrong := wrongly_declared(mirror, declared.get(table, "")):
+                raise Misconfigured(wrong)
+        else:
             continue
-        table = projection.table
-        named = [column.split()[0] for column in columns_of(declared[table])]
-        if {*named} != {*projection.columns}:
-            raise Misconfigured(
-                f"tables.sql gives {table} the columns {', '.join(named)}, and its rows have "
-                f"{', '.join(projection.columns)}"
-            )
-        found = warehouse.differences(declared[table])
-        if found is None:
-            raise Misconfigured(f"PENSTOCK_WAREHOUSE has no table {table}; run `penstock migrate`")
-        if found.others:
-            raise Misconfigured(
-                f"the table {table} is of another version: {', '.join(found.others)}. Run "
-                f"`penstock rebuild {table} --from-scratch`"
-            )
-        if found.addable:
-            raise Misconfigured(
-                f"the table {table} lacks {', '.join(found.addable)}; run `penstock migrate`"
-            )
+        check_table(warehouse, declared[table], table, columns, rebuilt=projection.name)

@@ -228,7 +228,12 @@ class Platform:
         """What applications answer from. Raise `NotReady` in a process without stores."""
         return Sources(
             stores=self.require_stores(),
-            views=self.consumers,
+            views=[
+                name
+                for consumer in self.consumers.values()
+                for name in (consumer.projection.name, *consumer.projection.tables)
+            ],
+            partitions=self.follow.partitions,
             watch=self.watch,
             positions=self.positions,
             pools=self.pools,

@@ -72,7 +72,7 @@ def offer_routes(
 
 def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec[Any]) -> Asking:
     """The event is safe whatever becomes of this, so nothing is an error any more."""
-    fold, key = ask.fold, ask.fold.topic.key
+    fold, key = ask.fold, ask.fold.key_of
 
     async def answer(payload: bytes) -> Response:
         if context is None:

@@ -16,8 +16,8 @@ _NOTHING: Table = {}
 
 
 class Block(Generic[S]):
-    __slots__ = ("ended", "expiring", "found", "states", "stored", "tables", "turn", "waiting",
-                 "works", "written")  # fmt: skip
+    __slots__ = ("changed", "ended", "expiring", "found", "states", "stored", "tables", "turn",
+                 "waiting", "works", "written")  # fmt: skip
 
     def __init__(self, stored: Mapping[bytes, bytes]) -> None:
         self.stored = stored
@@ -31,6 +31,8 @@ class Block(Generic[S]):
             self.found = {**stored, **{key: due.state_of(stored[key]) for key in framed}}
         self.written: dict[bytes, bytes | None] = {}
         """States that are others now; None: it is to be forgotten."""
+        self.changed: dict[bytes, int] = {}
+        """Records that made them what they are, where a mirror is to have that."""
         self.expiring: dict[bytes, int] = {}
         """When those expire that did not before, or not so soon."""
         self.states: dict[bytes, S] = {}

@@ -17,6 +17,7 @@ from penstock.core.projection import Projection
 from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
 from penstock.core.projection.deciding import FoldCursor
+from penstock.core.projection.filling import Filling, filling_of
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.reading import Reading
 from penstock.core.telemetry import Logger, Samples
@@ -74,8 +75,11 @@ class Consumer:
         self._idle = True
         self._listens = False
         self._share: Share | None = None
+        self.filling: Filling | None = None
+        """What fills its mirror."""
         if isinstance(sink, FoldSink):
             sink.stir = self._wake.set
+            self.filling = filling_of(sink, lambda: [*self.cursors.values()], clock, logger)
         self._dealt = False
         """Whether it was told which partitions are its own; they may be none."""
         self._thread: threading.Thread | None = None
@@ -98,6 +102,8 @@ class Consumer:
         name = f"penstock-{self.projection.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+        if self.filling is not None:
+            self.filling.start()
 
     def looked(self) -> bool:
         """Wait until the partitions that were ours at the start were compared with the log, or
@@ -115,6 +121,8 @@ class Consumer:
 
     def stop(self) -> None:
         """Finish the batch in hand, end the thread, and let others take the partitions over."""
+        if self.filling is not None:
+            self.filling.stop()
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
@@ -176,6 +184,8 @@ class Consumer:
         """
         with suppress(NotReady):
             self._told = self.sink.judged()
+            if self.filling is not None:
+                self.filling.hear(self._log.partitions(self.projection.topic.name))
 
     def compare(self) -> None:
         """Whether the store is where the cursors are; where it fell behind, they go back too."""
@@ -349,3 +359,5 @@ class Consumer:
                 samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)
             if isinstance(cursor, FoldCursor):
                 samples.gauge("penstock_due_late_seconds", cursor.late_seconds(), **of)
+        if self.filling is not None:
+            self.filling.sample(samples)
