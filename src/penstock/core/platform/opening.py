@@ -55,6 +55,11 @@ class Opened:
                 tables = "api" in roles or any(isinstance(p, Table) for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
+            self.database = None
+            """Where people edit something, and here."""
+            if "api" in roles and any(manifest.entities for manifest in manifests):
+                self.database = engines.open_database(settings)
+                opening.callback(self.database.close)
             self._closing = opening.pop_all()
 
     def close(self) -> None:

@@ -1,0 +1,39 @@
+"""Databases of both kinds, each empty and a test's own."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from penstock.core.database import Database
+from penstock.core.database.stepping import Steps
+from penstock.core.editing.keeping import Keeping
+from penstock.core.entities import By
+from services.postgresql import PostgreSQL
+from support.clock import MovedClock
+
+
+def fresh(server: PostgreSQL) -> str:
+    """The URL of a new database of the server."""
+    name = f"tests_{uuid4().hex}"
+    with psycopg.connect(server.url, autocommit=True) as client:
+        client.execute(f"CREATE DATABASE {name}".encode())
+    return f"{server.url.rpartition('/')[0]}/{name}"
+
+
+def sqlite_url(folder: Path) -> str:
+    return f"sqlite://{folder}/database.db"
+
+
+def opened(url: str, steps: Steps | None = None) -> Database:
+    database = Database(url, steps)
+    database.migrate()
+    return database
+
+
+def keeping(database: Database, clock: MovedClock, project: str = "default") -> Keeping:
+    return Keeping(database, "shop", project, clock, lambda: None)
+
+
+def by(who: str = "ann", id_: str = "", *, repeats: bool = False) -> By:
+    return By(who, uuid4().hex, id_ or uuid4().hex[:24], repeats)
