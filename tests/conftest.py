@@ -1,4 +1,4 @@
-"""Marks by place, and Kafka, PostgreSQL, Redis and nginx for every test that asks for them by a fixture.
+"""Marks by place; Kafka, PostgreSQL, Redis and nginx for tests that ask for them by a fixture.
 
 On continuous integration a missing one fails; elsewhere the test is left out, and the end says so.
 """

@@ -1,6 +1,8 @@
-"""Databases of both kinds, each empty and a test's own."""
+"""Databases of both kinds, each a test's own."""
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import psycopg
@@ -13,11 +15,11 @@ from services.postgresql import PostgreSQL
 from support.clock import MovedClock
 
 
-def fresh(server: PostgreSQL) -> str:
+def fresh(server: PostgreSQL, template: str = "template1") -> str:
     """The URL of a new database of the server."""
     name = f"tests_{uuid4().hex}"
     with psycopg.connect(server.url, autocommit=True) as client:
-        client.execute(f"CREATE DATABASE {name}".encode())
+        client.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
     return f"{server.url.rpartition('/')[0]}/{name}"
 
 
@@ -29,6 +31,31 @@ def opened(url: str, steps: Steps | None = None) -> Database:
     database = Database(url, steps)
     database.migrate()
     return database
+
+
+def sqlite(folder: Path) -> Database:
+    """With its tables; as a copy of one that has taken all steps, for that takes longer."""
+    (folder / "database.db").write_bytes(_file())
+    return Database(sqlite_url(folder))
+
+
+def shared(server: PostgreSQL) -> Database:
+    """The same on a server."""
+    return Database(fresh(server, _template(server)))
+
+
+@cache
+def _file() -> bytes:
+    with TemporaryDirectory() as folder:
+        opened(sqlite_url(Path(folder))).close()
+        return (Path(folder) / "database.db").read_bytes()
+
+
+@cache
+def _template(server: PostgreSQL) -> str:
+    url = fresh(server)
+    opened(url).close()
+    return url.rpartition("/")[2]
 
 
 def keeping(database: Database, clock: MovedClock, project: str = "default") -> Keeping:

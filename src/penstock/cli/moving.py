@@ -15,7 +15,7 @@ from penstock.cli.operator import data_option
 @click.command()
 @data_option
 def migrate(data: str | None) -> None:
-    """Create what is missing: the log's topics, the warehouse's tables.
+    """Create what is missing: the log's topics, the warehouse's tables, those of the database.
 
     Run it before the first start on engines that other processes share, and after an upgrade. What
     is there already stays as it is, but for how long topics are kept, and for columns with a

@@ -212,6 +212,12 @@ def open_database(settings: Settings) -> "Database":
     return database
 
 
+def database_file(settings: Settings) -> Path | None:
+    """Of the embedded database, if that is one; there or not."""
+    url = settings.database_url
+    return Path(urlsplit(url).path) if is_embedded(url) else None
+
+
 def prepare_database(settings: Settings) -> list[str]:
     """Take the steps that its schema lacks; what was done, in words. Raise `Misconfigured`."""
     from penstock.core.database import Database  # noqa: PLC0415 - only where there are entities

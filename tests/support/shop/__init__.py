@@ -15,21 +15,22 @@ Name = Annotated[
     str, Meta(title="Name", description="As people call it.", min_length=1, max_length=200)
 ]
 
+Code = Annotated[
+    str, Meta(title="Code", description="As it is written on it.", pattern="^[a-z0-9-]{1,64}$")
+]
+
 
 class Shelf(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where things lie."""
 
     name: Name
-    code: Annotated[
-        str,
-        Meta(title="Code", description="As it is written on it.", pattern="^[a-z0-9-]{1,64}$"),
-    ]
-    height: Annotated[
-        int, Meta(title="Height", description="Above the floor, in centimetres.")
-    ] = 100
-    load: Annotated[
-        float, Meta(title="Load", description="What it bears, in kilograms.", ge=0)
-    ] = 50.0
+    code: Code
+    height: Annotated[int, Meta(title="Height", description="Above the floor, in centimetres.")] = (
+        100
+    )
+    load: Annotated[float, Meta(title="Load", description="What it bears, in kilograms.", ge=0)] = (
+        50.0
+    )
     lit: Annotated[bool, Meta(title="Lit", description="Whether it has a lamp.")] = False
     room: Annotated[
         Literal["front", "back"], Meta(title="Room", description="Where it stands.")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import registry
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -144,14 +144,14 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
-    where = make_url(url)
-    arguments = {}
-    if where.get_backend_name() == "sqlite":
-        where = where.set(drivername="sqlite+apsw")
+    arguments: dict[str, object] = {}
+    embedded = urlsplit(url).scheme == "sqlite"
+    if embedded:
+        where = URL.create("sqlite+apsw", database=urlsplit(url).path)
     else:
         if find_spec("psycopg") is None:
             raise lacking("the database is PostgreSQL, and psycopg", "postgresql")
-        where = where.set(drivername="postgresql+psycopg")
+        where = make_url(url).set(drivername="postgresql+psycopg")
         arguments = {
             "connect_timeout": _CONNECT_SECONDS_MAX,
             "options": f"-c statement_timeout={_STATEMENT_MS_MAX} "
@@ -163,11 +163,11 @@ def _engine(url: str) -> Engine:
         pool_size=_CONNECTIONS,
         max_overflow=0,
         pool_timeout=_CONNECT_SECONDS_MAX,
-        pool_pre_ping=where.get_backend_name() != "sqlite",
+        pool_pre_ping=not embedded,
         json_serializer=lambda value: msgspec.json.encode(value).decode(),
         json_deserializer=msgspec.json.decode,
     )
-    if where.get_backend_name() == "sqlite":
+    if embedded:
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:

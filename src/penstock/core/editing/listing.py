@@ -7,7 +7,7 @@ byte by byte, as SQLite does. What an entity does not have yet counts as the fie
 from typing import Any
 
 from msgspec import NODEFAULT
-from sqlalchemy import ColumnElement, cast, func, literal
+from sqlalchemy import ColumnElement, String, cast, func, literal
 from sqlalchemy.dialects.postgresql import JSONB
 
 from penstock.core.database.schema import ENTITIES
@@ -50,7 +50,7 @@ def _field(
         value: ColumnElement[Any] = func.json_extract(body, f'$."{name}"')
         return value if lacks else func.coalesce(value, literal(default))
     if text:
-        value = body.op("->>")(name)
+        value = body.op("->>", return_type=String())(name)
         return (value if lacks else func.coalesce(value, literal(default))).collate("C")
-    value = body.op("->")(name)
+    value = body.op("->", return_type=JSONB())(name)
     return value if lacks else func.coalesce(value, cast(default, JSONB))

@@ -19,13 +19,16 @@ _AT_ONCE = 1_000
 _BEGUN = text("INSERT INTO numbers VALUES (:application, :era, 0, 0) ON CONFLICT DO NOTHING")
 
 
+Said = Changed | Republished
+
+
 class Waiting(NamedTuple):
     """A change that the log may not have yet."""
 
     era: int
     number: int
     project: str
-    event: Changed | Republished
+    event: Said
 
 
 class Standing(NamedTuple):
@@ -40,20 +43,21 @@ class Standing(NamedTuple):
     waiting: int = 0
     """So many of the newest may not be in the log."""
 
-    def astray(self, era: int, number: int) -> str:
-        """Why the log, whose newest change is this one, if it has any, is not the one that the
-        database's changes went to; empty where it is.
+    def astray(self, newest: Said | None, own: Said | None) -> str:
+        """Why the log, whose newest change this is, is not the one that the database's changes went
+        to; empty where it is. `own`: what waits in the database under the same number.
         """
         sent = self.number - self.waiting
-        if not era:
+        if newest is None:
             return "the log has none of the changes that the database has sent" if sent else ""
-        if era == self.era:
-            if number > self.number:
-                return "the database is older than the log: changes are missing that the log has"
-            return "the log is older than the database: it lacks changes" if number < sent else ""
-        if self.whole and not sent and era < self.era:
-            return ""
-        return "the log has the changes of another database"
+        if newest.era != self.era:
+            all_waits = self.whole and not sent and newest.era < self.era
+            return "" if all_waits else "the log has the changes of another database"
+        if newest.number < sent:
+            return "the log is older than the database: it lacks changes"
+        if newest.number > sent and own != newest:
+            return "the database is older than the log: it lacks changes"
+        return ""
 
 
 def add(
@@ -107,6 +111,16 @@ def waiting(connection: Connection, application: str, limit: int) -> list[Waitin
     return [Waiting(era, number, project, _event(event)) for era, number, project, event in rows]
 
 
+def waits(connection: Connection, application: str, era: int, number: int) -> Said | None:
+    """The one of this number, where the log may not have it."""
+    stored = connection.scalar(
+        select(OUTBOX.c.event).where(
+            OUTBOX.c.application == application, OUTBOX.c.era == era, OUTBOX.c.number == number
+        )
+    )
+    return None if stored is None else _event(stored)
+
+
 def arrived(connection: Connection, application: str, changes: Sequence[Waiting]) -> None:
     """They are in the log, and durable there."""
     era, last = changes[-1][:2]
@@ -115,6 +129,11 @@ def arrived(connection: Connection, application: str, changes: Sequence[Waiting]
             OUTBOX.c.application == application, OUTBOX.c.era == era, OUTBOX.c.number <= last
         )
     )
+
+
+def applications(connection: Connection) -> list[str]:
+    """Those that have changed anything, ever."""
+    return list(connection.scalars(select(NUMBERS.c.application).order_by(NUMBERS.c.application)))
 
 
 def standing(connection: Connection, application: str) -> Standing:
@@ -172,7 +191,7 @@ def _changed(kind: str, of: Kept, era: int, number: int, *, removed: bool = Fals
     return Changed(kind, of.id, of.revision, body, of.archived, era, number)
 
 
-def _row(application: str, project: str, event: Changed | Republished) -> dict[str, Any]:
+def _row(application: str, project: str, event: Said) -> dict[str, Any]:
     return {
         "application": application,
         "era": event.era,
@@ -182,5 +201,6 @@ def _row(application: str, project: str, event: Changed | Republished) -> dict[s
     }
 
 
-def _event(stored: Any) -> Changed | Republished:
-    return msgspec.convert(stored, Changed | Republished)
+def _event(stored: Any) -> Said:
+    event: Said = msgspec.convert(stored, Said)
+    return event

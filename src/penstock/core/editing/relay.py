@@ -11,11 +11,11 @@ from typing import Any
 
 from penstock.core.database import Database
 from penstock.core.editing import outbox
-from penstock.core.editing.outbox import Waiting
+from penstock.core.editing.outbox import Said, Waiting
 from penstock.core.entities import changes, in_order
 from penstock.core.errors import PenstockError
-from penstock.core.events import Codec, Undecodable
-from penstock.core.log import Append, Follow, Log
+from penstock.core.events import Codec
+from penstock.core.log import Append, Log
 from penstock.core.log.awaiting import stored
 from penstock.core.projection import Topic
 from penstock.core.telemetry import Logger, Samples
@@ -98,7 +98,7 @@ class Relay:
             standing = outbox.standing(connection, application)
         self.waiting = {**self.waiting, application: standing.waiting}
         if application not in self._agreed:
-            self._compare(application, standing)
+            self._compare(application)
         if not standing.waiting or application not in self._agreed:
             return
         with self._database.leads(f"penstock changes of {application}") as leads:
@@ -120,10 +120,13 @@ class Relay:
         keys = [in_order(one.event) for one in found] if self._log.keyed else ()
         stored(self._log, [Append(self._topics[application].name, payloads, keys)])
 
-    def _compare(self, application: str, standing: outbox.Standing) -> None:
+    def _compare(self, application: str) -> None:
         """Whether database and log belong together; a restore may have put back only one."""
-        newest = self._newest(application, self._log)
-        why = standing.astray(*newest)
+        newest = self._newest(application)
+        with self._database.read() as connection:
+            standing = outbox.standing(connection, application)
+            own = newest and outbox.waits(connection, application, newest.era, newest.number)
+        why = standing.astray(newest, own)
         if not why:
             self._agreed.add(application)
             self.astray.pop(application, None)
@@ -131,18 +134,13 @@ class Relay:
             self.astray[application] = why
             self._logger.error("changes.astray", application=application, why=why, remedy=REMEDY)
 
-    def _newest(self, application: str, follow: Follow) -> tuple[int, int]:
-        """Era and number of the log's newest change; zeros where it has none."""
-        topic, newest = self._topics[application].name, (0, 0)
-        with closing(follow.reader()) as reader:
-            for partition in range(follow.partitions(topic)):
-                end = follow.end(topic, partition)
-                if end <= follow.start(topic, partition):
-                    continue
-                for payload in reader.read(topic, partition, end - 1, 1).payloads:
-                    try:
-                        event = self._codecs[application].decode(payload)
-                    except Undecodable:
-                        continue
-                    newest = max(newest, (event.era, event.number))
-        return newest
+    def _newest(self, application: str) -> Said | None:
+        """The log's newest change."""
+        topic, log, found = self._topics[application].name, self._log, list[Said]()
+        with closing(log.reader()) as reader:
+            for partition in range(log.partitions(topic)):
+                end = log.end(topic, partition)
+                if end > log.start(topic, partition):
+                    batch = reader.read(topic, partition, end - 1, 1)
+                    found += [self._codecs[application].decode(of) for of in batch.payloads]
+        return max(found, key=lambda of: (of.era, of.number), default=None)

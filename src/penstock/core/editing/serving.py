@@ -1,6 +1,8 @@
 """What a process has for what people edit: the database, and the relay where it writes the log."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from penstock.core.clock import Clock
@@ -50,3 +52,12 @@ class Editing:
                 said[application] = outbox.republish(connection, application, self._clock.now_ms())
         self.changed()
         return said
+
+
+def republish_file(path: Path, clock: Clock) -> None:
+    """Have all that a database says said anew, by whoever opens it next. Raise `Misconfigured`."""
+    with closing(Database(f"sqlite://{path}")) as database:
+        database.migrate()
+        with database.write() as connection:
+            for application in outbox.applications(connection):
+                outbox.republish(connection, application, clock.now_ms())

@@ -85,6 +85,8 @@ class Platform:
             self.stores = self._opened.stores
             for added in self._opened.added:
                 logger.info("warehouse.column_added", added=added)
+            if self._opened.away:
+                logger.warning("database.away", error=self._opened.away)
             self.edge = Dispatcher(
                 settings,
                 log=self.log,
@@ -163,7 +165,7 @@ class Platform:
         sources = self.sources
         contexts = {
             manifest.name: ApplicationContext(
-                manifest.name, sources, applications[manifest.name], manifest.counters
+                sources, applications[manifest.name], manifest.counters, manifest.name
             )
             for manifest in self.manifests
         }
@@ -240,11 +242,6 @@ class Platform:
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
                 check_columns(self.stores.warehouse, manifest)
-        if self.editing is not None:
-            try:
-                self.editing.database.check()
-            except NotReady as away:  # ingest goes on without it, and it may come back
-                self.logger.warning("database.away", error=str(away))
         self._observing.begin()
         if self.consumers.jobs:
             self._workers.start(self.reach)

@@ -50,7 +50,9 @@ class Sources:
 class ApplicationContext:
     """One application's; see `core.manifest.Context`."""
 
-    def __init__(self, name: str, sources: Sources, settings: Any, counters: Iterable[str]) -> None:
+    def __init__(
+        self, sources: Sources, settings: Any, counters: Iterable[str], name: str = ""
+    ) -> None:
         self._name = name
         self.settings = settings
         self.project = DEFAULT_PROJECT

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from penstock.core import engines
 from penstock.core.beginning import check_may_begin
@@ -21,6 +22,9 @@ from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
 from penstock.core.warehouse import sql
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 
 class Opened:
@@ -55,11 +59,11 @@ class Opened:
                 tables = "api" in roles or any(isinstance(p, Table) for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
-            self.database = None
+            self.away = ""
+            """Why the database cannot be looked at, which is no reason not to begin."""
+            edited = "api" in roles and any(manifest.entities for manifest in manifests)
+            self.database = self._open_database(opening) if edited else None
             """Where people edit something, and here."""
-            if "api" in roles and any(manifest.entities for manifest in manifests):
-                self.database = engines.open_database(settings)
-                opening.callback(self.database.close)
             self._closing = opening.pop_all()
 
     def close(self) -> None:
@@ -88,6 +92,15 @@ class Opened:
         follow = engines.follow_log(self._settings, topics)
         opening.callback(follow.close)
         return follow
+
+    def _open_database(self, opening: ExitStack) -> "Database":
+        database = engines.open_database(self._settings)
+        opening.callback(database.close)
+        try:
+            database.check()
+        except NotReady as away:  # ingest goes on without it, and it may come back
+            self.away = str(away)
+        return database
 
     def _open_stores(self, opening: ExitStack, *, tables: bool) -> Stores:
         settings = self._settings
