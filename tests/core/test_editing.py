@@ -162,7 +162,6 @@ def test_a_request_that_is_sent_again_makes_one(bench: Bench) -> None:
 
 
 def test_names_in_every_script_come_back_as_they_were(bench: Bench) -> None:
-    """Reliability 31."""
     for number, name in enumerate(
         ("שלום", "漢字", "<script>\"'&", "a\r\nb: c", "e\u0301", "🪵" * 200)
     ):

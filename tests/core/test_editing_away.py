@@ -71,3 +71,10 @@ def test_a_shared_database_that_was_not_prepared_stops_the_start(
 ) -> None:
     with pytest.raises(Misconfigured, match=r"at step none, .* run `penstock migrate`"):
         Bench(tmp_path, PENSTOCK_DATABASE=fresh(postgresql_server))
+
+
+def test_a_database_that_cannot_have_every_text_is_refused(postgresql_server: PostgreSQL) -> None:
+    others = "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc"
+    url = fresh(postgresql_server, "template0", others)
+    with pytest.raises(Misconfigured, match="has the encoding LATIN1"):
+        opened(url)

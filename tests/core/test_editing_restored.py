@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.test_backup import Quiet
 from penstock.core.database import Database
 from penstock.core.editing.relay import Relay
 from penstock.core.editing.serving import republish_file
@@ -14,7 +15,6 @@ from penstock.core.log.backup import Unproven, contents_of, create, restore, ver
 from penstock.core.log.pace import Pace
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Topic
-from core.test_backup import Quiet
 from support.clock import MovedClock
 from support.databases import by, keeping, sqlite, sqlite_url
 from support.disks import flip

@@ -18,7 +18,7 @@ from penstock.core.log.awaiting import stored
 from penstock.core.log.sqlite import Limits, SqliteLog
 from penstock.core.projection import Topic
 from support.clock import MovedClock
-from support.databases import by, keeping, shared, sqlite
+from support.databases import by, keeping, on_server, sqlite
 from support.lines import Lines
 from support.logs import contents, wait_until
 from support.notes import Crash
@@ -78,7 +78,7 @@ class Bench:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     is_file = request.param == "sqlite"
-    database = sqlite(tmp_path) if is_file else shared(request.getfixturevalue("postgresql"))
+    database = sqlite(tmp_path) if is_file else on_server(request.getfixturevalue("postgresql"))
     made = Bench(tmp_path, database)
     yield made
     made.close()

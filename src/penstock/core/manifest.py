@@ -76,9 +76,7 @@ class Context(Protocol):
         ...
 
     async def edit(self, work: Callable[[Entities], T]) -> T:
-        """Read or change the application's entities, on a thread that is for that alone. Raise
-        `NotReady` while the database is away.
-        """
+        """Work with the application's entities. Raise `NotReady` while the database is away."""
         ...
 
     def count(self, name: str, by: int = 1) -> None:
@@ -247,10 +245,9 @@ class Manifest:
     summary: str
     settings: type[msgspec.Struct]
     topics: tuple[Topic[Any], ...]
-    """With entities there is one more: `changes` of its name."""
     ingest: tuple[Ingest, ...] = ()
     entities: tuple[Entity[Any], ...] = ()
-    """What its people edit, each by operations that core makes of it."""
+    """What its people edit, by operations of core; then there is one topic more, `changes`."""
     projections: tuple[Projection, ...] = ()
     routes: tuple[Route, ...] = ()
     schedules: tuple[Schedule, ...] = ()

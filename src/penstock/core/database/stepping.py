@@ -45,6 +45,12 @@ class Steps:
         database is a newer one's.
         """
         if connection.dialect.name == "postgresql":
+            encoding = connection.scalar(text("SHOW server_encoding"))
+            if encoding != "UTF8":
+                raise Misconfigured(
+                    f"PENSTOCK_DATABASE has the encoding {encoding}, which has no place for every "
+                    "text; make a database with ENCODING 'UTF8'"
+                )
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})"))
         found = self.found(connection)
         if found.step >= self.newest:
