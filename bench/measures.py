@@ -6,11 +6,13 @@ from typing import Any
 
 from bench.against import against
 from bench.backup import backup
+from bench.before import before
 from bench.distributed import kafka, shared, workers
 from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.growth import growth, settle
 from bench.hostile import hostile
 from bench.load import load, workload_rows
+from bench.near import near
 from bench.profiling import profile
 from bench.requests import preloaded
 from bench.routing import routing
@@ -65,12 +67,14 @@ def memory(plan: Plan) -> list[Row]:
 
 MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "against": against,
+    "before": before,
     "single": single,
     "lane": lane,
     "latency": latency,
     "profile": profile,
     "redirect": redirect,
     "routing": routing,
+    "near": near,
     "idle": idle,
     "sharing": sharing,
     "hostile": hostile,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.test_editing import Bench
+from penstock.core.database import Database
 from penstock.core.errors import Misconfigured
 from penstock.core.log import Append
 from penstock.core.log.awaiting import stored
@@ -76,5 +77,8 @@ def test_a_shared_database_that_was_not_prepared_stops_the_start(
 def test_a_database_that_cannot_have_every_text_is_refused(postgresql_server: PostgreSQL) -> None:
     others = "ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc"
     url = fresh(postgresql_server, "template0", others)
-    with pytest.raises(Misconfigured, match="has the encoding LATIN1"):
-        opened(url)
+    with (
+        closing(Database(url)) as database,
+        pytest.raises(Misconfigured, match="has the encoding LATIN1"),
+    ):
+        database.migrate()

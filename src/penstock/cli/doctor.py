@@ -49,10 +49,10 @@ class Finding(NamedTuple):
 @click.option("--deep", is_flag=True, help="Read the whole log, gently, and check every block.")
 @data_option
 def doctor(data: str | None, *, deep: bool) -> None:
-    """Check the data folder, SQLite, the disk, the clock, the limits, the servers in use, and
-    whether each table of the warehouse holds what it is to hold.
+    """Check all that Penstock needs to work, and what it holds.
 
-    The exit status is 1 when something would keep Penstock from working.
+    That is the folder, SQLite, the disk, the clock, limits, the servers in use, and whether tables
+    hold what they are to hold. The exit status is 1 when something would keep it from working.
     """
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 
@@ -243,15 +243,16 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
     if embedded and not Path(urlsplit(settings.warehouse_url).path).is_dir():
         yield Finding("warehouse", "ok", "there is none yet")
         return
-    tables = _tables(settings)
+    tables, mirrors = _tables(settings), _mirrors(settings)
     if embedded and is_taken(settings.folder, "work"):
         door = serving(settings)
         if door is None:
             yield Finding("warehouse", "warn", "a process has it that these tools cannot ask")
             return
-        found = {name: told for name, told in readiness(door).problems.items() if name in tables}
+        known = {*tables, *mirrors}
+        found = {name: told for name, told in readiness(door).problems.items() if name in known}
     else:
-        found = _damages(settings, tables)
+        found = _damages(settings, tables, mirrors)
     for name, told in found.items():
         yield Finding(name, "fail", told)
     if not found:
@@ -265,13 +266,23 @@ def _tables(settings: "Settings") -> dict[str, str]:
     return {p.table: p.topic.name for p in _projections(settings) if isinstance(p, Table)}
 
 
+def _mirrors(settings: "Settings") -> dict[str, str]:
+    """Tables that are mirrors, and their folds."""
+    from penstock.core.projection import Fold  # noqa: PLC0415 - heavy
+
+    folds = (p for p in _projections(settings) if isinstance(p, Fold))
+    return {table: fold.name for fold in folds for table in fold.tables}
+
+
 def _projections(settings: "Settings") -> "list[Projection]":
     from penstock.main import manifests  # noqa: PLC0415 - heavy
 
     return [p for manifest in manifests(settings.applications) for p in manifest.projections]
 
 
-def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str]:
+def _damages(
+    settings: "Settings", tables: "Mapping[str, str]", mirrors: "Mapping[str, str]"
+) -> dict[str, str]:
     """By opening it, which alone makes an engine look at its parts; and by reading all of it."""
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.errors import Damaged  # noqa: PLC0415 - heavy
@@ -292,6 +303,9 @@ def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str
                 lacks = lacks or ahead_of(warehouse, table, partition)
             if lacks:
                 found[table] = Damaged(table, lacks).message
+        for table, fold in mirrors.items():
+            if warehouse.columns(table) and (lacks := warehouse.damage(table, deep=True)):
+                found[table] = Damaged(fold, f"{table}: {lacks}").message
     return found
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from penstock.core.clock import CarefulClock, Clock
@@ -15,7 +15,7 @@ from penstock.core.log.backup import Bars
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.kept import Kept
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.projection import Topic
+from penstock.core.projection import Fold, Topic
 from penstock.core.settings import Settings, redacted
 from penstock.core.state import State
 from penstock.core.state.lease import AloneLeases, Leases
@@ -162,18 +162,26 @@ def open_state(settings: Settings) -> State:
     return RocksState(_path(settings.state_url, "STATE"))
 
 
-def check_folds(settings: Settings, folds: Sequence[str], *, appends: bool) -> None:
-    """Folds say events, in the process that writes the log. Raise `Misconfigured`."""
+def open_near(settings: Settings) -> State:
+    """What an edge knows itself, whoever has the state. Raise `Misconfigured`."""
+    from penstock.core.state.rocksdb import RocksState  # noqa: PLC0415 - heavy to import
+
+    return RocksState(settings.folder / "near")
+
+
+def check_folds(settings: Settings, folds: Sequence[Fold[Any, Any]], *, appends: bool) -> None:
+    """What folds say is appended by the process that writes the log. Raise `Misconfigured`."""
     if not folds:
         return
+    names = ", ".join(fold.name for fold in folds)
     for setting, url in (("LOG", settings.log_url), ("STATE", settings.state_url)):
         if not is_embedded(url):
             raise Misconfigured(
-                f"PENSTOCK_{setting}: {', '.join(folds)} decides, which needs the embedded engines"
+                f"PENSTOCK_{setting}: {names} decides, which needs the embedded engines"
             )
-    if not appends:
+    if not appends and (speak := [fold.name for fold in folds if fold.speaks]):
         raise Misconfigured(
-            f"{', '.join(folds)} decides, which needs the process that writes the log: give it the "
+            f"{', '.join(speak)} decides, which needs the process that writes the log: give it the "
             "role edge as well, or leave it out of PENSTOCK_PROJECTIONS"
         )
 

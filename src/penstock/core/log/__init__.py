@@ -12,7 +12,8 @@ of offsets is the order of acceptance. The embedded engine has one partition per
 the key of a record chooses its partition.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from penstock.core.errors import PenstockError
@@ -100,6 +101,9 @@ class Damage(NamedTuple):
     reason: str
 
 
+NO_REPEATS: Mapping[int, int | None] = MappingProxyType({})
+
+
 class Batch(NamedTuple):
     """Records `first <= offset < next` of one partition, but for the damaged ones."""
 
@@ -116,6 +120,10 @@ class Batch(NamedTuple):
     """By which the record before `next` is known again, if that was asked for and there is one."""
     records: Sequence[Any] | None = None
     """What somebody made of all the payloads already, for everybody who reads them."""
+    repeats: Mapping[int, int | None] = NO_REPEATS
+    """Of a topic whose records are unique by an id: offsets of those that repeat an earlier one,
+    with its offset; None where the id cannot be told.
+    """
 
     @property
     def times_ms(self) -> Sequence[int]:

@@ -14,7 +14,7 @@ from penstock.core.entities import Entities
 from penstock.core.errors import NotReady
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.projection import Fold
+from penstock.core.projection import Fold, parts
 from penstock.core.projection.sinks import Stores
 from penstock.core.projects import DEFAULT_PROJECT, key_of
 from penstock.core.state import History
@@ -35,7 +35,9 @@ class Sources:
 
     stores: Stores
     views: Iterable[str]
-    """The names of all projections."""
+    """The names of all projections, and of the tables that they fill."""
+    partitions: Callable[[str], int]
+    """Of a topic."""
     watch: Watch
     positions: Positions
     pools: Pools
@@ -97,8 +99,10 @@ class ApplicationContext:
         return found
 
     async def get(self, fold: Fold[Any, S], key: bytes) -> S:
-        [history] = await self.first(fold.space, [key], 1)
-        return fold.read(history[0][1], self.clock.now_ms()) if history else fold.state()
+        partitions = 1 if fold.merge is None else self._sources.partitions(fold.topic.name)
+        found = await self.first(fold.space, parts.places(fold, key, partitions), 1)
+        values = [history[0][1] if history else None for history in found]
+        return parts.together(fold, values, self.clock.now_ms())
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._sources.pools.run(work)

@@ -25,6 +25,14 @@ import msgspec
 
 from penstock.core.errors import Moved, NotReady
 from penstock.core.state import OURS, Entry, History, Place, Position, Trim
+from penstock.core.state.redis_keys import (
+    group_name,
+    keys_of,
+    lease,
+    position_name,
+    registry_of,
+)
+from penstock.core.state.redis_scripts import ACQUIRE, DELETE, LACKING, RENEW, REPLACE
 from penstock.core.state.redis_server import (
     RedisError,
     WatchError,
@@ -43,54 +51,9 @@ _UNLINKED_AT_ONCE = 500
 
 _SPACES = "penstock:spaces"
 _GARBAGE = "penstock:garbage"
-_TOKENS = "penstock:tokens"
 _NOWHERE = b"-"
 """The generation of a space that has none: there is no key of it, so it reads as empty."""
 
-_REPLACE = """
-local old = redis.call('HGET', KEYS[1], ARGV[1])
-local new = redis.call('HGET', KEYS[1], ARGV[2])
-redis.call('HDEL', KEYS[1], ARGV[1], ARGV[2])
-if new then redis.call('HSET', KEYS[1], ARGV[1], new) end
-if old and old ~= new then redis.call('SADD', KEYS[2], old) end
-"""
-_DELETE = """
-local generation = redis.call('HGET', KEYS[1], ARGV[1])
-if not generation then return end
-local registry, name = 'penstock:' .. generation, '=' .. ARGV[2]
-redis.call('HDEL', registry .. ':' .. name, ARGV[3])
--- A name without its key would be missed.
-if redis.call('EXISTS', registry .. ':' .. name) == 0 then redis.call('SREM', registry, name) end
-"""
-_ACQUIRE = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[2] then return false end
--- The server's clock: were there only a counter, a server that lost its newest part in a power cut
--- would give a token twice.
-local now = redis.call('TIME')
-local last = redis.call('HGET', KEYS[2], ARGV[1]) or 0
-local token = math.max(last + 1, now[1] * 1000000 + now[2])
-redis.call('HSET', KEYS[2], ARGV[1], token)
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return token
-"""
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
-if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[4])
-"""
-
-_LACKING = """
-local generation = redis.call('HGET', KEYS[1], ARGV[1])
-if not generation then return {'', 0, 0} end
-local registry = 'penstock:' .. generation
-local names = redis.call('SRANDMEMBER', registry, ARGV[2])
-local there = 0
-for _, name in ipairs(names) do
-  there = there + redis.call('EXISTS', registry .. ':' .. name)
-end
-return {generation, #names, there}
-"""
 _decode_position = msgspec.msgpack.Decoder(Position).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -119,11 +82,11 @@ class RedisState:
         self._evicted = evicted_by(self._redis)
         self._forgetful: set[bytes] = set()
         """Generations that may have lost keys: the server evicted some of somebody's."""
-        self._replace = self._redis.register_script(_REPLACE)
-        self._delete = self._redis.register_script(_DELETE)
-        self._lacking = self._redis.register_script(_LACKING)
-        self._acquire = self._redis.register_script(_ACQUIRE)
-        self._renew = self._redis.register_script(_RENEW)
+        self._replace = self._redis.register_script(REPLACE)
+        self._delete = self._redis.register_script(DELETE)
+        self._lacking = self._redis.register_script(LACKING)
+        self._acquire = self._redis.register_script(ACQUIRE)
+        self._renew = self._redis.register_script(RENEW)
         self._closing = threading.Event()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="penstock-unlink")
         self._background.submit(self._collect)  # what another process did not come to do
@@ -131,7 +94,7 @@ class RedisState:
     # -- reading --------------------------------------------------------------------------------
 
     def position(self, space: str, partition: int) -> Position | None:
-        (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + _position_name(partition)))
+        (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + position_name(partition)))
         if (generation := self._generations.get(space, _NOWHERE)) != _NOWHERE:
             self._expected[space] = generation
         return None if found is None else _decode_position(found)
@@ -171,7 +134,19 @@ class RedisState:
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
-                pipe.hget(keys + _group_name(group), b"")
+                pipe.hget(keys + group_name(group), b"")
+
+        return self._read(space, ask)
+
+    def values(
+        self, space: str, groups: Sequence[bytes], sorts: Sequence[bytes]
+    ) -> list[list[bytes | None]]:
+        if not sorts:
+            return [[] for _ in groups]
+
+        def ask(pipe: Any, keys: bytes) -> None:
+            for group in groups:
+                pipe.hmget(keys + group_name(group), sorts)
 
         return self._read(space, ask)
 
@@ -218,7 +193,7 @@ class RedisState:
         while True:
             generation = self._generations.get(space, _NOWHERE)
             with self._reporting(), self._redis.pipeline(transaction=False) as pipe:
-                ask(pipe, _keys(generation))
+                ask(pipe, keys_of(generation))
                 pipe.hget(_SPACES, space)
                 answers: list[Any] = pipe.execute()
             found = answers.pop() or _NOWHERE
@@ -229,14 +204,14 @@ class RedisState:
     def _histories(self, space: str, groups: Sequence[bytes]) -> list[History]:
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
-                pipe.hgetall(keys + _group_name(group))
+                pipe.hgetall(keys + group_name(group))
 
         return [sorted(found.items()) for found in self._read(space, ask)]
 
     def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
         with self._reporting():
             generation = self._redis.hget(_SPACES, space) or _NOWHERE
-            names = set(self._redis.sscan_iter(_registry(generation), count=1000))
+            names = set(self._redis.sscan_iter(registry_of(generation), count=1000))
         return generation, sorted(name[1:] for name in names if name.startswith(b"="))
 
     # -- writing --------------------------------------------------------------------------------
@@ -271,13 +246,13 @@ class RedisState:
         """
         fields: dict[bytes, list[bytes]] = {}
         for group, sort, value in entries:
-            fields.setdefault(_group_name(group), []).extend((sort, value))
+            fields.setdefault(group_name(group), []).extend((sort, value))
         while True:  # until nobody else changes what is watched, which is looked at anew each time
             with self._reporting(), self._redis.pipeline() as pipe, suppress(WatchError):
                 pipe.watch(_SPACES)
                 active = pipe.hget(_SPACES, space)
                 generation = active or uuid4().hex.encode()
-                keys = _keys(generation)
+                keys = keys_of(generation)
                 if step is not None:
                     _check(pipe, space, keys, step)
                 pipe.multi()
@@ -287,23 +262,30 @@ class RedisState:
                     pipe.hset(keys + name, items=items)
                 names = [*fields]
                 if step is not None:
-                    names.append(_position_name(step.partition))
+                    names.append(position_name(step.partition))
                     pipe.set(keys + names[-1], _encode(step.position))
                     for place in step.deletes:
-                        pipe.eval(_DELETE, 1, _SPACES, *place)
-                pipe.sadd(_registry(generation), *names)
+                        pipe.eval(DELETE, 1, _SPACES, *place)
+                pipe.sadd(registry_of(generation), *names)
                 pipe.execute()
                 self._expected.setdefault(space, generation)
                 return keys
 
     def _trim(self, keys: bytes, trims: Sequence[Trim]) -> None:
+        whole = [group_name(trim.group) for trim in trims if not trim.keep]
+        parts = [trim for trim in trims if trim.keep]
         with self._reporting(), self._redis.pipeline(transaction=False) as pipe:
-            for trim in trims:
-                pipe.hkeys(keys + _group_name(trim.group))
-            for trim, sorts in zip(trims, pipe.execute(), strict=True):
+            for trim in parts:
+                pipe.hkeys(keys + group_name(trim.group))
+            for trim, sorts in zip(parts, pipe.execute(), strict=True):
                 if beyond := sorted(sorts)[trim.keep :]:
-                    pipe.hdel(keys + _group_name(trim.group), *beyond)
+                    pipe.hdel(keys + group_name(trim.group), *beyond)
             pipe.execute()
+        if whole:
+            with self._reporting(), self._redis.pipeline() as pipe:
+                pipe.unlink(*(keys + name for name in whole))
+                pipe.srem(keys[:-1], *whole)  # a name without its key would be missed
+                pipe.execute()
 
     # -- replacing ------------------------------------------------------------------------------
 
@@ -324,7 +306,7 @@ class RedisState:
         """
         with suppress(RedisError):
             for generation in self._redis.smembers(_GARBAGE):
-                registry, keys = _registry(generation), _keys(generation)
+                registry, keys = registry_of(generation), keys_of(generation)
                 while names := self._redis.srandmember(registry, _UNLINKED_AT_ONCE):
                     if self._closing.is_set():
                         return
@@ -339,14 +321,14 @@ class RedisState:
     def acquire(self, name: str, owner: str, seconds: float) -> int | None:
         with self._reporting():
             token: int | None = self._acquire(
-                keys=_lease(name), args=[name, owner, round(seconds * 1000)]
+                keys=lease(name), args=[name, owner, round(seconds * 1000)]
             )
             return token
 
     def renew(self, name: str, owner: str, token: int, seconds: float) -> bool:
         with self._reporting():
             return bool(
-                self._renew(keys=_lease(name), args=[name, owner, token, round(seconds * 1000)])
+                self._renew(keys=lease(name), args=[name, owner, token, round(seconds * 1000)])
             )
 
     def release(self, name: str, owner: str, token: int) -> None:
@@ -371,30 +353,9 @@ class RedisState:
 
 def _check(pipe: Any, space: str, keys: bytes, step: _Step) -> None:
     """Watch the position, and raise `Moved` when it is not where the step begins."""
-    key = keys + _position_name(step.partition)
+    key = keys + position_name(step.partition)
     pipe.watch(key)
     stored = pipe.get(key)
     found = None if stored is None else _decode_position(stored)
     if found != step.was:
         raise Moved(f"{space} is at {found} in partition {step.partition}, not at {step.was}")
-
-
-def _registry(generation: bytes) -> bytes:
-    return b"penstock:" + generation
-
-
-def _keys(generation: bytes) -> bytes:
-    """How the generation's keys begin."""
-    return _registry(generation) + b":"
-
-
-def _group_name(group: bytes) -> bytes:
-    return b"=" + group
-
-
-def _position_name(partition: int) -> bytes:
-    return b"@%d" % partition
-
-
-def _lease(name: str) -> list[str]:
-    return [f"penstock:lease:{name}", _TOKENS]
