@@ -6,7 +6,7 @@ A figure that cannot be had is missing, and no other is. What takes long is meas
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady
@@ -18,6 +18,9 @@ from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, TableSink
 from penstock.core.telemetry import Samples
 from penstock.core.timing import ahead_seconds
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 _MEASURE_SECONDS = 10.0
 _MEASURED_SECONDS_MAX = 60.0
@@ -36,6 +39,7 @@ class Meters:
         topics: Iterable[str],
         consumers: Collection[Consumer],
         clock: Clock,
+        database: "Database | None" = None,
     ) -> None:
         self.sizes: Poller[dict[str, int | Exception]] = Poller(
             "sizes",
@@ -51,6 +55,7 @@ class Meters:
         self._follow = follow
         self._log = log
         self._stores = stores
+        self._database = database
         self._topics = tuple(topics)
         self._consumers = consumers
         self._clock = careful(clock)
@@ -118,6 +123,8 @@ class Meters:
             stores["state"] = self._stores.state.bytes_on_disk
             if self._stores.warehouse is not None:
                 stores["warehouse"] = self._stores.warehouse.bytes_on_disk
+        if self._database is not None:
+            stores["database"] = self._database.bytes_on_disk
         sizes: dict[str, int | Exception] = {}
         for store, size in stores.items():
             try:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from penstock.core import engines, schedules
 from penstock.core.beginning import check_may_begin
@@ -22,6 +23,9 @@ from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
 from penstock.core.warehouse import sql
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 
 class Opened:
@@ -56,6 +60,11 @@ class Opened:
                 tables = "api" in roles or any(p.tables for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
+            self.away = ""
+            """Why the database cannot be looked at, which is no reason not to begin."""
+            edited = "api" in roles and any(manifest.entities for manifest in manifests)
+            self.database = self._open_database(opening) if edited else None
+            """Where people edit something, and here."""
             self._closing = opening.pop_all()
 
     def close(self) -> None:
@@ -84,6 +93,15 @@ class Opened:
         follow = engines.follow_log(self._settings, topics)
         opening.callback(follow.close)
         return follow
+
+    def _open_database(self, opening: ExitStack) -> "Database":
+        database = engines.open_database(self._settings)
+        opening.callback(database.close)
+        try:
+            database.check()
+        except NotReady as away:  # ingest goes on without it, and it may come back
+            self.away = str(away)
+        return database
 
     def _written(self, *, tables: bool) -> Iterator[str]:
         """Spaces that are, as soon as there is anything to be carried."""
