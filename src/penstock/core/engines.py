@@ -1,6 +1,6 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar, cast
@@ -10,7 +10,7 @@ from penstock.core.clock import CarefulClock, Clock
 from penstock.core.errors import Misconfigured
 from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
-from penstock.core.log import Follow, Log, renewing
+from penstock.core.log import Appender, Follow, Log, renewing
 from penstock.core.log.backup import Bars
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.kept import Kept
@@ -153,35 +153,25 @@ def open_state(settings: Settings) -> State:
     return RocksState(_path(settings.state_url, "STATE"))
 
 
-def check_folds(settings: Settings, folds: Sequence[str], *, appends: bool) -> None:
-    """Folds say events, in the process that writes the log. Raise `Misconfigured`."""
-    if not folds:
-        return
-    for setting, url in (("LOG", settings.log_url), ("STATE", settings.state_url)):
-        if not is_embedded(url):
-            raise Misconfigured(
-                f"PENSTOCK_{setting}: {', '.join(folds)} decides, which needs the embedded engines"
-            )
-    if not appends:
-        raise Misconfigured(
-            f"{', '.join(folds)} decides, which needs the process that writes the log: give it the "
-            "role edge as well, or leave it out of PENSTOCK_PROJECTIONS"
-        )
-
-
-def check_emitting(settings: Settings, schedules: Sequence[str], *, appends: bool) -> None:
-    """What schedules return is in the log once, where that knows origins, by the process that
-    writes it. Raise `Misconfigured`.
+def check_appends(settings: Settings, who: Sequence[str], *, writes: bool) -> None:
+    """Folds and schedules that say events append them in their own process: on brokers any may, the
+    embedded log has one that writes it. Raise `Misconfigured`.
     """
-    if schedules and not is_embedded(settings.log_url):
+    if who and not writes and not _is_kafka(settings.log_url):
         raise Misconfigured(
-            f"PENSTOCK_LOG: {', '.join(schedules)} emits, which needs the embedded log"
+            f"{', '.join(who)} appends, which needs the process that writes the log: give it the "
+            "role edge as well, or let another one do it"
         )
-    if schedules and not appends:
-        raise Misconfigured(
-            f"{', '.join(schedules)} emits, which needs the process that writes the log: give it "
-            "the role edge as well"
-        )
+
+
+def appender(follow: Follow, log: Log | None, clock: CarefulClock) -> Appender | None:
+    """Where a process that follows the log, or writes it, may append what it made of records; None:
+    nowhere.
+    """
+    if log is not None:
+        return log
+    made: Callable[[Clock], Appender] | None = getattr(follow, "appender", None)
+    return None if made is None else made(clock)
 
 
 def open_leases(settings: Settings, state: State, clock: Clock) -> Leases:

@@ -34,7 +34,7 @@ def scheduler(
 ) -> Scheduler:
     """`manifests` are those whose schedules run here, `contexts` what they reach, by name."""
     codec = Topic.codec if opened.stores is None else opened.stores.codec
-    attempts = Attempts(reach, Appending(opened.log, codec), clock=clock, logger=logger)
+    attempts = Attempts(reach, Appending(opened.appender, codec), clock=clock, logger=logger)
     leading = []
     everywhere = [Offered("penstock", ours, None)] if ours else []
     for manifest in manifests:

@@ -7,6 +7,7 @@ move the pointer, and what nobody points to any more is unlinked behind. The key
 - `penstock:garbage`: a set of the generations that are to be unlinked,
 - `penstock:<generation>`: a set of the names of its keys,
 - `penstock:<generation>:=<group>`: a hash of the group's values by their sort keys,
+- `penstock:<generation>:#`: the sort keys of the group without a name, in order,
 - `penstock:<generation>:@<partition>`: a position,
 - `penstock:lease:<name>`, `penstock:tokens`: who holds a lease, and the latest token of each.
 
@@ -25,6 +26,7 @@ import msgspec
 
 from penstock.core.errors import Moved, NotReady
 from penstock.core.state import OURS, Entry, History, Place, Position, Trim
+from penstock.core.state import redis_scripts as scripts
 from penstock.core.state.redis_server import (
     RedisError,
     WatchError,
@@ -38,59 +40,21 @@ _LOOKED_FOR_AT_ONCE = 100
 """Keys, of all that a space is to have: of a server that lost one in a hundred, two looks of three
 find out.
 """
+_DELETED_AT_ONCE = 5_000
+"""By one call of a script."""
 _UNLINKED_AT_ONCE = 500
 """Keys; the server does nothing else meanwhile, for a millisecond or so."""
 
 _SPACES = "penstock:spaces"
 _GARBAGE = "penstock:garbage"
 _TOKENS = "penstock:tokens"
+_ORDER = b"#"
+"""The name of the key that has the sort keys of `_OURS_NAME` in order."""
+_OURS_NAME = b"="
+"""That of the group without a name, which may be large, and is read from somewhere on."""
 _NOWHERE = b"-"
 """The generation of a space that has none: there is no key of it, so it reads as empty."""
 
-_REPLACE = """
-local old = redis.call('HGET', KEYS[1], ARGV[1])
-local new = redis.call('HGET', KEYS[1], ARGV[2])
-redis.call('HDEL', KEYS[1], ARGV[1], ARGV[2])
-if new then redis.call('HSET', KEYS[1], ARGV[1], new) end
-if old and old ~= new then redis.call('SADD', KEYS[2], old) end
-"""
-_DELETE = """
-local generation = redis.call('HGET', KEYS[1], ARGV[1])
-if not generation then return end
-local registry, name = 'penstock:' .. generation, '=' .. ARGV[2]
-redis.call('HDEL', registry .. ':' .. name, ARGV[3])
--- A name without its key would be missed.
-if redis.call('EXISTS', registry .. ':' .. name) == 0 then redis.call('SREM', registry, name) end
-"""
-_ACQUIRE = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[2] then return false end
--- The server's clock: were there only a counter, a server that lost its newest part in a power cut
--- would give a token twice.
-local now = redis.call('TIME')
-local last = redis.call('HGET', KEYS[2], ARGV[1]) or 0
-local token = math.max(last + 1, now[1] * 1000000 + now[2])
-redis.call('HSET', KEYS[2], ARGV[1], token)
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return token
-"""
-_RENEW = """
-if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
-if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[4])
-"""
-
-_LACKING = """
-local generation = redis.call('HGET', KEYS[1], ARGV[1])
-if not generation then return {'', 0, 0} end
-local registry = 'penstock:' .. generation
-local names = redis.call('SRANDMEMBER', registry, ARGV[2])
-local there = 0
-for _, name in ipairs(names) do
-  there = there + redis.call('EXISTS', registry .. ':' .. name)
-end
-return {generation, #names, there}
-"""
 _decode_position = msgspec.msgpack.Decoder(Position).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -119,11 +83,11 @@ class RedisState:
         self._evicted = evicted_by(self._redis)
         self._forgetful: set[bytes] = set()
         """Generations that may have lost keys: the server evicted some of somebody's."""
-        self._replace = self._redis.register_script(_REPLACE)
-        self._delete = self._redis.register_script(_DELETE)
-        self._lacking = self._redis.register_script(_LACKING)
-        self._acquire = self._redis.register_script(_ACQUIRE)
-        self._renew = self._redis.register_script(_RENEW)
+        self._replace = self._redis.register_script(scripts.REPLACE)
+        self._delete = self._redis.register_script(scripts.DELETE)
+        self._lacking = self._redis.register_script(scripts.LACKING)
+        self._acquire = self._redis.register_script(scripts.ACQUIRE)
+        self._renew = self._redis.register_script(scripts.RENEW)
         self._closing = threading.Event()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="penstock-unlink")
         self._background.submit(self._collect)  # what another process did not come to do
@@ -159,7 +123,7 @@ class RedisState:
     def first(
         self, space: str, groups: Sequence[bytes], limit: int, start: bytes = b""
     ) -> list[History]:
-        histories = self._histories(space, groups)
+        histories = self._histories(space, groups, limit, start)
         found = self._generations.get(space, _NOWHERE)
         known = self._expected.get(space, _NOWHERE)
         if known == _NOWHERE:
@@ -226,12 +190,22 @@ class RedisState:
                 return answers
             self._generations[space] = found
 
-    def _histories(self, space: str, groups: Sequence[bytes]) -> list[History]:
+    def _histories(
+        self, space: str, groups: Sequence[bytes], limit: int | None = None, start: bytes = b""
+    ) -> list[History]:
+        """In order; of the group without a name only `limit` from `start` on, of others all."""
+
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
-                pipe.hgetall(keys + _group_name(group))
+                if group or limit is None:
+                    pipe.hgetall(keys + _group_name(group))
+                else:
+                    pipe.eval(scripts.ORDERED, 1, keys, b"[" + start, limit)
 
-        return [sorted(found.items()) for found in self._read(space, ask)]
+        return [
+            sorted(found.items()) if isinstance(found, dict) else list(zip(*found, strict=True))
+            for found in self._read(space, ask)
+        ]
 
     def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
         with self._reporting():
@@ -286,12 +260,15 @@ class RedisState:
                 for name, items in fields.items():
                     pipe.hset(keys + name, items=items)
                 names = [*fields]
+                if ours := fields.get(_OURS_NAME):
+                    pipe.zadd(keys + _ORDER, dict.fromkeys(ours[::2], 0))
+                    names.append(_ORDER)
                 if step is not None:
                     names.append(_position_name(step.partition))
                     pipe.set(keys + names[-1], _encode(step.position))
-                    for place in step.deletes:
-                        pipe.eval(_DELETE, 1, _SPACES, *place)
                 pipe.sadd(_registry(generation), *names)
+                for of, gone in _by_space(step.deletes if step is not None else ()):
+                    pipe.eval(scripts.DELETE, 1, _SPACES, of, *gone)
                 pipe.execute()
                 self._expected.setdefault(space, generation)
                 return keys
@@ -377,6 +354,16 @@ def _check(pipe: Any, space: str, keys: bytes, step: _Step) -> None:
     found = None if stored is None else _decode_position(stored)
     if found != step.was:
         raise Moved(f"{space} is at {found} in partition {step.partition}, not at {step.was}")
+
+
+def _by_space(places: Sequence[Place]) -> Iterator[tuple[str, list[bytes]]]:
+    """Groups and sort keys in turn, of each space and not too many."""
+    spaces: dict[str, list[bytes]] = {}
+    for space, group, sort in places:
+        spaces.setdefault(space, []).extend((group, sort))
+    for space, gone in spaces.items():
+        for at in range(0, len(gone), 2 * _DELETED_AT_ONCE):
+            yield space, gone[at : at + 2 * _DELETED_AT_ONCE]
 
 
 def _registry(generation: bytes) -> bytes:
