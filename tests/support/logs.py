@@ -38,11 +38,11 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def contents(log: Follow, topic: str = TOPIC) -> list[bytes]:
-    """Every record that can be read of the first partition."""
-    reader, position, found = log.reader(), log.start(topic, 0), list[bytes]()
+def contents(log: Follow, topic: str = TOPIC, partition: int = 0) -> list[bytes]:
+    """Every record that can be read of a partition."""
+    reader, position, found = log.reader(), log.start(topic, partition), list[bytes]()
     try:
-        while (batch := reader.read(topic, 0, position, 1 << 40)).next > position:
+        while (batch := reader.read(topic, partition, position, 1 << 40)).next > position:
             found += batch.payloads
             position = batch.next
         return found

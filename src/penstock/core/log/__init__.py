@@ -36,6 +36,16 @@ class Origin(NamedTuple):
     """Whether nothing else comes of this source: it need not be remembered for ever."""
 
 
+class Made(NamedTuple):
+    """What one record was made from, where the log keeps that beside it."""
+
+    source: str
+    partition: int
+    number: int
+    nth: int
+    """Which it is of all that its topic has of this number."""
+
+
 class Append(NamedTuple):
     """What one request adds to one topic: all of it, or nothing."""
 
@@ -121,6 +131,8 @@ class Batch(NamedTuple):
     """When the log took each of them; empty where it took all of them when it took the oldest."""
     proof: str = ""
     """By which the record before `next` is known again, if that was asked for and there is one."""
+    origins: Sequence[Made | None] = ()
+    """Of each of them; empty where that is not told."""
     before: str = ""
     """The proof that it was read behind, if it was."""
     records: Sequence[Any] | None = None

@@ -7,7 +7,7 @@ start drops.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
 import msgspec
 
@@ -208,13 +208,16 @@ class Rebuild:
     def _outputs(self, opened: ExitStack) -> Outputs:
         fold, log = self._live.projection, self._log
         assert isinstance(fold, Fold)
+        keyed = self._stores.log is not None and self._stores.log.keyed
         outputs = Outputs(
             fold,
-            opened.enter_context(closing(log.reader())),
+            log.reader,
             self._stores.codec,
-            starts=lambda topic: log.start(topic, 0),
+            starts=lambda topic: max(log.start(topic, p) for p in range(log.partitions(topic))),
             shared={*self._shared, self._topic},  # it began with what somebody else said
+            partitions=log.partitions if keyed else None,
         )
+        opened.callback(outputs.close)
         if outputs.not_compared:
             self._logger.warning("rebuild.not_compared", topics=", ".join(outputs.not_compared))
         return outputs

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import FORGOTTEN, Batch, Damage
+from penstock.core.log import FORGOTTEN, Batch, Damage, Made
 from penstock.core.log.kafka import repeats
 from penstock.core.log.kafka.address import client, reason
 from penstock.core.log.kafka.cluster import Place
@@ -92,7 +92,12 @@ class _Tail:
             lost = self.lost._replace(first=first, next=self.position)
             self.lost = None if self.position == self.lost.next else self.lost
             return Batch(first, self.position, (), (), 0, (lost,), proof=self.proof)
-        taken = [message for message in self.next(limit) if self._is_first(message)]
+        origins, taken = list[Made | None](), list[Message]()
+        for message in self.next(limit):
+            said = _said(message)
+            if said is None or self.memory.takes(said):
+                taken.append(message)
+                origins.append(said and said.made)
         times = [message.timestamp()[1] for message in taken]
         return Batch(
             first,
@@ -102,6 +107,7 @@ class _Tail:
             times[0] if times else 0,
             taken_ms=times,
             proof=self.proof,
+            origins=origins,
         )
 
     def next(self, limit: int) -> list[Message]:
@@ -112,13 +118,6 @@ class _Tail:
         if taken:
             self.seal = _seal(taken[-1])
         return taken
-
-    def _is_first(self, message: Message) -> bool:
-        headers: Any = message.headers()
-        # Our own name is the first; what was made of other records has a second one.
-        if headers is None or len(headers) < 2 or (said := repeats.said(headers)) is None:
-            return True
-        return self.memory.takes(said)
 
     @property
     def proof(self) -> str:
@@ -296,6 +295,12 @@ def _seal(record: Message) -> str:
     ):  # fmt: skip
         digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
     return f"{record.offset()}:{digest.hexdigest()}"
+
+
+def _said(message: Message) -> repeats.Said | None:
+    headers: Any = message.headers()
+    # Our own name is the first; what was made of other records has a second one.
+    return None if headers is None or len(headers) < 2 else repeats.said(headers)
 
 
 def _sealed(proof: str) -> tuple[str, Memory]:

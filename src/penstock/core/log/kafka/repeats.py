@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from penstock.core.log import Append
+from penstock.core.log import Append, Made
 
 HEADER = "penstock-origin"
 ALONE_MAX = 128
@@ -35,6 +35,10 @@ class Said(NamedTuple):
     """Which it is of all that the append has of this number."""
     attempt: bytes = b""
     alone: bool = False
+
+    @property
+    def made(self) -> Made:
+        return Made(*self[:4])
 
 
 _Last = tuple[int, int, bytes]

@@ -1,0 +1,101 @@
+"""Folds on brokers and a Redis, carried on by hand, as by several processes that share both."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from penstock.core.log import Append, Done, Log
+from penstock.core.log.kafka.sending import partition_of
+from penstock.core.projection import Fold
+from penstock.core.state import State
+from penstock.core.state.redis import RedisState
+from services.kafka import Kafka
+from support.clock import MovedClock
+from support.errands import Errands
+from support.kafka import Apart, kafka_settings
+from support.logs import begin
+from support.notes import Crash
+
+PARTITIONS = 2
+
+
+class FailingRedis(RedisState):
+    """The real server, and the process ends when it is told to, or somebody else comes first."""
+
+    at = ""
+    meanwhile: Callable[[], object] | None = None
+    """Done once, before a write."""
+
+    def apply(self, *given: Any, **named: Any) -> None:
+        at, self.at = self.at, ""
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        if at == "before":
+            raise Crash
+        super().apply(*given, **named)
+        if at == "after":
+            raise Crash
+
+
+class Halving(Apart):
+    """The real brokers, and the process ends when half of what it says is there, if it is to."""
+
+    half: int | None = None
+    """The one partition that gets its part."""
+
+    def submit(self, appends: Sequence[Append], done: Done) -> None:
+        half, self.half = self.half, None
+        if half is None:
+            super().submit(appends, done)
+            return
+        begin(self, *(_part(append, half) for append in appends)).result()
+        raise Crash
+
+
+def _part(append: Append, partition: int) -> Append:
+    """What of it goes there. An index of the whole stays with each."""
+    assert append.origin is not None
+    here = [n for n, key in enumerate(append.keys) if partition_of(key, PARTITIONS) == partition]
+    return append._replace(
+        payloads=[append.payloads[n] for n in here],
+        keys=[append.keys[n] for n in here],
+        origin=append.origin._replace(numbers=[append.origin.numbers[n] for n in here]),
+    )
+
+
+class Shared(Errands):
+    """One process of several."""
+
+    log: Halving
+    state: FailingRedis
+
+    def __init__(
+        self, kafka: Kafka, redis_url: str, folder: Path, folds: Sequence[Fold[Any, Any]]
+    ) -> None:
+        topics = {topic.name for fold in folds for topic in (fold.topic, *fold.emits)}
+        redis.Redis.from_url(redis_url).flushdb()
+
+        def log(folder: Path, clock: MovedClock) -> Log:
+            settings = kafka_settings(kafka, folder, kafka_partitions=PARTITIONS)
+            return Halving(settings, clock, topics)
+
+        def state(folder: Path) -> State:
+            del folder
+            return FailingRedis(redis_url)
+
+        super().__init__(folder, state, log)
+
+    def carry_all(self, fold: Fold[Any, Any], block: int = 40) -> None:
+        """All there is, of every partition, as after a restart."""
+        for partition in range(PARTITIONS):
+            self.carry(fold, block, partition=partition)
+
+    def killed(self, carry: Callable[[], object]) -> None:
+        """It is if it comes so far."""
+        with suppress(Crash):
+            carry()
+        self.state.at, self.log.half = "", None
