@@ -15,7 +15,8 @@ import redis
 from core.test_folds import oracle
 from penstock.core.errors import Moved as Refused
 from services.kafka import Kafka
-from support.purses import Moved, purses
+from support.logs import contents
+from support.purses import Decided, Emptied, Moved, purses
 from support.shared import PARTITIONS, Shared
 
 NAMES = "abcdef"
@@ -36,9 +37,16 @@ def by_purse(events: Sequence[object]) -> dict[str, list[tuple[object, ...]]]:
     """What was decided of each purse, in order; but for the numbers of records."""
     found: dict[str, list[tuple[object, ...]]] = {}
     for event in events:
-        told = [getattr(event, name) for name in ("left", "taken") if hasattr(event, name)]
+        assert isinstance(event, Decided | Emptied)
+        told = (event.left, event.taken) if isinstance(event, Decided) else ()
         found.setdefault(event.purse, []).append((type(event).__name__, *told))
     return found
+
+
+def repeats(bench: Shared) -> int:
+    """Records that the brokers have, and nobody reads."""
+    places = [(topic.name, p) for topic in purses.emits for p in range(PARTITIONS)]
+    return sum(bench.log.end(*place) - len(contents(bench.log, *place)) for place in places)
 
 
 def check(bench: Shared, moves: Sequence[Moved]) -> None:

@@ -57,7 +57,7 @@ class Halving(Apart):
 
 
 def _part(append: Append, partition: int) -> Append:
-    """What of it goes there. An index of the whole stays with each."""
+    """What of it goes there; each record says one thing in each topic."""
     assert append.origin is not None
     here = [n for n, key in enumerate(append.keys) if partition_of(key, PARTITIONS) == partition]
     return append._replace(
