@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from penstock.core.log.kafka.sending import partition_of
+from penstock.core.log import partition_of
 from penstock.core.projection import Elapsed, Fold
 from penstock.core.projection.deciding import FoldCursor
 from services.kafka import Kafka

@@ -7,8 +7,7 @@ from typing import Any
 
 import redis
 
-from penstock.core.log import Append, Done, Log
-from penstock.core.log.kafka.sending import partition_of
+from penstock.core.log import Append, Done, Log, partition_of
 from penstock.core.projection import Fold
 from penstock.core.state import State
 from penstock.core.state.redis import RedisState

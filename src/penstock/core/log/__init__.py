@@ -12,6 +12,7 @@ of offsets is the order of acceptance. The embedded engine has one partition per
 the key of a record chooses its partition.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -296,6 +297,11 @@ def record_numbers(partition: int, offsets: Sequence[int]) -> Sequence[int]:
 def record_place(number: int) -> tuple[int, int]:
     """Partition and offset of a record number."""
     return number >> RECORD_BITS, number & (1 << RECORD_BITS) - 1
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where records of this key are: as librdkafka's partitioner `consistent` would have it."""
+    return zlib.crc32(key) % partitions
 
 
 class Whole:

@@ -14,7 +14,7 @@ from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
 from penstock.core.projection import Fold
 from penstock.core.projection.sinks import Stores
-from penstock.core.projects import DEFAULT_PROJECT, key_of
+from penstock.core.projects import DEFAULT_PROJECT, key_of, order_of
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Samples
 from penstock.core.warehouse import Row, Value
@@ -96,6 +96,11 @@ class ApplicationContext:
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         self._sources.watch.vouch_sound(projection)
         return await self._sources.positions.caught_up(projection, timeout_seconds)
+
+    async def heard(self, fold: Fold[Any, Any], key: bytes, seconds: float) -> bool:
+        self._sources.watch.vouch_sound(fold.name)
+        own = order_of(self.project, key)
+        return await self._sources.positions.caught_up(fold.name, seconds, own)
 
     def count(self, name: str, by: int = 1) -> None:
         self._counts[name] += by

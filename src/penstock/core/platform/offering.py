@@ -14,6 +14,7 @@ from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
 from penstock.core.manifest import Ask, Manifest, Route
 from penstock.core.platform.answering import ApplicationContext
+from penstock.core.platform.asking import Asked
 from penstock.core.settings import Settings
 
 
@@ -31,7 +32,7 @@ def offer_ingest(
     settings: Settings,
     applications: Mapping[str, Any],
     manifests: Iterable[Manifest],
-    contexts: Mapping[str, ApplicationContext],
+    contexts: Mapping[str, Asked],
 ) -> None:
     """What events come in by; `applications` have settings of their own, and `contexts` where they
     may be asked what they decided.
@@ -65,7 +66,7 @@ def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationConte
         offer_at(edge, route, endpoint)
 
 
-def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec[Any]) -> Asking:
+def _asking(ask: Ask[Any, Any], context: Asked | None, codec: Codec[Any]) -> Asking:
     """The event is safe whatever becomes of this, so nothing is an error any more."""
     fold, key = ask.fold, ask.fold.topic.key
 
@@ -75,7 +76,7 @@ def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec
         project, event = codec.read(payload)
         own = context.of(project)
         try:
-            if not await own.caught_up(fold.name, ask.seconds):
+            if not await own.heard(fold, key(event), ask.seconds):
                 return ask.late
             return ask.render(await own.get(fold, key(event)), event) or ask.late
         except NotReady:

@@ -5,22 +5,16 @@ record of a part has arrived, all before it have. Only the last one reports, and
 append, whose offset is in the receipt: a report per record would cost more than the sending.
 """
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from penstock.core.log import Append, Done, Receipt
+from penstock.core.log import Append, Done, Receipt, partition_of
 from penstock.core.log.kafka import repeats
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
 UNKNOWN = Receipt(partition=-1, first=-2)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where records of this key are: as librdkafka's partitioner `consistent` would have it."""
-    return zlib.crc32(key) % partitions
 
 
 class Submission:
@@ -108,9 +102,8 @@ def divide(append: Append, partitions: int, turn: int, at_ms: int) -> list[Part]
         alone.origins = list(origins)
         return [alone] if payloads else []
     parts: dict[int, Part] = {}
-    crc32 = zlib.crc32
     for n, (key, payload) in enumerate(zip(append.keys, payloads, strict=True)):
-        partition = crc32(key) % partitions
+        partition = partition_of(key, partitions)
         part = parts.get(partition)
         if part is None:
             part = parts[partition] = Part(topic, partition, at_ms)
