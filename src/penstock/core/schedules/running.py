@@ -18,6 +18,7 @@ from penstock.core.manifest import Owned, Run, Schedule
 from penstock.core.projection import Topic
 from penstock.core.projects import DEFAULT_PROJECT, order_of
 from penstock.core.reach import Reach
+from penstock.core.schedules.returned import Returned
 from penstock.core.telemetry import Logger
 
 _EVENTS_MAX = 10_000
@@ -35,9 +36,16 @@ class Outcome(NamedTuple):
 class Appending:
     """Where what a run returns goes."""
 
-    def __init__(self, log: Appender | None, codec: Callable[[Topic[Any]], Codec[Any]]) -> None:
+    def __init__(
+        self,
+        log: Appender | None,
+        codec: Callable[[Topic[Any]], Codec[Any]],
+        returned: Returned | None = None,
+    ) -> None:
+        """`returned` is needed where an append may come to lie in parts: on brokers."""
         self._log = log
         self._codec = codec
+        self._returned = returned
 
     def appends(
         self, schedule: Schedule, events: Sequence[Event | Owned], origin: Origin
@@ -69,12 +77,16 @@ class Appending:
             for topic, (payloads, keys) in made.items()
         ]
 
-    def append(self, appends: Sequence[Append]) -> bool:
-        """Durable when this returns; whether the log had some of it already."""
+    def append(self, schedule: Schedule, origin: Origin, appends: Sequence[Append]) -> bool:
+        """Durable when this returns; whether the log had some of it already, as far as it tells."""
+        if self._log is None:
+            if appends:
+                raise NotReady("it emits, and this process may not append")
+            return False
+        if self._returned is not None and self._log.keyed and schedule.emits:
+            appends = self._returned.first(schedule.name, origin, appends)
         if not appends:
             return False
-        if self._log is None:
-            raise NotReady("it emits, and this process may not append")
         return any(receipt.is_duplicate for receipt in stored(self._log, appends))
 
 
@@ -157,7 +169,7 @@ class Attempt:
             if self._given_up:
                 return Outcome(succeeded=False)
             self._appends = True
-        repeated = self._appending.append(appends)
+        repeated = self._appending.append(self.schedule, self._origin, appends)
         return Outcome(succeeded=True, events=len(events), repeated=repeated)
 
     async def _events(self) -> Sequence[Event | Owned]:
