@@ -20,6 +20,7 @@ ARGS ?=
 RUN ?= smoke
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
+GATE_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
 
 # Real servers for tests: where they cannot be had, the tests that need them are left out, but not on CI.
@@ -114,6 +115,11 @@ services-stop: $(STAMP) ## Stop what `services` started; the data stays in .serv
 faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of a minute; takes long
 	@$(FETCHED)
 	KILL_ROUNDS=$(FAULT_ROUNDS) AWAY_SECONDS=60 $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+
+.PHONY: gate-kafka
+gate-kafka: $(STAMP) ## GATE_ROUNDS=1000 kills of folds, timers and jobs on three brokers and a Redis; ends with a line of figures
+	@$(FETCHED)
+	KILL_ROUNDS=$(GATE_ROUNDS) $(BIN)/pytest -s --timeout=14400 tests/faults/test_folds_shared_killed.py $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Any bytes to the edge, heads known and new, for FUZZ_SECONDS=600; what it finds is in .make/fuzz

@@ -214,6 +214,7 @@ class Operations:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         consumer = self._consumer(projection)
         platform, stores = self._platform, self._stores
@@ -238,6 +239,7 @@ class Operations:
             compare=not from_scratch,
             swap=not dry_run,
             accept_loss=accept_loss,
+            muted=muted,
         )
 
     def _shared(self) -> set[str]:

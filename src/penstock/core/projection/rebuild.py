@@ -149,11 +149,13 @@ class Rebuild:
         compare: bool = True,
         swap: bool = True,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         """`statement` creates the table, empty for what is in the state. Blocks until done.
 
         With `compare=False` the live model is only counted: it may be of another log. With
-        `accept_loss` it is replaced though what was built has less. Raise `NoDiskSpace`, `NotReady`
+        `accept_loss` it is replaced though what was built has less; `muted`, a fold says nothing
+        of what it says, for the log has that already. Raise `NoDiskSpace`, `NotReady`
         with the live model as it was.
         """
         name = self._live.projection.name
@@ -174,7 +176,7 @@ class Rebuild:
             opened.callback(reader.close)
             if isinstance(self._sink, FoldSink):
                 # Beside a live fold that gets as far; from scratch, what the log lacks it gets now.
-                self._sink.muted = compare or not swap
+                self._sink.muted = muted or compare or not swap
                 self._sink.outputs = self._outputs(opened) if compare else None
             self._create(statement)
             return self._run(reader, progress, compare=compare, swap=swap, accept_loss=accept_loss)
