@@ -27,7 +27,7 @@ def against(plan: Plan) -> list[Row]:
     """Medians of both; the commit is `BENCH_AGAINST`, where that is set."""
     commit = os.environ.get("BENCH_AGAINST", BEFORE)
     rates: dict[str, dict[str, list[float]]] = {}
-    with scratch() as folder, _tree(commit, folder) as before:
+    with scratch() as folder, tree(commit, folder) as before:
         trees: dict[str, Mapping[str, str]] = {"before": {"PYTHONPATH": str(before)}, "now": {}}
         for load, (requests_kind, connections) in _LOADS.items():
             with framed(requests_kind) as requests:
@@ -51,7 +51,7 @@ def _row(load: str, rates: Mapping[str, list[float]], commit: str) -> Row:
 
 
 @contextmanager
-def _tree(commit: str, folder: Path) -> Iterator[Path]:
+def tree(commit: str, folder: Path) -> Iterator[Path]:
     """The source of that commit."""
     tree = folder / "before"
     git = ["git", "-C", str(ROOT)]

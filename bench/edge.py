@@ -53,6 +53,9 @@ def single(plan: Plan) -> list[Row]:
             rows.append(
                 Row(f"single tags, {name}", measured, target, verdict(target, holds=ratio >= 0.6))
             )
+    share = medians["all roles on one core"] / medians["edge"]
+    measured = f"{share:.2f} of the edge by itself"
+    rows.append(Row("all roles on one core", measured, "0.75 of it", share >= 0.75))
     return rows
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.against import against
 from bench.backup import backup
+from bench.before import before
 from bench.distributed import kafka, shared, workers
 from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.growth import growth, settle
@@ -65,6 +66,7 @@ def memory(plan: Plan) -> list[Row]:
 
 MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "against": against,
+    "before": before,
     "single": single,
     "lane": lane,
     "latency": latency,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from penstock import reference
@@ -155,6 +156,16 @@ def test_every_command_that_is_mentioned_exists(page: Path) -> None:
     ]
 
     assert unknown == []
+
+
+def test_every_command_is_told_in_a_line_of_a_terminal() -> None:
+    cut = [
+        command.get_help(click.Context(command, info_name=path, terminal_width=80))
+        for path, command in commands(cli)
+        if isinstance(command, click.Group)
+    ]
+
+    assert [line for text in cut for line in text.splitlines()[1:] if line.endswith("...")] == []
 
 
 def test_the_first_install_says_how_far_it_is() -> None:

@@ -79,7 +79,7 @@ def test_au_129_a_correct_server_is_perfect() -> None:
     assert report.operations["aggregates"].exact == 1
     assert report.operations["tail_profiles"].exact == 100
     assert report.scores == {"user_profiles": 100.0, "aggregates": 100.0}
-    assert report.facts["progress_ms"] == 1_500
+    assert report.facts["ms_of_a_logical_day"] == 1_500
     assert report.freshness["user_profiles"].delay.count >= 1
 
 

@@ -54,7 +54,7 @@ def serve(
     forget_heads: bool,
     demo: bool,
 ) -> None:
-    """Serve HTTP and keep the read models up to date, until stopped."""
+    """Serve HTTP and keep read models up to date, until stopped."""
     from penstock.cli import shutdown  # noqa: PLC0415 - heavy
     from penstock.cli.demo import feed  # noqa: PLC0415 - heavy
     from penstock.core.doors import doors  # noqa: PLC0415 - heavy

@@ -35,11 +35,12 @@ def backup() -> None:
 @_rate
 @data_option
 def create(folder: Path, rate: float, data: str | None) -> None:
-    """Back the log up to FOLDER, which must not exist yet, or be empty.
+    """Back the log up to FOLDER.
 
-    A server may go on serving meanwhile: every event that was acknowledged before is in it. FOLDER
-    gets its name when all of it is on the disk, and checked. It lets the server go first: it reads,
-    writes and checks a little at a time, and takes longer on a machine that is busy.
+    It must not exist yet, or be empty. A server may go on serving meanwhile: every event that was
+    acknowledged before is in it. FOLDER gets its name when all of it is on the disk, and checked.
+    It lets the server go first: it reads, writes and checks a little at a time, and takes longer on
+    a machine that is busy.
     """
     os.nice(_LOWEST)
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
@@ -74,7 +75,10 @@ def verify(folder: Path, rate: float) -> None:
 @click.argument("folder", type=_FOLDER)
 @click.argument("target", type=_FOLDER)
 def restore(folder: Path, target: Path) -> None:
-    """Make TARGET, which must hold nothing, a data folder with the log of the backup FOLDER."""
+    """Make TARGET a data folder with the log of the backup FOLDER.
+
+    It must hold nothing.
+    """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
 
@@ -96,11 +100,10 @@ def _show(contents: "Contents") -> None:
 @click.argument("source", metavar="FROM", type=_FOLDER)
 @click.argument("target", metavar="TO", type=_FOLDER)
 def salvage(source: Path, target: Path) -> None:
-    """Copy what can be read of the damaged log in folder FROM into folder TO, which must hold
-    nothing, and list what cannot.
+    """Copy what can be read of a damaged log into a new folder.
 
-    FROM is only read; stop its server first. Records keep their numbers. The exit status is 1 when
-    something is lost.
+    What cannot be read is listed. TO must hold nothing. FROM is only read; stop its server first.
+    Records keep their numbers. The exit status is 1 when something is lost.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core import engines  # noqa: PLC0415 - heavy

@@ -20,7 +20,7 @@ _AT_ONCE_MAX = 10_000
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Records that a projection left out: list, show, retry, drop, give up, take back."""
+    """Records that a projection left out: see, retry, drop them."""
 
 
 @dead_letters.command("list")
@@ -92,7 +92,7 @@ def drop(
     every: bool,
     yes: bool,
 ) -> None:
-    """Forget them, once you have seen which they are; the log keeps the records."""
+    """Forget them, once seen; the log keeps the records."""
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     _check_named(offsets, every=every)
@@ -135,7 +135,7 @@ def _numbers(
 @click.option("--partition", default=0, show_default=True)
 @data_option
 def give_up(projection: str, offsets: list[int], partition: int, data: str | None) -> None:
-    """Leave records out though they could be projected, and rebuild without them.
+    """Leave records out that did harm, and rebuild without them.
 
     For what did harm, such as an event from the future. The log keeps the records.
     """

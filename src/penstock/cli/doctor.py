@@ -49,10 +49,10 @@ class Finding(NamedTuple):
 @click.option("--deep", is_flag=True, help="Read the whole log, gently, and check every block.")
 @data_option
 def doctor(data: str | None, *, deep: bool) -> None:
-    """Check the data folder, SQLite, the disk, the clock, the limits, the servers in use, and
-    whether each table of the warehouse holds what it is to hold.
+    """Check all that Penstock needs to work, and what it holds.
 
-    The exit status is 1 when something would keep Penstock from working.
+    That is the folder, SQLite, the disk, the clock, limits, the servers in use, and whether tables
+    hold what they are to hold. The exit status is 1 when something would keep it from working.
     """
     from penstock.main import read_settings  # noqa: PLC0415 - heavy
 

@@ -37,12 +37,12 @@ _POLL_SECONDS = 0.2
 def events(
     topic: str, first: int | None, limit: int | None, data: str | None, *, follow: bool
 ) -> None:
-    """Print the events of TOPIC in the embedded log, a line of JSON for each.
+    """Print the events of TOPIC, a line of JSON for each.
 
-    `number` is its place in the topic, `time` when the log took it. A record that is no event has
-    `undecodable`, its bytes in hex; a range that cannot be read any more has `next` and `damaged`,
-    one that was to be kept no longer `next` and `forgotten`.
-    It reads beside a serving process.
+    It reads the embedded log, beside a serving process too. `number` is its place in the topic,
+    `time` when the log took it. A record that is no event has `undecodable`, its bytes in hex; a
+    range that cannot be read any more has `next` and `damaged`, one that was to be kept no longer
+    `next` and `forgotten`.
     """
     import apsw  # noqa: PLC0415 - heavy
 

@@ -18,7 +18,7 @@ _ALL = 1_000_000
 
 @click.group()
 def jobs() -> None:
-    """Jobs that were tried as often as they may be: list, show, retry, drop."""
+    """Jobs that were tried as often as may be: see, retry, drop."""
 
 
 @jobs.command("list")
@@ -77,7 +77,7 @@ def retry(numbers: tuple[str, ...], every: str | None, data: str | None) -> None
 @click.confirmation_option(prompt="Drop them for good? The log has what wanted them.")
 @data_option
 def drop(numbers: tuple[str, ...], every: str | None, data: str | None) -> None:
-    """Forget them; the log has what wanted them, and that they were given up."""
+    """Forget them; the log has what wanted them."""
     _each("drop", numbers, every, data, lambda operating: operating.drop_job)
 
 

@@ -15,7 +15,7 @@ from penstock.cli.operator import data_option
 @click.command()
 @data_option
 def migrate(data: str | None) -> None:
-    """Create what is missing: the log's topics, the warehouse's tables.
+    """Create the topics and tables that are missing.
 
     Run it before the first start on engines that other processes share, and after an upgrade. What
     is there already stays as it is, but for how long topics are kept, and for columns with a
@@ -35,7 +35,7 @@ def migrate(data: str | None) -> None:
 @click.option("--to", "target", required=True, metavar="URL", help="Log to fill; it must be empty.")
 @data_option
 def copy(source: str, target: str, data: str | None) -> None:
-    """Carry all events of one log over into another one, and compare both.
+    """Carry all events of one log into another, and compare.
 
     Records keep the times at which they were taken. Idempotency keys go along: on Kafka they are
     those of the edge that has the data folder. From one embedded log to another, what folds have

@@ -95,8 +95,7 @@ def tell(rebuilt: "Rebuilt", *, dry_run: bool = False) -> None:
 @click.command()
 @data_option
 def topics(data: str | None) -> None:
-    """List the log's topics, how long they are kept and what they take, their offsets, and how far
-    each projection is.
+    """List topics: what is kept, and how far projections are.
 
     `since` is when the log took the oldest record that it keeps. What a topic is kept for may be
     held up by projections that lack it: they are named.

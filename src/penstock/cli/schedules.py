@@ -17,7 +17,7 @@ _STRETCHES_SHOWN = 10
 
 @click.group()
 def schedules() -> None:
-    """What is done at the end of every interval: list it, run it by hand."""
+    """What is done at the end of intervals: list it, run it."""
 
 
 @schedules.command("list")
@@ -25,7 +25,7 @@ def schedules() -> None:
 @click.option("--limit", default=20, show_default=True, help="List at most so many runs of one.")
 @data_option
 def list_schedules(schedule: str, limit: int, data: str | None) -> None:
-    """List them all with their last runs, or the runs of one SCHEDULE."""
+    """List all with their last runs, or the runs of one SCHEDULE."""
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy
 
     with operations(data) as operating:

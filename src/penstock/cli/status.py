@@ -22,7 +22,7 @@ _STOPPED = 3
 @click.command()
 @data_option
 def status(data: str | None) -> None:
-    """Sum up how the process of a data folder is, what its log holds, and what doctor objects to.
+    """Sum up the process, its log and what doctor objects to.
 
     The exit status is 0 when it serves and all is well, 1 when something is wrong, and 3 when
     nothing is wrong but nobody serves. It only reads, beside a serving process and without one.

@@ -12,7 +12,7 @@ _SERVERS = ("clickhouse", "clickhouses")
 @click.command("pull-sql")
 @click.option("--brokers", help="Brokers as ClickHouse reaches them; default: those of the log.")
 def pull_sql(brokers: str | None) -> None:
-    """Print the statements by which ClickHouse consumes the topics by itself.
+    """Print the SQL by which ClickHouse reads topics by itself.
 
     They are for the server or cluster of the settings, and for topics that carry JSON. Let nobody
     project a table that is pulled: name the other projections in PENSTOCK_PROJECTIONS.

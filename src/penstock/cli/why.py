@@ -21,7 +21,7 @@ from penstock.cli.operator import data_option
 )
 @data_option
 def why(projection: str, key: str, project: str, limit: int, data: str | None) -> None:
-    """Show what a fold or an index knows of KEY, and the records that made it.
+    """Show what a fold knows of KEY, and the records that made it.
 
     It reads all that the log has of the topic. A decision can be made again from these records: a
     fold hears nothing else.

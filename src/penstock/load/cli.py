@@ -7,7 +7,7 @@ from penstock.load.audiences.cli import audiences
 
 @click.group()
 def load() -> None:
-    """Send a reference workload to a server and grade every answer."""
+    """Send a reference workload, and grade every answer."""
 
 
 load.add_command(audiences)

@@ -53,7 +53,7 @@ def audiences(
     json_path: str | None,
     **arguments: object,
 ) -> None:
-    """Send user tags and queries, and hold every answer against an exact oracle.
+    """Send user tags and queries, and grade every answer.
 
     \b
     smoke     200 tags/s for a minute, short waits

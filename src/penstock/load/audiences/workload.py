@@ -134,9 +134,9 @@ class Audiences:
     def facts(self, sent: int, scores: Mapping[str, float | None]) -> Facts:
         percent = progress_percent(sent)
         return {
-            "progress_ms": sent,
-            "progress_percent": percent,
-            "total_score": total_score(scores, percent),
+            "ms_of_a_logical_day": sent,
+            "percent_of_a_logical_day": percent,
+            "score_of_20000_for_a_whole_day": total_score(scores, percent),
         }
 
     def _profile_of(self, index: int) -> ProfileQuery:
