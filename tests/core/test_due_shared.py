@@ -21,7 +21,7 @@ from services.kafka import Kafka
 from support import alarms, errands
 from support.alarms import Set
 from support.errands import Asked, Sent
-from support.logs import wait_until
+from support.logs import patiently, wait_until
 from support.shared import PARTITIONS, Shared
 
 Opening = Callable[[Fold[Any, Any]], Shared]
@@ -77,11 +77,13 @@ def test_a_job_ends_once_wherever_its_process_does(opening: Opening) -> None:
     """Reliability 4, 6 and 8."""
     folding = errands.fold()
     bench = opening(folding)
-    bench.ask(folding, *(Asked(key, trick="both") for key in KEYS))
+    bench.ask(folding, *(Asked(key, trick="many") for key in KEYS))
     for at, half in (("result", None), ("before", None), ("", 0), ("", 1), ("after", None)):
         for partition in range(PARTITIONS):
             cursor = bench.owner(folding, partition=partition)
-            bench.killed(partial(bench.carry_on, cursor))
+            bench.doer.go.clear()
+            bench.carry_on(cursor)
+            bench.doer.go.set()
             await_idle(cursor)
             if at != "result":  # else nobody ever notes how they ended
                 bench.state.at, bench.log.half = at, half
@@ -94,15 +96,16 @@ def test_of_two_that_did_the_same_job_one_is_heard(opening: Opening) -> None:
     """Both have a result, and both say so before either hears the other. Reliability 14."""
     folding = errands.fold()
     bench = opening(folding)
-    bench.ask(folding, Asked(HERE, trick="both"))
+    bench.ask(folding, Asked(HERE, trick="many"))
     both = [bench.owner(folding), bench.owner(folding)]
     for cursor in both:
         bench.carry_on(cursor)
-        await_idle(cursor)
+    bench.doer.go.set()
     for cursor in both:
+        await_idle(cursor)
         cursor.sink.doing(0).settle(bench.clock)
     for cursor in both:
-        assert cursor.sink.say_due(0, bench.clock.ms)
+        assert patiently(partial(cursor.sink.say_due, 0, bench.clock.ms))
     bench.carry_on(both[1])
     finished(bench, folding)
     check_errands(bench, folding, HERE)
@@ -124,9 +127,9 @@ def test_a_timer_comes_once_whoever_says_it(opening: Opening) -> None:
         owners = [bench.owner(folding), bench.owner(folding)]
         with closing(bench.log.reader()) as reader:
             for owner in owners:
-                owner.resume(reader)
+                patiently(partial(owner.resume, reader))
         for owner in owners:
-            owner.sink.say_due(0, bench.clock.ms)
+            patiently(partial(owner.sink.say_due, 0, bench.clock.ms))
         bench.state.at = ("before", "after", "")[n - 1]
         bench.killed(partial(bench.carry_on, owners[n % 2]))
         bench.carry_on(owners[0])

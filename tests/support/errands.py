@@ -89,7 +89,8 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
                 return [Stray()]
             case "quiet":
                 return []
-            case "both":
+            case "many":
+                await asyncio.to_thread(doer.go.wait, ANSWER_SECONDS)
                 return [Sent(work.key, "it"), *(Sent(name, f"of {work.key}") for name in "xyz")]
     finally:
         doer.at_once -= 1

@@ -1,5 +1,6 @@
 """Folds on brokers and a Redis, carried on by hand, as by several processes that share both."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -9,13 +10,15 @@ import redis
 
 from penstock.core.log import Append, Done, Log, partition_of
 from penstock.core.projection import Fold
+from penstock.core.projection.cursor import Cursor
+from penstock.core.projection.deciding import FoldCursor
 from penstock.core.state import State
 from penstock.core.state.redis import RedisState
 from services.kafka import Kafka
 from support.clock import MovedClock
 from support.errands import Errands
 from support.kafka import Apart, kafka_settings
-from support.logs import begin
+from support.logs import ANSWER_SECONDS, begin, patiently
 from support.notes import Crash
 
 PARTITIONS = 2
@@ -51,7 +54,8 @@ class Halving(Apart):
         if half is None:
             super().submit(appends, done)
             return
-        begin(self, *(_part(append, half) for append in appends)).result()
+        parts = [_part(append, half) for append in appends]
+        patiently(lambda: begin(self, *parts).result())
         raise Crash
 
 
@@ -87,6 +91,21 @@ class Shared(Errands):
             return FailingRedis(redis_url)
 
         super().__init__(folder, state, log)
+
+    def carry(
+        self, fold: Fold[Any, Any], block: int = 40, blocks: int = 1 << 30, partition: int = 0
+    ) -> Cursor:
+        carry = super().carry
+        return patiently(lambda: carry(fold, block, blocks, partition))
+
+    def carry_on(self, cursor: FoldCursor) -> None:
+        """Brokers that were silent are asked again; and who was refused goes by the state."""
+        deadline = time.monotonic() + ANSWER_SECONDS
+        super().carry_on(cursor)
+        while cursor.failures:
+            assert time.monotonic() < deadline, cursor.last_error
+            self.clock.seconds += 60
+            super().carry_on(cursor)
 
     def carry_all(self, fold: Fold[Any, Any], block: int = 40) -> None:
         """All there is, of every partition, as after a restart."""
