@@ -94,7 +94,7 @@ def rate(records: int, *, together: bool) -> float:
             encode = SEEN.codec().encode
             for first in range(0, records, _BLOCK):
                 numbers = range(first, min(first + _BLOCK, records))
-                stored(log, [Append(SEEN.name, [encode(_seen(n)) for n in numbers])])
+                stored(log, [Append(SEEN.name, [encode(seen(n)) for n in numbers])])
             stores = Stores(None, state, DeadLetters(state), clock, log=log)
             shared = readings(log, INDEXES, stores.codec)[SEEN.name] if together else None
             consumers = [
@@ -116,7 +116,7 @@ def rate(records: int, *, together: bool) -> float:
     return records / spent
 
 
-def _seen(number: int) -> Seen:
+def seen(number: int) -> Seen:
     return Seen(
         number % PROJECTIONS, f"visitor-{number * 7919 % 50_000}", f"session-{number // 9}", "",
         f"https://shop.example/page/{number % 997}", f"Page {number % 997}",

@@ -9,7 +9,7 @@ import redis
 
 from contracts.test_state import LOG, SPACE, apply, everything, opening, plain
 from penstock.core.errors import Moved
-from penstock.core.state import Entry, Place, Position, State
+from penstock.core.state import Entry, Place, Position, State, Trim
 
 
 @pytest.fixture(params=["rocksdb", pytest.param("redis", marks=pytest.mark.services)])
@@ -58,3 +58,29 @@ def test_the_group_without_a_name_is_read_from_anywhere_on_in_order(state: State
     assert state.first(SPACE, [b""], 10) == [[]]
     assert everything(state) == [plain(b"a", b"1")]
     assert state.lacking(SPACE) == ""
+
+
+def test_values_are_found_by_group_and_sort_and_a_group_goes_whole(state: State) -> None:
+    assert state.values(SPACE, [b"g", b"h"], [b"a", b"b"]) == [[None, None], [None, None]]
+    apply(state, Entry(b"g", b"a", b"1"), Entry(b"g", b"", b"2"), Entry(b"h", b"b", b""))
+    assert state.values(SPACE, [b"h", b"g"], [b"b", b"", b"a"]) == [[b"", None, None],
+                                                                    [None, b"2", b"1"]]  # fmt: skip
+    assert (state.values(SPACE, [], [b"a"]), state.values(SPACE, [b"g"], [])) == ([], [[]])
+    apply(state, upto=2, trims=[Trim(b"g", 0), Trim(b"none", 0)])
+    assert everything(state) == [Entry(b"h", b"b", b"")]
+    assert state.lacking(SPACE) == "", "what was trimmed is not missed"
+
+
+def test_of_two_who_go_on_from_one_position_the_later_is_refused(state: State) -> None:
+    """Though both had looked before either wrote."""
+    apply(state, upto=1)
+
+    def meanwhile() -> Iterator[Entry]:
+        apply(state, plain(b"a", b"1"), upto=2)
+        yield plain(b"a", b"2")
+
+    was, to = Position(LOG, 1), Position(LOG, 3)
+    with pytest.raises(Moved):
+        state.apply(SPACE, meanwhile(), partition=0, was=was, position=to)
+    assert everything(state) == [plain(b"a", b"1")]
+    assert state.position(SPACE, 0) == Position(LOG, 2)

@@ -24,7 +24,7 @@ from support.logs import TOPIC, add, wait_until
 from support.notes import Unreliable, note, rows_of
 from support.stores import open_state, stores
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Running:

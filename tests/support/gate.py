@@ -166,6 +166,9 @@ class _Log:
         self._log = log
         self._count = count
 
+    def partitions(self, topic: str) -> int:
+        return self._log.partitions(topic)
+
     def submit(self, appends: Sequence[Append], done: Done) -> None:
         self._log.submit(appends, done)
         self._count.passed("said")

@@ -22,7 +22,8 @@ from penstock.core.listed import JobLine, Letter, TopicLine, View
 from penstock.core.log.disk import failed_open
 from penstock.core.operations import Operations
 from penstock.core.platform import ROLES
-from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.core.projection.rebuild import Progress
+from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.why import Asked, Why
 from penstock.core.schedules import Line, Ran
 from penstock.core.settings import Settings

@@ -17,6 +17,7 @@ def pull_sql(brokers: str | None) -> None:
     They are for the server or cluster of the settings, and for topics that carry JSON. Let nobody
     project a table that is pulled: name the other projections in PENSTOCK_PROJECTIONS.
     """
+    from penstock.core.errors import Misconfigured  # noqa: PLC0415 - heavy
     from penstock.core.warehouse import pull, sql  # noqa: PLC0415 - heavy
     from penstock.core.warehouse.cluster import layout  # noqa: PLC0415 - heavy
     from penstock.main import manifests, read_settings  # noqa: PLC0415 - heavy
@@ -32,7 +33,13 @@ def pull_sql(brokers: str | None) -> None:
     for manifest in manifests(settings.applications):
         events = {topic.name: topic.events for topic in manifest.topics}
         tables = {where.name(text): text for text in sql.schema(manifest.package)}
+        unique = {topic.name for topic in manifest.topics if topic.unique is not None}
         for one in sql.pulls(manifest.package):
+            if one.topic in unique:
+                raise Misconfigured(
+                    f"pull.sql: records of {one.topic} may be repeats, which ClickHouse does not "
+                    f"know; let Penstock project {one.table}"
+                )
             statements = pull.statements(one, events[one.topic], brokers, where)
             for statement in (*where.create(tables[one.table]), *statements):
                 click.echo(f"{statement};\n")

@@ -1,11 +1,15 @@
 """`penstock why`: what a projection knows of a key, and the records that made it."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from penstock.cli.listing import echo_rows
 from penstock.cli.operator import data_option
+
+if TYPE_CHECKING:
+    from penstock.core.projection.why import Heard
 
 
 @click.command()
@@ -43,13 +47,19 @@ def why(projection: str, key: str, project: str, limit: int, data: str | None) -
         click.echo(f"records  {found.earlier} before these; --limit shows more")
     if found.records:
         rows = [
-            (f"{heard.partition}/{heard.offset}", _at(heard.at_ms), heard.event)
+            (f"{heard.partition}/{heard.offset}", _at(heard.at_ms), _event(heard))
             for heard in found.records
         ]
         echo_rows(("record", "taken", "event"), rows)
     else:
         such_as = f"; keys are spelled as {found.such_as!r}" if found.such_as else ""
         click.echo(f"records  none that the log has{such_as}")
+
+
+def _event(heard: "Heard") -> str:
+    if heard.repeats is None:
+        return heard.event
+    return f"{heard.event} repeats {heard.partition}/{heard.repeats}, and is left out"
 
 
 def _at(ms: int) -> str:

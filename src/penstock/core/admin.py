@@ -50,16 +50,19 @@ def reset(platform: Platform) -> None:
         raise NotReady("only a process with all roles can be reset")
     for consumer in platform.consumers.carried:
         consumer.stop()
+    platform.near.stop()
     platform.follow.clear()
+    platform.near.forget()
     for manifest in platform.manifests:
         for projection in manifest.projections:
-            if isinstance(projection, Table):
-                stores.tables.drop(projection.table)
-            else:
+            for table in projection.tables:
+                stores.tables.drop(table)
+            if not isinstance(projection, Table):
                 stores.state.drop(projection.space)
         stores.tables.create(sql.schema(manifest.package))
     for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):
         stores.state.drop(space)
     platform.watch.begin()
+    platform.near.start()
     for consumer in platform.consumers.carried:
         consumer.start()

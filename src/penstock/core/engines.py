@@ -153,6 +153,13 @@ def open_state(settings: Settings) -> State:
     return RocksState(_path(settings.state_url, "STATE"))
 
 
+def open_near(settings: Settings) -> State:
+    """What an edge knows itself, whoever has the state. Raise `Misconfigured`."""
+    from penstock.core.state.rocksdb import RocksState  # noqa: PLC0415 - heavy to import
+
+    return RocksState(settings.folder / "near")
+
+
 def check_appends(settings: Settings, who: Sequence[str], *, writes: bool) -> None:
     """Folds and schedules that say events append them in their own process: on brokers any may, the
     embedded log has one that writes it. Raise `Misconfigured`.

@@ -23,7 +23,7 @@ MINUTE = "2022-03-01T00:00:00_2022-03-01T00:01:00"
 AGGREGATES = f"time_range={MINUTE}&action=VIEW&aggregates=COUNT"
 PROFILE = "time_range=2022-03-01T00:00:00_2022-03-01T01:00:00"
 TABLE, SPACE = "audiences_tags", "audiences.profiles"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 def tags(count: int = TAGS) -> Iterator[Tag]:

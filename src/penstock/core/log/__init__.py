@@ -13,7 +13,8 @@ the key of a record chooses its partition.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from penstock.core.errors import PenstockError
@@ -118,6 +119,9 @@ class Damage(NamedTuple):
     reason: str
 
 
+NO_REPEATS: Mapping[int, int | None] = MappingProxyType({})
+
+
 class Batch(NamedTuple):
     """Records `first <= offset < next` of one partition, but for the damaged ones."""
 
@@ -138,6 +142,10 @@ class Batch(NamedTuple):
     """The proof that it was read behind, if it was."""
     records: Sequence[Any] | None = None
     """What somebody made of all the payloads already, for everybody who reads them."""
+    repeats: Mapping[int, int | None] = NO_REPEATS
+    """Of a topic whose records are unique by an id: offsets of those that repeat an earlier one,
+    with its offset; None where the id cannot be told.
+    """
 
     @property
     def times_ms(self) -> Sequence[int]:
@@ -319,6 +327,10 @@ class Whole:
 
 class Appender(Protocol):
     """The writing half: all that folds and schedules need."""
+
+    def partitions(self, topic: str) -> int:
+        """See `Follow`."""
+        ...
 
     @property
     def keyed(self) -> bool:

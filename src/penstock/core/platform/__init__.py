@@ -28,6 +28,7 @@ from penstock.core.platform.asking import Asked, AskedElsewhere, Later
 from penstock.core.platform.checking import check
 from penstock.core.platform.choosing import chosen
 from penstock.core.platform.consumers import Consumers
+from penstock.core.platform.nearing import Nearing
 from penstock.core.platform.observing import Observing
 from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
@@ -97,9 +98,10 @@ class Platform:
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
             self.reach = self._open_reach(opening)
             """What schedules and jobs have of the world outside."""
-            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
+            self.near = self._know(opening)
+            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._contexts = self._reached(applications)
             self._offer(applications, self._asked(opening))
             self.scheduler = self._schedule(owner)
@@ -133,6 +135,7 @@ class Platform:
             self.manifests,
             self._opened,
             self.consumers,
+            self.near.copies,
             clock=self.clock,
             logger=self.logger,
         )
@@ -151,6 +154,22 @@ class Platform:
         if "api" in self.roles:
             self.registry.sources.append(observing.watch)
         return observing
+
+    def _know(self, opening: ExitStack) -> Nearing:
+        """What handlers may ask of folds."""
+        near = Nearing(
+            self.settings,
+            self.manifests,
+            self._opened,
+            self.consumers,
+            self.watch,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        opening.callback(near.close)
+        self.registry.sources.append(near)
+        self.pollers += near.pollers
+        return near
 
     def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:
         """What each application's routes and schedules reach."""
@@ -205,17 +224,30 @@ class Platform:
         self, applications: Mapping[str, msgspec.Struct], asked: Mapping[str, Asked]
     ) -> None:
         if self.log is not None:
-            offer_ingest(self.edge, self.settings, applications, self.manifests, asked)
+            offer_ingest(
+                self.edge,
+                self.settings,
+                applications,
+                self.manifests,
+                asked,
+                nears=self.near.nears,
+            )
         if "api" in self.roles:
             for manifest in self.manifests:
-                offer_routes(self.edge, manifest, self._contexts[manifest.name])
+                name = manifest.name
+                offer_routes(self.edge, manifest, self._contexts[name], self.near.nears.get(name))
 
     @property
     def sources(self) -> Sources:
         """What applications answer from. Raise `NotReady` in a process without stores."""
         return Sources(
             stores=self.require_stores(),
-            views=self.consumers,
+            views=[
+                name
+                for consumer in self.consumers.values()
+                for name in (consumer.projection.name, *consumer.projection.tables)
+            ],
+            partitions=self.follow.partitions,
             watch=self.watch,
             positions=self.positions,
             pools=self.pools,
@@ -234,6 +266,7 @@ class Platform:
         self._observing.begin()
         if self.consumers.jobs:
             self._workers.start(self.reach)
+        self.near.start()
         self.consumers.start()
         if not engines.is_embedded(self.settings.log_url):  # who may be away for long
             threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
@@ -257,6 +290,7 @@ class Platform:
         self._workers.close()
         self.scheduler.stop()
         self.consumers.stop()
+        self.near.stop()
         self.pools.finish()
         self._observing.close()
         self.pools.close()

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from penstock.core.clock import Clock
+from penstock.core.events import Event
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.projection import Fold
+from penstock.core.projection import Fold, parts
 from penstock.core.projection.sinks import Stores
 from penstock.core.projects import DEFAULT_PROJECT, key_of, order_of
 from penstock.core.state import History
@@ -30,7 +31,9 @@ class Sources:
 
     stores: Stores
     views: Iterable[str]
-    """The names of all projections."""
+    """The names of all projections, and of the tables that they fill."""
+    partitions: Callable[[str], int]
+    """Of a topic."""
     watch: Watch
     positions: Positions
     pools: Pools
@@ -87,8 +90,10 @@ class ApplicationContext:
         return found
 
     async def get(self, fold: Fold[Any, S], key: bytes) -> S:
-        [history] = await self.first(fold.space, [key], 1)
-        return fold.read(history[0][1], self.clock.now_ms()) if history else fold.state()
+        partitions = 1 if fold.merge is None else self._sources.partitions(fold.topic.name)
+        found = await self.first(fold.space, parts.places(fold, key, partitions), 1)
+        values = [history[0][1] if history else None for history in found]
+        return parts.together(fold, values, self.clock.now_ms())
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._sources.pools.run(work)
@@ -97,9 +102,9 @@ class ApplicationContext:
         self._sources.watch.vouch_sound(projection)
         return await self._sources.positions.caught_up(projection, timeout_seconds)
 
-    async def heard(self, fold: Fold[Any, Any], key: bytes, seconds: float) -> bool:
+    async def heard(self, fold: Fold[Any, Any], event: Event, seconds: float) -> bool:
         self._sources.watch.vouch_sound(fold.name)
-        own = order_of(self.project, key)
+        own = order_of(self.project, fold.topic.key(event))
         return await self._sources.positions.caught_up(fold.name, seconds, own)
 
     def count(self, name: str, by: int = 1) -> None:

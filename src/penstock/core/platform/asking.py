@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -10,11 +10,12 @@ import msgspec
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.events import Event
 from penstock.core.log import Follow, partition_of
 from penstock.core.platform.pools import Pools
 from penstock.core.position import is_of
-from penstock.core.projection import Fold, verdicts
-from penstock.core.projects import DEFAULT_PROJECT, order_of
+from penstock.core.projection import Fold, parts, verdicts
+from penstock.core.projects import DEFAULT_PROJECT, key_of, order_of
 from penstock.core.state import State
 from penstock.core.telemetry import Logger
 
@@ -30,8 +31,8 @@ class Asked(Protocol):
         """The same for a request of this project."""
         ...
 
-    async def heard(self, fold: Fold[Any, Any], key: bytes, seconds: float) -> bool:
-        """Wait until the fold has everything that the log has now where this key is. Raise
+    async def heard(self, fold: Fold[Any, Any], event: Event, seconds: float) -> bool:
+        """Wait until the fold has everything that the log has now where this event is. Raise
         `NotReady`.
         """
         ...
@@ -67,9 +68,10 @@ class AskedElsewhere:
         shared = (self._state, self._follow, self._pools)
         return AskedElsewhere(*shared, clock=self._clock, logger=self._logger, project=project)
 
-    async def heard(self, fold: Fold[Any, Any], key: bytes, seconds: float) -> bool:
+    async def heard(self, fold: Fold[Any, Any], event: Event, seconds: float) -> bool:
         topic, deadline = fold.topic.name, self._clock.monotonic() + seconds
-        place = partition_of(order_of(self._project, key), self._follow.partitions(topic))
+        key = order_of(self._project, fold.topic.key(event))
+        place = partition_of(key, self._follow.partitions(topic))
         end = self._follow.end(topic, place)
         while await self._pools.run(lambda: self._next(fold, place)) < end:
             if self._clock.monotonic() >= deadline:
@@ -78,8 +80,10 @@ class AskedElsewhere:
         return True
 
     async def get(self, fold: Fold[Any, S], key: bytes) -> S:
-        value = await self._pools.run(lambda: self._value(fold, order_of(self._project, key)))
-        return fold.state() if value is None else fold.read(value, self._clock.now_ms())
+        partitions = self._follow.partitions(fold.topic.name)
+        places = parts.places(fold, key_of(self._project, key), partitions)
+        values = await self._pools.run(lambda: self._values(fold, places))
+        return parts.together(fold, values, self._clock.now_ms())
 
     def warn(self, event: str, **fields: object) -> None:
         self._logger.warning(event, **fields)
@@ -94,13 +98,13 @@ class AskedElsewhere:
             raise NotReady(f"{fold.space} is of another log")
         return position.next
 
-    def _value(self, fold: Fold[Any, Any], key: bytes) -> bytes | None:
+    def _values(self, fold: Fold[Any, Any], places: Sequence[bytes]) -> list[bytes | None]:
         """Raise `NotReady`."""
         state = self._state.get()
-        [value] = state.get_many(fold.space, [key])
+        values = state.get_many(fold.space, places)
         if verdicts.told(state, fold.space):
             raise NotReady(f"{fold.space} is not of this log any more")
-        return value
+        return values
 
 
 class Later:

@@ -19,7 +19,7 @@ def check(settings: Settings, manifests: Sequence[Manifest], roles: Collection[s
     engines.check_known(settings)
     carried = chosen(settings, manifests)
     if "work" in roles:
-        appending = [p.name for p in carried if isinstance(p, Fold)]
+        appending = [p.name for p in carried if isinstance(p, Fold) and p.speaks]
         appending += [of.name for manifest in manifests for of in manifest.schedules if of.emits]
         engines.check_appends(settings, appending, writes="edge" in roles)
         Bounds(settings.reach_networks, settings.reach_ports)

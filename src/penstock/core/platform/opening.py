@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 
 from penstock.core import engines
 from penstock.core.beginning import check_may_begin
@@ -13,9 +13,10 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
-from penstock.core.projection import Fold, Table
+from penstock.core.projection import Fold
 from penstock.core.projection.circles import circles
 from penstock.core.projection.dead_letters import DeadLetters
+from penstock.core.projection.repeats import Repeats
 from penstock.core.projection.sinks import Stores
 from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
@@ -54,7 +55,7 @@ class Opened:
             self._leases: Leases | None = None
             if "api" in roles or "work" in roles:
                 carried = chosen(settings, manifests)
-                tables = "api" in roles or any(isinstance(p, Table) for p in carried)
+                tables = "api" in roles or any(p.tables for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
             self._closing = opening.pop_all()
@@ -101,6 +102,15 @@ class Opened:
         letters = DeadLetters(state)
         projections = (p for manifest in self._manifests for p in manifest.projections)
         around = circles(p for p in projections if isinstance(p, Fold))
+        unique = cache(lambda topic: Repeats(topic, state, codec(topic), self._clock))
         return Stores(
-            warehouse, state, letters, self._clock, codec, self.appender, self._workers, around
+            warehouse,
+            state,
+            letters,
+            self._clock,
+            codec,
+            self.appender,
+            self._workers,
+            around,
+            unique,
         )

@@ -27,6 +27,7 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.job import Done as Done
 from penstock.core.projection.job import Failed as Failed
 from penstock.core.projection.job import Job as Job
+from penstock.core.projection.mirror import Mirror as Mirror
 from penstock.core.state import Entry
 
 E = TypeVar("E", bound=Event)
@@ -61,8 +62,19 @@ class Topic(Generic[E]):
     """Events of one key are projected in the order of their acceptance, on every engine. Pure."""
     kept: Kept = FOREVER
     """How long, unless the settings say otherwise. A read model may know more than its log."""
+    unique: Callable[[E], bytes] | None = None
+    """The id of an event, within its project: projections leave a record out whose id belongs to
+    an earlier one. Empty: it has none. Pure. Events of one id have one key; where the topic has
+    none, the id is the key.
+    """
+    unique_hours: float = 24.0
+    """How long an id belongs to its first record, by the log's own clock."""
 
     def __post_init__(self) -> None:
+        if self.unique_hours <= 0:
+            raise ValueError(f"{self.name}: unique_hours is above nothing")
+        if self.unique is not None and self.key is no_key:
+            object.__setattr__(self, "key", self.unique)
         if taken := [of.__name__ for of in self.events if "project" in of.__struct_fields__]:
             raise ValueError(f"{', '.join(taken)}: a project is the record's, not the event's")
 
@@ -127,6 +139,11 @@ class Table(Generic[E]):
     def name(self) -> str:
         return self.table
 
+    @property
+    def tables(self) -> Sequence[str]:
+        """Of the warehouse that it fills."""
+        return (self.table,)
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         return tuple(field.name for field in msgspec.structs.fields(self.row))
@@ -143,6 +160,7 @@ class Index(Generic[E]):
     keep: int = 0
     """Entries of a group that matter, from the first; 0: all. The rest is trimmed in passing."""
     flush: Flush
+    tables: ClassVar[Sequence[str]] = ()
 
     @property
     def name(self) -> str:
@@ -171,6 +189,11 @@ class Fold(Generic[E, S]):
     space: str
     topic: Topic[E]
     """To set timers it has `Elapsed` among its events. `key` is asked of the application's own."""
+    key: Callable[[E], bytes] | None = None
+    """What it knows something of, where that is not the key of the topic, as a shop is of records
+    whose order is that of their buyers. Pure. Records of one key may be in several partitions then,
+    each of which knows its own part of it: `merge` says what that is together.
+    """
     state: type[S]
     """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
     step: Callable[[S, Record[E]], Step[S]]
@@ -189,10 +212,23 @@ class Fold(Generic[E, S]):
     """Of one step, as they are stored."""
     due_max: int = 100
     """Of one key, and of one step."""
+    merge: Callable[[S, S], S] | None = None
+    """Two parts of a key → what is known of it. Pure, and the same however records are split over
+    parts, for what is asked of the embedded log is asked of a cluster too. A step hears its own
+    part; so neither timers nor jobs, `expires` or a mirror can be of such a key.
+    """
     expires: Callable[[S], int | None] | None = None
     """Of a state that a step made → when, in epoch milliseconds, the key is as one that was never
     heard of; None: never. Pure. For steps that is by the time of their record, for readers by the
     log's own clock. Timers and jobs of the key go on waiting.
+    """
+    near: bool = False
+    """Keep it wherever events come in, for the operations that name it in `near`. There its step is
+    taken before the log has the record, whose number and time are a guess then.
+    """
+    mirror: Mirror[S] | None = None
+    """The newest row of each key in a table of the warehouse, for what is asked by other than the
+    key; see `core.projection.mirror`.
     """
     generations_max: int = 100
     """How far what it hears of itself may be from a record that came from outside: a record of
@@ -203,7 +239,7 @@ class Fold(Generic[E, S]):
     """A key has one entry."""
 
     def __post_init__(self) -> None:
-        if self.topic.key is no_key:
+        if self.topic.key is no_key and self.key is None:
             raise ValueError(f"{self.space} keeps a state per key, and {self.topic.name} has none")
         if not self.state.__struct_config__.frozen:
             raise ValueError(f"{self.space}: declare {self.state.__name__} with frozen=True")
@@ -217,6 +253,16 @@ class Fold(Generic[E, S]):
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
         self._check_jobs()
+        self._check_merge()
+
+    def _check_merge(self) -> None:
+        if (self.merge is None) != (self.key is None):
+            raise ValueError(
+                f"{self.space}: a key of its own, and how parts of it merge, go together"
+            )
+        of_one = {"jobs": self.jobs, "expires": self.expires, "mirror": self.mirror}
+        if self.merge is not None and (wrong := [name for name, one in of_one.items() if one]):
+            raise ValueError(f"{self.space} merges parts: it can have no {', '.join(wrong)}")
 
     def _check_jobs(self) -> None:
         works = [job.work.__name__ for job in self.jobs]
@@ -231,9 +277,24 @@ class Fold(Generic[E, S]):
         return self.space
 
     @property
+    def tables(self) -> Sequence[str]:
+        """Of the warehouse that it fills."""
+        return () if self.mirror is None else (self.mirror.table,)
+
+    @property
+    def key_of(self) -> Callable[[E], bytes]:
+        """Of the application's own events."""
+        return self.key or self.topic.key
+
+    @property
     def times(self) -> bool:
         """Whether it can set timers."""
-        return Elapsed in self.topic.events
+        return Elapsed in self.topic.events and self.merge is None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything is appended for it."""
+        return bool(self.emits or self.times or self.jobs)
 
     @cached_property
     def decode(self) -> Callable[[bytes], S]:

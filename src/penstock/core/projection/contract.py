@@ -4,6 +4,7 @@ from typing import NamedTuple, Protocol
 
 from penstock.core.log import Batch
 from penstock.core.projection.dead_letters import DeadLetter
+from penstock.core.projection.repeats import Repeats
 from penstock.core.state import Position
 
 
@@ -27,6 +28,11 @@ class Resume(NamedTuple):
 
 
 class Sink(Protocol):
+    @property
+    def repeats(self) -> Repeats | None:
+        """Who says which records are to be left out, where their topic has such."""
+        ...
+
     def resume(self, log: str, partition: int) -> Resume:
         """Forget what was in hand of this partition and go by the store.
 

@@ -2,7 +2,6 @@
 
 import random
 from contextlib import suppress
-from dataclasses import dataclass
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
@@ -12,6 +11,7 @@ from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import Stopped
 from penstock.core.projection.flush import Backlog
 from penstock.core.projection.reading import exact
+from penstock.core.projection.status import Status
 from penstock.core.projection.waiters import Waiters
 from penstock.core.telemetry import Logger
 
@@ -27,24 +27,6 @@ _COMPACT_SHARE = 0.1
 """A backlog of this share of everything there is was worth rewriting everything for."""
 _BACKOFF_SECONDS = (0.05, 10.0)
 _RECORD_BYTES_GUESS = 128
-
-
-@dataclass(frozen=True)
-class Status:
-    projection: str
-    topic: str
-    partition: int
-    state: str
-    """`running`, `retrying` or `stopped`."""
-    position: int
-    end: int
-    lag_records: int
-    lag_seconds: float
-    projected: int
-    skipped: int
-    dead_lettered: int
-    retries: int
-    last_error: str
 
 
 class Cursor:
@@ -78,6 +60,7 @@ class Cursor:
         self.cost_seconds = 0.0
         """How long the last block took to go in."""
         self.sink = sink
+        self._repeats = sink.repeats
         self._log = log
         self._topic = projection.topic.name
         self._clock = clock
@@ -119,6 +102,8 @@ class Cursor:
         """
         try:
             if not self._resumed:
+                if self._catches_up(reader):
+                    return
                 self.resume(reader)
                 further = self.position > self._failed_at or self.disproved is not None
             elif self.behind() > 0:
@@ -158,11 +143,20 @@ class Cursor:
                 self.counts = counted
         self._resumed = True
 
+    def _catches_up(self, reader: Reader) -> bool:
+        """Whether more than a portion has to be asked of its ids before it can go on."""
+        if self._repeats is None:
+            return False
+        known, _, _ = self.proved(reader)
+        return self._repeats.catch_up(self._log, self.partition, known)
+
     def proved(self, reader: Reader) -> tuple[int, Resume, bool]:
         """What the store has, with the log: where it ends, which of that may not be in, and whether
         there was no proof of it yet. Raise `Disproved`.
         """
         self._identity = self._log.identity(self._topic)
+        if self._repeats is not None:
+            self._repeats.forget(self.partition)
         position = (resumed := self.sink.resume(self._identity, self.partition)).position
         known = 0 if position is None else position.next
         proof = "" if position is None else position.proof
@@ -203,6 +197,8 @@ class Cursor:
         batch = self._read(reader, self.position, limit, self._proof)
         if batch.next == batch.first:
             return 0
+        if self._repeats is not None:
+            batch = self._repeats.marked(self._log, self.partition, batch)
         began = self._stepped_at = self._clock.monotonic()
         outcome = self.sink.apply(identity, self.partition, batch._replace(before=self._proof))
         self.cost_seconds = self._clock.monotonic() - began

@@ -24,7 +24,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     next: int
     """`offset + 1`, but for a damaged range of the log."""
     code: str
-    """`undecodable`, `rows`, `refused`, `damaged` or `given_up`."""
+    """`undecodable`, `unique`, `rows`, `refused`, `damaged` or `given_up`."""
     reason: str
     payload: bytes
     """The record as it stands in the log; empty for a damaged range."""

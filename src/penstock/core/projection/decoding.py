@@ -1,7 +1,7 @@
 """Records into events: what cannot be read or projected becomes a dead letter, the rest goes on."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -9,6 +9,7 @@ from penstock.core.events import Undecodable
 from penstock.core.log import Batch, record_number, record_numbers, record_place
 from penstock.core.projection import Projection, Record
 from penstock.core.projection.dead_letters import GIVEN_UP, GIVEN_UP_REASON, DeadLetter, damaged
+from penstock.core.projection.ids import id_of
 from penstock.core.projection.stores import Stores
 
 T = TypeVar("T")
@@ -17,7 +18,8 @@ T = TypeVar("T")
 class Decoded(NamedTuple):
     records: Sequence[Record[Any]]
     dead_lettered: int
-    given_up: int
+    left_out: int
+    """Repeats, and what was given up."""
 
 
 class Decoding(Generic[T]):
@@ -30,6 +32,7 @@ class Decoding(Generic[T]):
         self._topic = projection.topic.name
         self._stores = stores
         self._codec = stores.codec(projection.topic)
+        self._unique = projection.topic.unique
         self._given_up: dict[int, frozenset[int]] = {}
 
     def resume(self, partition: int) -> None:
@@ -45,36 +48,67 @@ class Decoding(Generic[T]):
             )
             self._stores.dead_letters.add(letter)
             dead_lettered += letter.records
-        if not given_up and batch.records is not None:
-            return Decoded(batch.records, dead_lettered, 0)
-        if not given_up:
+        if not given_up and not batch.repeats:
+            if batch.records is not None:
+                return Decoded(batch.records, dead_lettered, 0)
             with suppress(Undecodable):
                 projects, events = self._codec.read_all(batch.payloads)
                 numbers = record_numbers(partition, batch.offsets)
                 records = list(map(Record, numbers, projects, batch.times_ms, events))
                 return Decoded(records, dead_lettered, 0)
-        records = []
-        for offset, payload, at_ms in zip(
-            batch.offsets, batch.payloads, batch.times_ms, strict=True
-        ):
+        return self._apart(partition, batch, given_up, dead_lettered)
+
+    def _apart(
+        self, partition: int, batch: Batch, given_up: Collection[int], dead_lettered: int
+    ) -> Decoded:
+        """One by one: some are to be left out, or are no events."""
+        records, repeats, left_out = list[Record[Any]](), batch.repeats, 0
+        for at, offset in enumerate(batch.offsets):
             if offset in given_up:
                 self.dead_letter(partition, offset, batch, GIVEN_UP, GIVEN_UP_REASON)
-                continue
-            try:
-                project, event = self._codec.read(payload)
-            except Undecodable as error:
-                self.dead_letter(partition, offset, batch, "undecodable", told_of(error))
+                left_out += 1
+            elif offset in repeats and repeats[offset] is not None:
+                left_out += 1
+            elif (record := self._one(partition, batch, at)) is None:
                 dead_lettered += 1
             else:
-                number = record_number(partition, offset)
-                records.append(Record(number, project, at_ms, event))
-        return Decoded(records, dead_lettered, len(given_up))
+                records.append(record)
+        return Decoded(records, dead_lettered, left_out)
+
+    def _one(self, partition: int, batch: Batch, at: int) -> Record[Any] | None:
+        """None where it has become a dead letter."""
+        offset = batch.offsets[at]
+        if batch.records is not None:
+            record: Record[Any] = batch.records[at]
+        else:
+            try:
+                project, event = self._codec.read(batch.payloads[at])
+            except Undecodable as error:
+                self.dead_letter(partition, offset, batch, "undecodable", told_of(error))
+                return None
+            number = record_number(partition, offset)
+            record = Record(number, project, batch.times_ms[at], event)
+        if offset in batch.repeats:
+            try:
+                self._told_id(record)
+            except Exception as error:  # noqa: BLE001 - whatever it raises is poison
+                self.dead_letter(partition, offset, batch, "unique", told_of(error))
+                return None
+        return record
+
+    def _told_id(self, record: Record[Any]) -> None:
+        """Raise where the id cannot be told of a record, as it could not when it was asked."""
+        if self._unique is not None:
+            id_of(self._unique, record.project, record.event)
 
     def record(self, letter: DeadLetter) -> Record[Any]:
-        """The record of a dead letter. Raise `Undecodable`."""
+        """The record of a dead letter. Raise `Undecodable`, and what its id raises."""
         number = record_number(letter.partition, letter.offset)
         project, event = self._codec.read(letter.payload)
-        return Record(number, project, letter.taken_ms, event)
+        record = Record(number, project, letter.taken_ms, event)
+        if letter.code == "unique":
+            self._told_id(record)
+        return record
 
     def dead_letter(
         self, partition: int, offset: int, batch: Batch, code: str, reason: str

@@ -119,7 +119,7 @@ class TableSink(ViewSink):
         refused = self._settle(partition, block, rows.rows, batch)
         self._carries[partition] = rows.carry
         dead_lettered = decoded.dead_lettered + poison + refused
-        return Outcome(len(rows.rows) - refused, rows.skipped + decoded.given_up, dead_lettered)
+        return Outcome(len(rows.rows) - refused, rows.skipped + decoded.left_out, dead_lettered)
 
     def _plan(self, partition: int, block: Block) -> Block:
         """The block as it is planned: one that is made again keeps the name of its log, and its
@@ -260,7 +260,7 @@ class IndexSink(SpaceSink):
             entries = found
         position = Position(log, batch.next, self._index.version, batch.proof)
         self._write(partition, position, entries, trims=self._trims(entries))
-        return Outcome(len(entries), decoded.given_up, dead_lettered)
+        return Outcome(len(entries), decoded.left_out, dead_lettered)
 
     def retry(self, log: str, letter: DeadLetter) -> None:
         del log

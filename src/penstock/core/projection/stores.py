@@ -10,6 +10,7 @@ from penstock.core.log import Appender
 from penstock.core.projection import Topic
 from penstock.core.projection.circles import Circle
 from penstock.core.projection.dead_letters import DeadLetters
+from penstock.core.projection.repeats import Repeats
 from penstock.core.projection.workers import Workers
 from penstock.core.state import State
 from penstock.core.warehouse import Warehouse
@@ -31,6 +32,18 @@ class Stores(NamedTuple):
     """Who does the work of jobs; None in a process that does none."""
     circles: Collection[Circle] = ()
     """Through more than one fold; what one hears of itself it knows."""
+    unique: Callable[[Topic[Any]], Repeats] | None = None
+    """Who says which records of a topic are repeats, one for all of a process; None: each sink has
+    its own.
+    """
+
+    def repeats(self, topic: Topic[Any]) -> Repeats | None:
+        """None where no record of it is one."""
+        if topic.unique is None:
+            return None
+        if self.unique is not None:
+            return self.unique(topic)
+        return Repeats(topic, self.state, self.codec(topic), self.clock)
 
     @property
     def tables(self) -> Warehouse:

@@ -15,6 +15,7 @@ class ViewSink(ABC):
     def __init__(self, projection: Projection, stores: Stores, *, into: str) -> None:
         self._into = into or projection.name
         self._state = stores.state
+        self.repeats = stores.repeats(projection.topic)
         self._decoding: Decoding[Any] = Decoding(projection, stores, into=self._into)
 
     def judge(self, partition: int, disproved: str) -> None:

@@ -41,7 +41,7 @@ History = list[tuple[bytes, bytes]]
 
 
 class Trim(NamedTuple):
-    """Forget all but the first `keep` entries of a group."""
+    """Forget all but the first `keep` entries of a group; all of it, however large, with 0."""
 
     group: bytes
     keep: int
@@ -99,6 +99,12 @@ class State(Protocol):
 
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         """Plain values, in the order of `groups`."""
+        ...
+
+    def values(
+        self, space: str, groups: Sequence[bytes], sorts: Sequence[bytes]
+    ) -> list[list[bytes | None]]:
+        """Of each group what it has under each of these sort keys, in their order."""
         ...
 
     def put(self, space: str, entry: Entry) -> None:

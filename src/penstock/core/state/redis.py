@@ -27,6 +27,15 @@ import msgspec
 from penstock.core.errors import Moved, NotReady
 from penstock.core.state import OURS, Entry, History, Place, Position, Trim
 from penstock.core.state import redis_scripts as scripts
+from penstock.core.state.redis_keys import (
+    ORDER,
+    OURS_NAME,
+    group_name,
+    keys_of,
+    lease,
+    position_name,
+    registry_of,
+)
 from penstock.core.state.redis_server import (
     RedisError,
     WatchError,
@@ -47,11 +56,6 @@ _UNLINKED_AT_ONCE = 500
 
 _SPACES = "penstock:spaces"
 _GARBAGE = "penstock:garbage"
-_TOKENS = "penstock:tokens"
-_ORDER = b"#"
-"""The name of the key that has the sort keys of `_OURS_NAME` in order."""
-_OURS_NAME = b"="
-"""That of the group without a name, which may be large, and is read from somewhere on."""
 _NOWHERE = b"-"
 """The generation of a space that has none: there is no key of it, so it reads as empty."""
 
@@ -95,7 +99,7 @@ class RedisState:
     # -- reading --------------------------------------------------------------------------------
 
     def position(self, space: str, partition: int) -> Position | None:
-        (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + _position_name(partition)))
+        (found,) = self._read(space, lambda pipe, keys: pipe.get(keys + position_name(partition)))
         if (generation := self._generations.get(space, _NOWHERE)) != _NOWHERE:
             self._expected[space] = generation
         return None if found is None else _decode_position(found)
@@ -135,7 +139,19 @@ class RedisState:
     def get_many(self, space: str, groups: Sequence[bytes]) -> list[bytes | None]:
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
-                pipe.hget(keys + _group_name(group), b"")
+                pipe.hget(keys + group_name(group), b"")
+
+        return self._read(space, ask)
+
+    def values(
+        self, space: str, groups: Sequence[bytes], sorts: Sequence[bytes]
+    ) -> list[list[bytes | None]]:
+        if not sorts:
+            return [[] for _ in groups]
+
+        def ask(pipe: Any, keys: bytes) -> None:
+            for group in groups:
+                pipe.hmget(keys + group_name(group), sorts)
 
         return self._read(space, ask)
 
@@ -182,7 +198,7 @@ class RedisState:
         while True:
             generation = self._generations.get(space, _NOWHERE)
             with self._reporting(), self._redis.pipeline(transaction=False) as pipe:
-                ask(pipe, _keys(generation))
+                ask(pipe, keys_of(generation))
                 pipe.hget(_SPACES, space)
                 answers: list[Any] = pipe.execute()
             found = answers.pop() or _NOWHERE
@@ -198,7 +214,7 @@ class RedisState:
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
                 if group or limit is None:
-                    pipe.hgetall(keys + _group_name(group))
+                    pipe.hgetall(keys + group_name(group))
                 else:
                     pipe.eval(scripts.ORDERED, 1, keys, b"[" + start, limit)
 
@@ -210,7 +226,7 @@ class RedisState:
     def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
         with self._reporting():
             generation = self._redis.hget(_SPACES, space) or _NOWHERE
-            names = set(self._redis.sscan_iter(_registry(generation), count=1000))
+            names = set(self._redis.sscan_iter(registry_of(generation), count=1000))
         return generation, sorted(name[1:] for name in names if name.startswith(b"="))
 
     # -- writing --------------------------------------------------------------------------------
@@ -245,13 +261,13 @@ class RedisState:
         """
         fields: dict[bytes, list[bytes]] = {}
         for group, sort, value in entries:
-            fields.setdefault(_group_name(group), []).extend((sort, value))
+            fields.setdefault(group_name(group), []).extend((sort, value))
         while True:  # until nobody else changes what is watched, which is looked at anew each time
             with self._reporting(), self._redis.pipeline() as pipe, suppress(WatchError):
                 pipe.watch(_SPACES)
                 active = pipe.hget(_SPACES, space)
                 generation = active or uuid4().hex.encode()
-                keys = _keys(generation)
+                keys = keys_of(generation)
                 if step is not None:
                     _check(pipe, space, keys, step)
                 pipe.multi()
@@ -260,13 +276,13 @@ class RedisState:
                 for name, items in fields.items():
                     pipe.hset(keys + name, items=items)
                 names = [*fields]
-                if ours := fields.get(_OURS_NAME):
-                    pipe.zadd(keys + _ORDER, dict.fromkeys(ours[::2], 0))
-                    names.append(_ORDER)
+                if ours := fields.get(OURS_NAME):
+                    pipe.zadd(keys + ORDER, dict.fromkeys(ours[::2], 0))
+                    names.append(ORDER)
                 if step is not None:
-                    names.append(_position_name(step.partition))
+                    names.append(position_name(step.partition))
                     pipe.set(keys + names[-1], _encode(step.position))
-                pipe.sadd(_registry(generation), *names)
+                pipe.sadd(registry_of(generation), *names)
                 for of, gone in _by_space(step.deletes if step is not None else ()):
                     pipe.eval(scripts.DELETE, 1, _SPACES, of, *gone)
                 pipe.execute()
@@ -274,13 +290,20 @@ class RedisState:
                 return keys
 
     def _trim(self, keys: bytes, trims: Sequence[Trim]) -> None:
+        whole = [group_name(trim.group) for trim in trims if not trim.keep]
+        parts = [trim for trim in trims if trim.keep]
         with self._reporting(), self._redis.pipeline(transaction=False) as pipe:
-            for trim in trims:
-                pipe.hkeys(keys + _group_name(trim.group))
-            for trim, sorts in zip(trims, pipe.execute(), strict=True):
+            for trim in parts:
+                pipe.hkeys(keys + group_name(trim.group))
+            for trim, sorts in zip(parts, pipe.execute(), strict=True):
                 if beyond := sorted(sorts)[trim.keep :]:
-                    pipe.hdel(keys + _group_name(trim.group), *beyond)
+                    pipe.hdel(keys + group_name(trim.group), *beyond)
             pipe.execute()
+        if whole:
+            with self._reporting(), self._redis.pipeline() as pipe:
+                pipe.unlink(*(keys + name for name in whole))
+                pipe.srem(keys[:-1], *whole)  # a name without its key would be missed
+                pipe.execute()
 
     # -- replacing ------------------------------------------------------------------------------
 
@@ -301,7 +324,7 @@ class RedisState:
         """
         with suppress(RedisError):
             for generation in self._redis.smembers(_GARBAGE):
-                registry, keys = _registry(generation), _keys(generation)
+                registry, keys = registry_of(generation), keys_of(generation)
                 while names := self._redis.srandmember(registry, _UNLINKED_AT_ONCE):
                     if self._closing.is_set():
                         return
@@ -316,14 +339,14 @@ class RedisState:
     def acquire(self, name: str, owner: str, seconds: float) -> int | None:
         with self._reporting():
             token: int | None = self._acquire(
-                keys=_lease(name), args=[name, owner, round(seconds * 1000)]
+                keys=lease(name), args=[name, owner, round(seconds * 1000)]
             )
             return token
 
     def renew(self, name: str, owner: str, token: int, seconds: float) -> bool:
         with self._reporting():
             return bool(
-                self._renew(keys=_lease(name), args=[name, owner, token, round(seconds * 1000)])
+                self._renew(keys=lease(name), args=[name, owner, token, round(seconds * 1000)])
             )
 
     def release(self, name: str, owner: str, token: int) -> None:
@@ -348,7 +371,7 @@ class RedisState:
 
 def _check(pipe: Any, space: str, keys: bytes, step: _Step) -> None:
     """Watch the position, and raise `Moved` when it is not where the step begins."""
-    key = keys + _position_name(step.partition)
+    key = keys + position_name(step.partition)
     pipe.watch(key)
     stored = pipe.get(key)
     found = None if stored is None else _decode_position(stored)
@@ -364,24 +387,3 @@ def _by_space(places: Sequence[Place]) -> Iterator[tuple[str, list[bytes]]]:
     for space, gone in spaces.items():
         for at in range(0, len(gone), 2 * _DELETED_AT_ONCE):
             yield space, gone[at : at + 2 * _DELETED_AT_ONCE]
-
-
-def _registry(generation: bytes) -> bytes:
-    return b"penstock:" + generation
-
-
-def _keys(generation: bytes) -> bytes:
-    """How the generation's keys begin."""
-    return _registry(generation) + b":"
-
-
-def _group_name(group: bytes) -> bytes:
-    return b"=" + group
-
-
-def _position_name(partition: int) -> bytes:
-    return b"@%d" % partition
-
-
-def _lease(name: str) -> list[str]:
-    return [f"penstock:lease:{name}", _TOKENS]

@@ -1,4 +1,4 @@
-"""What a Redis does at a stretch: between two lines of a script it does nothing else."""
+"""What the state asks its server to do in one go, in Lua."""
 
 REPLACE = """
 local old = redis.call('HGET', KEYS[1], ARGV[1])

@@ -109,10 +109,12 @@ class Parts:
         return f"{len(rows)} parts are out of use, such as {name} ({why})"
 
     def _twice(self, table: str) -> str:
-        """An engine takes whatever part lies in its folder, a copy of another one too."""
+        """An engine takes whatever part lies in its folder, a copy of another one too. What
+        replaces itself may be there twice.
+        """
         rows = self._ask(
             "SELECT min(name), max(name) FROM system.parts WHERE active AND database = "
-            "{database:String} AND table = {table:String} "
+            "{database:String} AND table = {table:String} AND engine NOT LIKE '%Replacing%' "
             "GROUP BY hash_of_all_files HAVING count() > 1",
             self._of(table),
         )

@@ -45,6 +45,9 @@ class KafkaAppender:
         self._waiting: dict[Submission, None] = {}
         self._turn = 0
 
+    def partitions(self, topic: str) -> int:
+        return self._partitions(topic)
+
     def submit(self, appends: Sequence[Append], done: Done) -> None:
         try:
             divided = [self._divide(append) for append in appends]
