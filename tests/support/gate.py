@@ -121,6 +121,7 @@ def fold(name: str) -> Fold[Any, Purse]:
     send: Job[Send] = Job(name=f"{name}.send", work=Send, run=_run)
     return Fold(
         space=name, topic=topic, state=Purse, step=step, emits=(out,), jobs=(send,),
+        due_max=1 << 20,  # whoever is always killed has much waiting
         flush=Flush(wait_seconds=0.0, block_records=_BLOCK),
     )  # fmt: skip
 
