@@ -45,21 +45,23 @@ def served(tmp_path: Path, given: dict[str, str]) -> tuple[list[str], set[str]]:
 
 
 @pytest.mark.parametrize(
+    ("chosen", "name"), [("support.probe", "probe"), ("audiences", "audiences")]
+)
+def test_what_is_not_chosen_is_never_imported(tmp_path: Path, chosen: str, name: str) -> None:
+    assert served(tmp_path, {"PENSTOCK_APPLICATIONS": chosen}) == ([name], {name})
+
+
+@pytest.mark.parametrize(
     ("chosen", "applications"),
     [
         ("", ["audiences"]),
-        ("support.probe", ["probe"]),
-        ("audiences", ["audiences"]),
         (" support.probe , audiences,support.probe", ["probe", "audiences"]),
     ],
 )
-def test_what_is_not_chosen_is_never_imported(
-    tmp_path: Path, chosen: str, applications: list[str]
+def test_all_of_ours_are_served_unless_some_are_chosen_in_the_order_of_the_choice(
+    chosen: str, applications: list[str]
 ) -> None:
-    found, imported = served(tmp_path, {"PENSTOCK_APPLICATIONS": chosen})
-
-    assert found == applications
-    assert imported == set(applications)
+    assert [manifest.name for manifest in manifests(chosen)] == applications
 
 
 def test_settings_of_an_application_that_is_not_chosen_are_left_alone(tmp_path: Path) -> None:

@@ -30,6 +30,11 @@ from penstock.core.projection.job import Job as Job
 from penstock.core.projection.mirror import Mirror as Mirror
 from penstock.core.state import Entry
 
+SPACE_RECORDS_MAX = 1_000
+"""Of a block that goes into a space. The embedded state takes a block in one call, which keeps the
+interpreter from all other threads: for 2 to 5 ms then.
+"""
+
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -140,6 +145,11 @@ class Table(Generic[E]):
         return self.table
 
     @property
+    def block_records(self) -> int:
+        """At most so many are taken at once."""
+        return self.flush.block_records
+
+    @property
     def tables(self) -> Sequence[str]:
         """Of the warehouse that it fills."""
         return (self.table,)
@@ -165,6 +175,11 @@ class Index(Generic[E]):
     @property
     def name(self) -> str:
         return self.space
+
+    @property
+    def block_records(self) -> int:
+        """At most so many are taken at once."""
+        return min(self.flush.block_records, SPACE_RECORDS_MAX)
 
 
 class Step(NamedTuple, Generic[S]):
@@ -275,6 +290,11 @@ class Fold(Generic[E, S]):
     @property
     def name(self) -> str:
         return self.space
+
+    @property
+    def block_records(self) -> int:
+        """At most so many are taken at once."""
+        return min(self.flush.block_records, SPACE_RECORDS_MAX)
 
     @property
     def tables(self) -> Sequence[str]:
