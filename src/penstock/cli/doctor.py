@@ -243,35 +243,19 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
     if embedded and not Path(urlsplit(settings.warehouse_url).path).is_dir():
         yield Finding("warehouse", "ok", "there is none yet")
         return
-    tables, mirrors = _tables(settings), _mirrors(settings)
+    tables = {table: p for p in _projections(settings) for table in p.tables}
     if embedded and is_taken(settings.folder, "work"):
         door = serving(settings)
         if door is None:
             yield Finding("warehouse", "warn", "a process has it that these tools cannot ask")
             return
-        known = {*tables, *mirrors}
-        found = {name: told for name, told in readiness(door).problems.items() if name in known}
+        found = {name: told for name, told in readiness(door).problems.items() if name in tables}
     else:
-        found = _damages(settings, tables, mirrors)
+        found = _damages(settings, tables)
     for name, told in found.items():
         yield Finding(name, "fail", told)
     if not found:
         yield Finding("warehouse", "ok", "its tables hold what was planned and counted")
-
-
-def _tables(settings: "Settings") -> dict[str, str]:
-    """Tables, and the topics whose events they hold."""
-    from penstock.core.projection import Table  # noqa: PLC0415 - heavy
-
-    return {p.table: p.topic.name for p in _projections(settings) if isinstance(p, Table)}
-
-
-def _mirrors(settings: "Settings") -> dict[str, str]:
-    """Tables that are mirrors, and their folds."""
-    from penstock.core.projection import Fold  # noqa: PLC0415 - heavy
-
-    folds = (p for p in _projections(settings) if isinstance(p, Fold))
-    return {table: fold.name for fold in folds for table in fold.tables}
 
 
 def _projections(settings: "Settings") -> "list[Projection]":
@@ -280,13 +264,12 @@ def _projections(settings: "Settings") -> "list[Projection]":
     return [p for manifest in manifests(settings.applications) for p in manifest.projections]
 
 
-def _damages(
-    settings: "Settings", tables: "Mapping[str, str]", mirrors: "Mapping[str, str]"
-) -> dict[str, str]:
+def _damages(settings: "Settings", tables: "Mapping[str, Projection]") -> dict[str, str]:
     """By opening it, which alone makes an engine look at its parts; and by reading all of it."""
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.errors import Damaged  # noqa: PLC0415 - heavy
     from penstock.core.folder import FolderLock  # noqa: PLC0415 - heavy
+    from penstock.core.projection import Table  # noqa: PLC0415 - heavy
     from penstock.core.projection.ahead import ahead_of  # noqa: PLC0415 - heavy
 
     found = {}
@@ -294,18 +277,18 @@ def _damages(
         if engines.is_embedded(settings.warehouse_url):
             opened.callback(FolderLock(settings.folder, "work").release)
         warehouse = opened.enter_context(closing(engines.open_warehouse(settings)))
-        follow = opened.enter_context(closing(engines.follow_log(settings, [*tables.values()])))
-        for table, topic in tables.items():
+        topics = [of.topic.name for of in tables.values()]
+        follow = opened.enter_context(closing(engines.follow_log(settings, topics)))
+        for table, of in tables.items():
             if not warehouse.columns(table):
                 continue
-            lacks = warehouse.damage(table, deep=True) or warehouse.lacking(table)
-            for partition in range(follow.partitions(topic)):
-                lacks = lacks or ahead_of(warehouse, table, partition)
+            lacks = warehouse.damage(table, deep=True)
+            if isinstance(of, Table):  # rows of mirrors are replaced, and not counted
+                lacks = lacks or warehouse.lacking(table)
+                for partition in range(follow.partitions(of.topic.name)):
+                    lacks = lacks or ahead_of(warehouse, table, partition)
             if lacks:
-                found[table] = Damaged(table, lacks).message
-        for table, fold in mirrors.items():
-            if warehouse.columns(table) and (lacks := warehouse.damage(table, deep=True)):
-                found[table] = Damaged(fold, f"{table}: {lacks}").message
+                found[table] = Damaged(of.name, lacks).message
     return found
 
 
