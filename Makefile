@@ -107,7 +107,7 @@ test: $(STAMP) check ## Everything: `check`, and the tests that it leaves out
 	$(BIN)/pytest -m '$(MARKED)' $(ARGS)
 
 .PHONY: services
-services: $(STAMP) ## Fetch and start Kafka (three brokers) and Redis; `. .services/env` leads there
+services: $(STAMP) ## Fetch and start Kafka (three brokers), PostgreSQL and Redis; `. .services/env` leads there
 	@$(SERVICES) start
 
 .PHONY: services-stop

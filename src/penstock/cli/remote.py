@@ -78,6 +78,8 @@ class Operating(Protocol):
 
     def run_schedule(self, name: str, at: str, progress: Progress) -> Ran: ...
 
+    def republish(self) -> dict[str, int]: ...
+
 
 @contextmanager
 def operations(data: str | None, *, edge: bool = True) -> Iterator[Operating]:
@@ -181,6 +183,9 @@ class Remote:
     def run_schedule(self, name: str, at: str, progress: Progress) -> Ran:
         wanted = {"schedule": name, "at": at}
         return msgspec.convert(self._job("run_schedule", wanted, progress), Ran)
+
+    def republish(self) -> dict[str, int]:
+        return self._ask("republish", {}, dict[str, int])
 
     def _job(self, verb: str, wanted: dict[str, Any], progress: Progress) -> Any:
         """Wait for long work. Raise what it came to."""

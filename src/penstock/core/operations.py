@@ -308,6 +308,15 @@ class Operations:
         progress(1, 1)
         return ran
 
+    def republish(self) -> dict[str, int]:
+        """Say all entities anew; how many there are, by application. Whoever serves next, or now,
+        appends them to the log.
+        """
+        editing = self._platform.editing
+        if editing is None:
+            raise Rejected("no application that this process serves has entities")
+        return editing.republish()
+
     def _statement(self, consumer: Consumer) -> str:
         """What creates its table, if it fills one."""
         statements = [

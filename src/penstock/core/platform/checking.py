@@ -17,6 +17,9 @@ def check(settings: Settings, manifests: Sequence[Manifest], roles: Collection[s
     Proxies(settings.trusted_proxies)
     Origins(settings.origins)
     engines.check_known(settings)
+    if "api" in roles:
+        edited = [manifest.name for manifest in manifests if manifest.entities]
+        engines.check_editing(edited, appends="edge" in roles)
     carried = chosen(settings, manifests)
     if "work" in roles:
         folds = [p for p in carried if isinstance(p, Fold)]

@@ -8,6 +8,7 @@ from penstock.core import engines
 from penstock.core.edge import Answering, Asking, Received, Reply, Response
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
+from penstock.core.editing import offers
 from penstock.core.errors import NotReady
 from penstock.core.events import Codec
 from penstock.core.ingesting import Nears, gate, hearing, ingest_endpoints, pages, ways
@@ -54,7 +55,7 @@ def offer_routes(
     edge: Dispatcher, manifest: Manifest, context: ApplicationContext, nears: Nears | None
 ) -> None:
     """What one application answers from the stores, by what its routes may reach."""
-    for route in manifest.routes:
+    for route in (*manifest.routes, *offers.routes(manifest)):
         endpoint = AnswerEndpoint(
             operation=route.operation,
             body_bytes_max=route.body_bytes_max,
