@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -343,9 +342,10 @@ def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
     assert bench.torn(other) == []
 
 
-def test_on_redis_it_is_the_same(redis_url: str, tmp_path: Path) -> None:
+def test_on_redis_it_is_the_same(bench: Mirrored, redis_url: str) -> None:
     """What is marked, unmarked, put off and forgotten, through two owners."""
-    with closing(Mirrored(tmp_path, lambda _: RedisState(redis_url))) as bench:
+    with closing(RedisState(redis_url)) as state:
+        bench = bench.over(state)
         fold, cursor = fresh(bench)
         until_ms = bench.clock.ms + HOUR_MS
         bench.say(fold, Put("a", 1), Put("b", 1, until_ms), Put("c", 1, until_ms), Put("a", 2))

@@ -256,7 +256,7 @@ def test_what_waits_for_a_log_that_was_cleared_waits_no_longer(bench: Bench) -> 
 def test_of_more_than_can_wait_nothing_is_told_before_all_of_it_was_heard(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
-    """Reliability 7 and 18: a cursor that stands still takes neither memory nor rooms away."""
+    """Reliability 7: a cursor that stands still takes neither memory nor rooms away."""
     monkeypatch.setattr(near, "WAITING_MAX", 10)
     edge = Edge(bench)
     for _ in range(25):

@@ -1,6 +1,6 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -151,15 +151,15 @@ def follow_log(settings: Settings, topics: Sequence[str]) -> Follow:
     return SqliteFollower(_path(settings.log_url, "LOG"))
 
 
-def open_state(settings: Settings) -> State:
-    """Raise `Misconfigured`."""
+def open_state(settings: Settings, spaces: Iterable[str] = ()) -> State:
+    """`spaces` are those that are going to be written to. Raise `Misconfigured`."""
     if urlsplit(settings.state_url).scheme in ("redis", "rediss"):
         from penstock.core.state.redis import RedisState  # noqa: PLC0415 - an extra
 
         return RedisState(settings.state_url)
     from penstock.core.state.rocksdb import RocksState  # noqa: PLC0415 - heavy to import
 
-    return RocksState(_path(settings.state_url, "STATE"))
+    return RocksState(_path(settings.state_url, "STATE"), spaces)
 
 
 def open_near(settings: Settings) -> State:

@@ -49,6 +49,8 @@ class Meters:
             clock=clock,
         )
         """How large each store is, or why that is unknown. Whoever has the meters starts it."""
+        self.others: dict[str, Callable[[], int]] = {}
+        """Stores that are measured besides."""
         self._folder = folder
         self._follow = follow
         self._log = log
@@ -116,7 +118,7 @@ class Meters:
 
     def _measure(self) -> dict[str, int | Exception]:
         """Many files, or a server that is away: no scrape waits for it."""
-        stores: dict[str, Callable[[], int]] = {"log": self._follow.bytes_on_disk}
+        stores: dict[str, Callable[[], int]] = {"log": self._follow.bytes_on_disk, **self.others}
         if self._stores is not None:
             stores["state"] = self._stores.state.bytes_on_disk
             if self._stores.warehouse is not None:

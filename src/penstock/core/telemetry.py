@@ -184,6 +184,7 @@ METRICS = {
     "penstock_connections": "Connections. At the limit the idlest are closed.",
     "penstock_arriving_bytes": "Bytes of requests in part. At the limit the oldest get 503.",
     "penstock_loop_held_seconds": "Longest that the loop was held since this was last asked for.",
+    "penstock_loop_waited_seconds": "Longest that it waited for another thread, or a disk.",
     "penstock_events_received": "Events that reached ingest, by topic.",
     "penstock_events_stored": "Events made durable and acknowledged, by topic.",
     "penstock_events_duplicate": "Events not stored again because of their Idempotency-Key.",

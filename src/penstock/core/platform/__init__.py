@@ -175,6 +175,8 @@ class Platform:
         opening.callback(near.close)
         self.registry.sources.append(near)
         self.pollers += near.pollers
+        if near.copies:
+            self._observing.meters.others["near"] = near.bytes_on_disk
         return near
 
     def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:

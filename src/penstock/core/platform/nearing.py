@@ -100,7 +100,7 @@ class Nearing:
         assert log is not None
         state = engines.open_near(settings)
         opening.callback(state.close)
-        self._drop = state.drop
+        self._drop, self.bytes_on_disk = state.drop, state.bytes_on_disk
         stores = Stores(None, state, DeadLetters(state), self._clock, self._codec)
         read = readings(log, folds, self._codec)
         for fold in folds:

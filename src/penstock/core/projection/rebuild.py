@@ -200,7 +200,7 @@ class Rebuild:
             for shadow, target in zip(self._shadows, targets, strict=True)
         )
         done, total = self._records(), self._records() + missing
-        block = self._live.projection.flush.block_records
+        block = self._live.projection.block_records
         for shadow, target in zip(self._shadows, targets, strict=True):
             while shadow.position < target:
                 progress(done, total)
