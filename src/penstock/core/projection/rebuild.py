@@ -81,6 +81,18 @@ class Turn:
             self._token = None
 
 
+def hold(live: Consumer, turn: Turn | None, opened: ExitStack) -> None:
+    """Be the only one who replaces the read model, or a part of it. Raise `NotReady`."""
+    name = live.projection.name
+    if not live.rebuilding.acquire(blocking=False):
+        raise NotReady(f"{name} is being rebuilt already")
+    opened.callback(live.rebuilding.release)
+    if turn is not None:
+        if not turn.take():
+            raise NotReady(f"another process rebuilds {name}")
+        opened.callback(turn.end)
+
+
 def clean(projection: Projection, stores: Stores) -> None:
     """Drop what a rebuild left behind that could not; nobody may be at it."""
     shadow = projection.name + _SHADOW
@@ -158,13 +170,7 @@ class Rebuild:
         """
         name = self._live.projection.name
         with ExitStack() as opened:
-            if not self._live.rebuilding.acquire(blocking=False):
-                raise NotReady(f"{name} is being rebuilt already")
-            opened.callback(self._live.rebuilding.release)
-            if self._turn is not None:
-                if not self._turn.take():
-                    raise NotReady(f"another process rebuilds {name}")
-                opened.callback(self._turn.end)
+            hold(self._live, self._turn, opened)
             self._live.shadows = self._shadows
             opened.callback(setattr, self._live, "shadows", ())
             clean(self._live.projection, self._stores)
