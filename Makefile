@@ -18,9 +18,11 @@ PYTHONS := $(if $(filter file,$(origin PYTHON)),$(PYTHON) python3.13 python3.12 
 # Options of single commands, as in `make run ARGS="--port 8090"`.
 ARGS ?=
 RUN ?= smoke
+ROUNDS ?= 3
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
+ROUNDS ?= 1000
 
 # Real servers for tests: where they cannot be had, the tests that need them are left out, but not on CI.
 SERVICES := PYTHONPATH=tests $(BIN)/python -m services
@@ -28,7 +30,9 @@ FETCHED := $(SERVICES) fetch || [ "$$CI" != true ]
 
 # Tests that start and kill things: one after the other.
 MARKED := e2e or faults or hostile or services or slow
-# All others. Half of their time is waiting, so more of them than a small machine has cores run side by side.
+# All others. Some of their time is waiting, so one more of them than there are cores run side by side.
+# Each has a piece of the whole, and tests of a module stay together: what they share is made once.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 # What a folder marks is not even looked at, for each worker would collect it.
 UNIT := -m 'not ($(MARKED))' $(addprefix --ignore=tests/,e2e faults hostile services)
 
@@ -43,7 +47,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(STAMP) ## Install everything into .venv; the other commands do it by themselves
@@ -78,7 +82,7 @@ check: $(STAMP) ## Format, lint, types, imports, tidiness and unit tests: little
 
 .PHONY: unit
 unit: $(REWRITTEN) ## The part of `check` that runs tests
-	$(BIN)/pytest -q -n 4 $(UNIT) $(ARGS)
+	$(BIN)/pytest -q -n $(WORKERS) --dist worksteal $(UNIT) $(ARGS)
 
 # In a new clone each worker would rewrite every test module's asserts, all at the same time.
 $(REWRITTEN): | $(STAMP)
@@ -103,7 +107,7 @@ test: $(STAMP) check ## Everything: `check`, and the tests that it leaves out
 	$(BIN)/pytest -m '$(MARKED)' $(ARGS)
 
 .PHONY: services
-services: $(STAMP) ## Fetch and start Kafka (three brokers) and Redis; `. .services/env` leads there
+services: $(STAMP) ## Fetch and start Kafka (three brokers), PostgreSQL and Redis; `. .services/env` leads there
 	@$(SERVICES) start
 
 .PHONY: services-stop
@@ -114,6 +118,10 @@ services-stop: $(STAMP) ## Stop what `services` started; the data stays in .serv
 faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of a minute; takes long
 	@$(FETCHED)
 	KILL_ROUNDS=$(FAULT_ROUNDS) AWAY_SECONDS=60 $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+
+.PHONY: gate
+gate: $(STAMP) ## Kill a process that decides ROUNDS=1000 times, and count what was said; a few a second
+	@PYTHONPATH=tests $(BIN)/python -m support.killing --rounds $(ROUNDS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Any bytes to the edge, heads known and new, for FUZZ_SECONDS=600; what it finds is in .make/fuzz
@@ -134,6 +142,10 @@ bench-full: $(STAMP) ## The same at full length, kept in docs/benchmarks.md: mor
 load: $(STAMP) ## Send the workload RUN=smoke to the server at URL and grade every answer
 	$(BIN)/penstock load audiences $(RUN) --url $(URL) $(ARGS)
 
+.PHONY: e2e-wallet
+e2e-wallet: $(STAMP) ## Start the example by its page, load it, kill it ROUNDS=3 times, rebuild and compare it
+	@PYTHONPATH=tests $(BIN)/python -m e2e.wallet $(ROUNDS)
+
 .PHONY: docs
 docs: $(STAMP) ## Generate docs/reference, deploy/.env.example and docs/reliability.md anew
 	$(BIN)/python -m penstock.reference docs/reference deploy/.env.example
@@ -143,7 +155,7 @@ docs: $(STAMP) ## Generate docs/reference, deploy/.env.example and docs/reliabil
 clean: ## Remove .venv, caches, services and what was built; the data folder stays
 	@if [ -e .services/running.json ]; then $(MAKE) services-stop; fi
 	rm -rf .services .venv .make dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests $(wildcard attackers bench) -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests $(wildcard attackers bench examples) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .PHONY: clean-data
 clean-data: ## Remove ./data with every event in it; stop the server first

@@ -26,6 +26,7 @@ _NEW_EVERY = 25
 _CLIENT, _OPERATOR = "127.0.0.2", "127.0.0.3"
 """Neither shares an address with an attacker."""
 HELD = re.compile(rb"^penstock_loop_held_seconds (\S+)$", re.MULTILINE)
+WAITED = re.compile(rb"^penstock_loop_waited_seconds (\S+)$", re.MULTILINE)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CLOSES = b"\r\nconnection: close\r\n"
 
@@ -40,7 +41,7 @@ class Beside:
         self._statuses: Counter[str] = Counter()
         self._latencies: list[float] = []
         self._operators: dict[str, list[tuple[float, str]]] = {path: [] for path in OPERATORS}
-        self._held_seconds = 0.0
+        self._held_seconds = self._waited_seconds = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, seconds: float) -> dict[str, object]:
@@ -55,6 +56,7 @@ class Beside:
             "latencies": sorted(self._latencies),
             "operators": self._operators,
             "held_seconds": self._held_seconds,
+            "waited_seconds": self._waited_seconds,
         }
 
     async def _send(self, began: float, seconds: float) -> None:
@@ -114,6 +116,8 @@ class Beside:
         self._operators[path].append((perf_counter() - asked, status))
         if found := HELD.search(answer):
             self._held_seconds = max(self._held_seconds, float(found[1]))
+        if found := WAITED.search(answer):
+            self._waited_seconds = max(self._waited_seconds, float(found[1]))
 
     async def _open(self, address: str) -> Stream:
         return await asyncio.open_connection("127.0.0.1", self._port, local_addr=(address, 0))

@@ -53,6 +53,8 @@ class Trial(NamedTuple):
     """Seconds and status of each answer, by path."""
     held_seconds: float
     """The longest that the loop was held, as far as the operator's scrapes saw."""
+    waited_seconds: float
+    """The longest that the loop waited for another thread, as far as these saw."""
     counted: int
     """Of the client's tags, in aggregates; -1 where these were not answered."""
     balanced: bool
@@ -95,6 +97,7 @@ def attack(port: int, pid: int, kind: str, connections: int, seconds: float) -> 
         seen["latencies"],
         seen["operators"],
         max(seen["held_seconds"], _held(port)),
+        seen["waited_seconds"],
         _counted(port, origin, seen["statuses"].get("204", 0)),
         _balanced(port),
         Memory(before, most, _status(pid, "VmRSS"), stored, given_back),

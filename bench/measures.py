@@ -12,6 +12,7 @@ from bench.edge import batch, idle, lane, latency, redirect, single
 from bench.growth import growth, settle
 from bench.hostile import hostile
 from bench.load import load, workload_rows
+from bench.near import near
 from bench.profiling import profile
 from bench.requests import preloaded
 from bench.routing import routing
@@ -73,6 +74,7 @@ MEASURES: dict[str, Callable[[Plan], list[Row]]] = {
     "profile": profile,
     "redirect": redirect,
     "routing": routing,
+    "near": near,
     "idle": idle,
     "sharing": sharing,
     "hostile": hostile,

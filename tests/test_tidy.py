@@ -33,13 +33,16 @@ CODED_AND_REASONED = re.compile(
 )
 UNFINISHED = re.compile(r"\b(FIXME|TODO|XXX|HACK)\b")  # tidy: the rule itself
 
+MANIFESTS = (*manifests(), *manifests("wallet"))
+"""Ours, and the example's."""
+
 TABLE_NAME = re.compile(r"\b(?:TABLE(?: IF NOT EXISTS)?|FROM|JOIN|INTO)\s+([A-Za-z_]\w*)")
 
 
 def sources() -> list[Path]:
     return [
         path
-        for folder in ("src", "tests", "bench", "attackers")
+        for folder in ("src", "tests", "bench", "attackers", "examples")
         for path in sorted((ROOT / folder).rglob("*.py"))
         if not path.is_relative_to(ROOT / "bench" / "references")
     ]
@@ -114,7 +117,7 @@ def test_nothing_is_left_to_be_done_in_a_comment() -> None:
     assert left == []
 
 
-@pytest.mark.parametrize("manifest", manifests(), ids=lambda manifest: manifest.name)
+@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda manifest: manifest.name)
 def test_an_application_s_sql_names_only_its_own_tables(manifest: Manifest) -> None:
     package = manifest.package
     foreign = [
@@ -133,13 +136,13 @@ def tables_in(sql: str) -> list[str]:
 
 
 def test_every_query_asks_for_the_rows_of_one_project() -> None:
-    for manifest in manifests():
+    for manifest in MANIFESTS:
         for name, query in queries(manifest.package).items():
             assert "{project:String}" in query, f"{name} of {manifest.name}"
 
 
 def test_every_query_begins_with_its_question() -> None:
-    for manifest in manifests():
+    for manifest in MANIFESTS:
         text = (files(manifest.package) / "queries.sql").read_text()
         for query in text.split("-- name: ")[1:]:
             name, question, *_ = query.splitlines()

@@ -1,7 +1,10 @@
 """The composition root: which applications there are, and settings into a platform."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 
 import msgspec
 
@@ -9,6 +12,7 @@ from penstock.core import engines
 from penstock.core import settings as configuration
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.edge import judging
+from penstock.core.errors import Misconfigured
 from penstock.core.ingesting import ingest_endpoints
 from penstock.core.log.backup import Bars
 from penstock.core.log.kept import overruled
@@ -20,23 +24,61 @@ from penstock.core.worker import Handle, Worker, work
 APPLICATIONS = {
     "audiences": "penstock.apps.audiences",
 }
-"""By name, where the module `manifest` of each lies. One that is not chosen is never imported."""
+"""Ours by name, where the module `manifest` of each lies. Others are named by their packages. One
+that is not chosen is never imported.
+"""
 
 _Given = tuple[configuration.Settings, dict[str, msgspec.Raw]]
 
 
 def manifests(chosen: str = "") -> tuple[Manifest, ...]:
-    """What `PENSTOCK_APPLICATIONS` names, or all. Raise `Misconfigured` for one there is not."""
-    return tuple(map(_manifest, configuration.named("application", chosen, APPLICATIONS)))
+    """Of what `PENSTOCK_APPLICATIONS` names, or of all of ours. Raise `Misconfigured`."""
+    return tuple(map(_manifest, configuration.listed(chosen) or APPLICATIONS))
 
 
 def _manifest(name: str) -> Manifest:
-    found: Manifest = import_module(f"{APPLICATIONS[name]}.manifest").manifest
+    """Of one of ours, or of the package that is named: as installed, on PYTHONPATH, or in the
+    current folder, where nothing hides what is installed. Raise `Misconfigured`.
+    """
+    package = APPLICATIONS.get(name, name)
+    if package == name and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    module = f"{package}.manifest"
+    try:
+        found = getattr(import_module(module), "manifest", None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise _unfit(name, f"{module} needs {error.name}, which is not installed") from error
+        raise _unfit(name, _there_is_none(package, error.name)) from error
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise _unfit(name, f"{module} cannot be imported: {told}") from error
+    if not isinstance(found, Manifest):
+        raise _unfit(name, f"{module} has no `manifest = Manifest(...)`")
+    if found.name != package.rpartition(".")[2]:
+        raise _unfit(name, f"its manifest calls it {found.name}; give it the name of its package")
     return found
 
 
+def _there_is_none(package: str, lacking: str) -> str:
+    if lacking == f"{package}.manifest":
+        return f"the package {package} has no module `manifest`"
+    near = get_close_matches(package, APPLICATIONS, n=1, cutoff=0.5)
+    return (
+        f"there is no such application{f'; did you mean {near[0]}?' if near else ''}; ours are "
+        f"{', '.join(APPLICATIONS)}, and no package {lacking} is found: start in the folder that "
+        "it lies in, name that in PYTHONPATH, or install it"
+    )
+
+
+def _unfit(name: str, why: str) -> Misconfigured:
+    return Misconfigured(f"PENSTOCK_APPLICATIONS: {name}: {why}")
+
+
 class _Structs(Mapping[str, type[msgspec.Struct]]):
-    """The settings of each application, which is imported when it is asked for them."""
+    """The settings of each application, which is imported when it is asked for them: ours, and
+    others by their packages.
+    """
 
     def __getitem__(self, name: str) -> type[msgspec.Struct]:
         return _manifest(name).settings
@@ -69,6 +111,7 @@ def prepare(
         *engines.prepare_log(settings, overruled(said, settings), bars),
         *engines.prepare_warehouse(settings, [a.package for a in offered]),
         *engines.prepare_state(settings),
+        *(engines.prepare_database(settings) if any(a.entities for a in offered) else ()),
     ]
 
 

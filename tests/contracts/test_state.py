@@ -369,7 +369,7 @@ while True:
 def test_a_killed_writer_leaves_entries_and_position_in_step(url: str) -> None:
     """Reliability 9."""
     applied = 0
-    for _ in range(5):
+    for _ in range(3):
         writer = subprocess.Popen(
             [sys.executable, "-c", _WRITER, url],
             stdout=subprocess.PIPE,

@@ -13,8 +13,9 @@ PARTITIONS = 60
 FILES_MAX = 16 * PARTITIONS
 """Those of one part for each partition; there were three."""
 THREADS_MORE_MAX = 40
-PATIENCE_SECONDS = 20.0
-"""Below the half minute after which the engine looks first if nobody tells it."""
+PATIENCE_SECONDS = 180.0
+LOOKS_SECONDS_MAX = 5
+"""The engine alone would look half a minute later, and up to five minutes."""
 
 
 def files_in(folder: Path) -> int:
@@ -28,6 +29,12 @@ def test_parts_that_were_merged_go_within_seconds_and_by_few_threads(tmp_path: P
     process = psutil.Process()
     with closing(open_warehouse(tmp_path)) as warehouse:
         create(warehouse)
+        told = warehouse.query(
+            "SELECT toUInt32(value) FROM system.merge_tree_settings WHERE name IN "
+            "('cleanup_delay_period', 'max_cleanup_delay_period')",
+            {},
+        )
+        assert [0 < int(str(seconds)) <= LOOKS_SECONDS_MAX for (seconds,) in told] == [True] * 2
         before = most = process.num_threads()
         for block in range(2):
             numbers = range(block * PARTITIONS, (block + 1) * PARTITIONS)

@@ -21,7 +21,7 @@ from support.warehouses import SERVED, Place
 ROWS = 300
 TABLES = ("tests_rows", *(f"tests_more_{n}" for n in range(12)))
 """One for each file of a part: to open an engine takes a second."""
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

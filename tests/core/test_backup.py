@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import closing
@@ -75,13 +76,20 @@ def records(folder: Path, topic: str = TOPIC) -> list[bytes]:
         return list(reader.read(topic, 0, 0, 100_000).payloads)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    with closing(opened(tmp_path / "data")) as log:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred transactions; nobody writes here any more."""
+    folder = tmp_path_factory.mktemp("written")
+    with closing(opened(folder)) as log:
         for number in range(300):
             add(log, [b"%d" % number + b"." * 200])
         add(log, [b"other"], "tests.others")
-    return tmp_path / "data"
+    return folder
+
+
+@pytest.fixture
+def data(written: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(written, tmp_path / "data")
 
 
 def test_it_is_one_moment_of_the_log_however_much_is_written_meanwhile(

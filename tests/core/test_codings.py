@@ -101,14 +101,13 @@ def test_what_was_cut_short_is_refused_wherever_it_was_cut(
 
 
 @EVERY_WAY
-@pytest.mark.parametrize(
-    "garbage", [b"\0", b"x", b"garbage", b"\x03\x00", b"\x1f\x8b", b"\xff" * 99]
-)
 def test_what_has_something_behind_its_end_is_refused(
-    coding: bytes, squeeze: Callable[[bytes], bytes], garbage: bytes
+    coding: bytes, squeeze: Callable[[bytes], bytes]
 ) -> None:
-    with pytest.raises(BadEncoding):
-        inflate(coding, squeeze(GUIDE) + garbage, LIMIT)
+    whole = squeeze(GUIDE)
+    for garbage in (b"\0", b"x", b"garbage", b"\x03\x00", b"\x1f\x8b", b"\xff" * 99):
+        with pytest.raises(BadEncoding):
+            inflate(coding, whole + garbage, LIMIT)
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"br", b"zstd"])

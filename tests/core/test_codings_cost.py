@@ -23,7 +23,7 @@ else:
     from backports import zstd
 
 LIMIT = 100_000
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 """Below the minute after which a thread that is not let runs all the same."""
 
 

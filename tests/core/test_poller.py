@@ -14,7 +14,7 @@ from penstock.core.poller import Poller, Seen
 from support.clock import MovedClock
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 NEVER = 3_600.0
 LOOK_SECONDS = 0.01
 

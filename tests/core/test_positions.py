@@ -24,7 +24,7 @@ from support.disks import flip
 from support.logs import TOPIC, add, wait_until
 from support.notes import note, rows_of
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from penstock.core.projection import Projection, Rows, Table
 from penstock.core.projection.comparing import newly_damaged
 from penstock.core.projection.dead_letters import DeadLetter
 from penstock.core.projection.disk_space import DiskSpace, NoDiskSpace
-from penstock.core.projection.rebuild import Rebuild, Rebuilt, Turn, clean_up
+from penstock.core.projection.rebuild import Rebuild
+from penstock.core.projection.shadows import Rebuilt, Turn, clean_up, create_shadow
 from penstock.core.state import Entry
 from penstock.core.state.lease import AloneLeases
 from support import notes
@@ -320,7 +321,8 @@ def test_what_a_killed_one_left_is_dropped_by_the_next_start(carried: Carried) -
     for projection in BOTH:
         consumer = carried.consumer(projection)
         work = Rebuild(consumer, carried.stores, carried.log, carried.clock, carried.lines.logger)
-        work._create(notes.SCHEMA[0])
+        for table in projection.tables:
+            create_shadow(carried.stores, notes.SCHEMA[0], table)
         reader = carried.log.reader()
         for shadow in work._shadows:
             while shadow.step(reader, 40):

@@ -14,7 +14,7 @@ from support.logs import contents
 from support.messages import REFUSED, SMUGGLED, post
 
 BEHIND = post(b"smuggled")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 pytestmark = [
     pytest.mark.parametrize("remember_heads", [False, True], ids=["parsed", "remembered"]),

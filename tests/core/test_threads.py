@@ -13,7 +13,7 @@ import pytest
 from penstock.core.errors import NotReady
 from penstock.core.threads import Threads
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 SOON = 0.02
 
 

@@ -1,8 +1,12 @@
 """A hold of the loop is told, once; what only looks like one is not."""
 
 import asyncio
+import ctypes
+import sys
 import time
 from collections.abc import Callable
+
+import pytest
 
 from penstock.core.edge.watchdog import Watchdog
 from penstock.core.telemetry import Samples
@@ -17,6 +21,18 @@ def told(watchdog: Watchdog) -> float:
     watchdog.sample(samples)
     (sample,) = samples.families["penstock_loop_held_seconds"].samples
     return float(sample.value)
+
+
+def both(watchdog: Watchdog) -> tuple[float, float]:
+    """The longest hold, and the longest wait."""
+    samples = Samples()
+    watchdog.sample(samples)
+    held, waited = (
+        float(sample.value)
+        for name in ("penstock_loop_held_seconds", "penstock_loop_waited_seconds")
+        for sample in samples.families[name].samples
+    )
+    return held, waited
 
 
 def work(seconds: float = HELD_SECONDS) -> None:
@@ -78,10 +94,12 @@ class Beats:
     """A loop and both clocks that move only when a test moves them."""
 
     def __init__(self) -> None:
-        self.seconds = self.used = 0.0
+        self.seconds = self.used = self.queued = 0.0
         self.loop = asyncio.new_event_loop()
         self.pauses: list[float] = []
-        self.watchdog = Watchdog(self.loop, lambda: self.seconds, lambda: self.used)
+        self.watchdog = Watchdog(
+            self.loop, lambda: self.seconds, lambda: self.used, lambda: self.queued
+        )
         self.loop.call_later = self._call_later  # type: ignore[method-assign] # what it would wait
 
     def _call_later(
@@ -92,9 +110,10 @@ class Beats:
         when = self.seconds + delay
         return asyncio.TimerHandle(when, callback, arguments, self.loop)
 
-    def pass_by(self, *, late: float = 0.0, used: float = 0.0) -> None:
+    def pass_by(self, *, late: float = 0.0, used: float = 0.0, queued: float = 0.0) -> None:
         self.seconds += self.pauses[-1] + late
         self.used += used
+        self.queued += queued
         self._callback()
 
 
@@ -105,6 +124,41 @@ def test_a_hold_is_no_longer_than_the_beat_is_late_or_the_thread_was_busy() -> N
         beats.pass_by(late=late, used=used)
         assert abs(told(beats.watchdog) - held) < 1e-9
         beats.loop.close()
+
+
+def test_what_is_neither_work_nor_want_of_a_core_was_a_wait_and_is_told_once() -> None:
+    beats = Beats()
+    beats.watchdog.start()
+    beats.pass_by(late=0.05, used=0.01, queued=0.015)
+    beats.pass_by(late=0.02, queued=0.02)
+    held, waited = both(beats.watchdog)
+    assert abs(held - 0.01) < 1e-9
+    assert abs(waited - 0.025) < 1e-9
+    assert both(beats.watchdog) == (0.0, 0.0)
+    beats.loop.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not tell who waits")
+def test_a_library_that_keeps_the_interpreter_is_seen() -> None:
+    """As the state's engine does while it syncs."""
+    sleep = ctypes.PyDLL(None).usleep  # of all ways to call it the one that keeps it
+
+    async def run() -> tuple[float, float, float]:
+        watchdog = Watchdog(asyncio.get_running_loop())
+        watchdog.start()
+        queued = watchdog._own
+        assert queued is not None
+        before = queued() + time.thread_time()
+        await asyncio.to_thread(sleep, int(HELD_SECONDS * 1e6))
+        await asyncio.sleep(0.05)
+        otherwise = queued() + time.thread_time() - before
+        told_of = both(watchdog)
+        watchdog.stop()
+        return *told_of, otherwise
+
+    held, waited, otherwise = asyncio.run(run())
+    assert held < QUIET_SECONDS
+    assert waited > HELD_SECONDS - QUIET_SECONDS - otherwise
 
 
 def test_a_quiet_loop_is_woken_seldom_and_a_busy_one_watched_closely() -> None:

@@ -77,7 +77,9 @@ class Reader:
         self._blocks = 0
         for made in (self._clone / ".make", self._clone / ".services", self._terminals):
             made.mkdir(parents=True, exist_ok=True)
-        for name in ("Makefile", "pyproject.toml", "uv.lock", "src", "tests", "deploy", "docs"):
+        for name in (
+            "Makefile", "pyproject.toml", "uv.lock", "src", "tests", "deploy", "docs", "examples"
+        ):  # fmt: skip
             (self._clone / name).symlink_to(ROOT / name)
         (self._clone / ".venv").symlink_to(sys.prefix)
         (self._clone / ".services" / "jars").symlink_to(JARS)

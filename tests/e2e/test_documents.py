@@ -26,13 +26,14 @@ PAGES = [
     *sorted((ROOT / "docs" / "reference").glob("*.md")),
     *sorted((ROOT / "deploy").rglob("*.md")),
 ]
-SHOWN = {"json", "text", "toml", "ini", "nginx", "sql", "yaml", "csv"}
+SHOWN = {"python", "json", "text", "toml", "ini", "nginx", "sql", "yaml", "csv"}
 """Kinds of blocks that are looked at; what is run is `bash`."""
 
 EMBEDDED = ("README.md", "docs/getting-started.md", "docs/operations.md")
 CLICKHOUSE = ("docs/clickhouse.md",)
 SHARED = ("docs/scaling.md", "CONTRIBUTING.md")
 REFERENCE = "docs/reference/http.md"
+WRITING = "docs/write-an-application.md"
 
 INSTALLS = "gets a gigabyte from the network; `make setup` of the same has been run for the tests"
 DOCKER = "needs Docker, or a cluster; tests/deploy holds its files against the code"
@@ -40,12 +41,13 @@ HELM = "helm install events deploy/helm/penstock --set image.repository=registry
 NOT_RUN = {
     ("README.md", "pip install . && penstock serve"): INSTALLS,
     ("CONTRIBUTING.md", "make check"): "runs the tests",
+    (WRITING, "make setup"): INSTALLS,
     ("docs/operations.md", "python3 -m venv /opt/penstock"): INSTALLS,
     (
         "docs/operations.md",
         "penstock schedules run wallet.statement --interval 2026-03-28",
     ): "no application that is served by default has a schedule",
-    ("docs/scaling.md", "pip install '.[kafka,redis]'"): INSTALLS,
+    ("docs/scaling.md", "pip install '.[kafka,postgresql,redis]'"): INSTALLS,
     ("docs/deployment.md", "cd deploy"): DOCKER,
     ("docs/deployment.md", "docker compose exec api penstock topics"): DOCKER,
     ("docs/deployment.md", "docker compose build migrate"): DOCKER,
@@ -75,7 +77,7 @@ def run(page: str) -> list[Block]:
 
 def test_what_is_not_run_is_listed_and_what_is_listed_is_there() -> None:
     blocks = {(named(page), step.name) for page in PAGES for step in steps(page) if step.name}
-    walked = {*EMBEDDED, *CLICKHOUSE, *SHARED, REFERENCE}
+    walked = {*EMBEDDED, *CLICKHOUSE, *SHARED, REFERENCE, WRITING}
 
     assert {block for block in blocks if block[0] not in walked} <= NOT_RUN.keys()
     assert NOT_RUN.keys() <= blocks
@@ -159,6 +161,10 @@ def test_a_server_answers_every_example_as_the_reference_says(read: Read) -> Non
     reader = read()
     reader.follow(Block("bash", "penstock serve", [], ""))
     follow(reader, REFERENCE)
+
+
+def test_an_application_is_written_as_the_page_says(read: Read) -> None:
+    follow(read(), WRITING)
 
 
 def test_the_warehouse_moves_to_a_server_as_the_page_says(read: Read, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from support.history import History
 from support.process import COMMAND, PATIENCE_SECONDS, Connection, Process, caught_up, clean
 
-KILL_ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
+KILL_ROUNDS = int(os.environ.get("KILL_ROUNDS", "10"))
 _FULL_CHECKS = {10 << n for n in range(10)} | {KILL_ROUNDS}
 """After these rounds all tags are looked at, otherwise those of the round."""
 Start = Callable[..., Process]

@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from penstock.load.audiences.plans import Options, Plan
 from penstock.load.audiences.workload import Audiences
@@ -72,3 +73,12 @@ def test_au_132_the_pid_comes_from_the_file(tmp_path: Path) -> None:
     path.write_text("123\n")
     options = Options(url="http://127.0.0.1:1", pid_file=path)
     assert Server(options, Endpoint(options.url)).pid == 123
+
+
+def test_a_server_that_ends_at_its_start_is_not_waited_for() -> None:
+    (port,) = free_ports(1)
+    serve = f'{sys.executable} -c "raise SystemExit(3)"'
+    options = Options(url=f"http://127.0.0.1:{port}", serve=serve)
+
+    with pytest.raises(ServerNotReady, match="ended with 3"):
+        uvloop.run(Server(options, Endpoint(options.url)).start())

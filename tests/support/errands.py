@@ -1,6 +1,7 @@
 """A fold whose jobs do what their work says, and a bench that waits for them."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -42,6 +43,35 @@ class Sent(Event, frozen=True, array_like=True, gc=False, tag="sent/1"):
 class Errand(msgspec.Struct, frozen=True):
     key: str
     trick: str
+    found: str = "it"
+    """What was computed."""
+    at: int = 0
+    """The process that did it."""
+
+
+def find(work: Errand) -> Errand:
+    """What takes long."""
+    match work.trick:
+        case "raise":
+            raise ValueError("there is none")
+        case "say never":
+            raise Permanent("there never was one")
+        case "leave":
+            raise SystemExit(1)
+        case "die":
+            os._exit(9)
+        case "fill":
+            return replaced(work, str(len(bytes(1 << 40))))
+        case "much":
+            return replaced(work, "x" * 5_000_000)
+        case "compute for ever":
+            while True:
+                pass
+    return replaced(work, "found")
+
+
+def replaced(work: Errand, found: str) -> Errand:
+    return msgspec.structs.replace(work, found=found, at=os.getpid())
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +88,8 @@ class Doer:
 
     def __init__(self) -> None:
         self.ran: list[str] = []
+        self.by: list[int] = []
+        """Processes that computed for them."""
         self.at_once = 0
         self.most = 0
         self.go = threading.Event()
@@ -71,6 +103,7 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
         await reach.http.request("GET", work.trick)
         return []
     doer.ran.append(work.key)
+    doer.by.append(work.at)
     doer.at_once += 1
     doer.most = max(doer.most, doer.at_once)
     try:
@@ -91,7 +124,7 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
                 return []
     finally:
         doer.at_once -= 1
-    return [Sent(work.key, "it")]
+    return [Sent(work.key, work.found)]
 
 
 def step(told: Told, record: Record[Any]) -> Step[Told]:

@@ -1,11 +1,5 @@
-"""A fold over real stores, carried on by hand; and a program that does so until it is killed.
+"""A fold over real stores, carried on by hand."""
 
-Its arguments: the folder, the kind of kill, and at which write, or after how many milliseconds.
-"""
-
-import os
-import signal
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -24,9 +18,7 @@ from support.clock import MovedClock
 from support.lines import Lines
 from support.logs import add, contents
 from support.notes import Crash
-from support.purses import Moved, Purse, purses
-
-_BLOCK = 10
+from support.purses import Moved, Purse
 
 
 class Failing(RocksState):
@@ -87,30 +79,3 @@ class Bench:
     def close(self) -> None:
         self.state.close()
         self.log.close()
-
-
-class Dying(RocksState):
-    """The real engine in a process that is killed at one of its writes."""
-
-    kind, left = "", 0
-
-    def apply(self, *given: Any, **named: Any) -> None:
-        self.left -= 1
-        if self.left == 0 and self.kind == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        super().apply(*given, **named)
-        if self.left == 0 and self.kind == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def main(folder: str, kind: str, at: str) -> None:
-    bench = Bench(Path(folder), Dying)
-    assert isinstance(bench.state, Dying)
-    bench.state.kind, bench.state.left = kind, int(at)
-    if kind == "any":
-        signal.setitimer(signal.ITIMER_REAL, int(at) / 1000)
-    bench.carry(purses, _BLOCK)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

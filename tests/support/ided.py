@@ -17,9 +17,10 @@ from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.rebuild import Rebuild, Rebuilt
+from penstock.core.projection.rebuild import Rebuild
 from penstock.core.projection.repeats import SPACES, Repeats
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.sinks import Stores, sink
 from penstock.core.state import Entry, State
 from penstock.core.warehouse import Warehouse

@@ -243,7 +243,7 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
     if embedded and not Path(urlsplit(settings.warehouse_url).path).is_dir():
         yield Finding("warehouse", "ok", "there is none yet")
         return
-    tables = _tables(settings)
+    tables = {table: p for p in _projections(settings) for table in p.tables}
     if embedded and is_taken(settings.folder, "work"):
         door = serving(settings)
         if door is None:
@@ -258,24 +258,18 @@ def _warehouse(settings: "Settings") -> Iterator[Finding]:
         yield Finding("warehouse", "ok", "its tables hold what was planned and counted")
 
 
-def _tables(settings: "Settings") -> dict[str, str]:
-    """Tables, and the topics whose events they hold."""
-    from penstock.core.projection import Table  # noqa: PLC0415 - heavy
-
-    return {p.table: p.topic.name for p in _projections(settings) if isinstance(p, Table)}
-
-
 def _projections(settings: "Settings") -> "list[Projection]":
     from penstock.main import manifests  # noqa: PLC0415 - heavy
 
     return [p for manifest in manifests(settings.applications) for p in manifest.projections]
 
 
-def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str]:
+def _damages(settings: "Settings", tables: "Mapping[str, Projection]") -> dict[str, str]:
     """By opening it, which alone makes an engine look at its parts; and by reading all of it."""
     from penstock.core import engines  # noqa: PLC0415 - heavy
     from penstock.core.errors import Damaged  # noqa: PLC0415 - heavy
     from penstock.core.folder import FolderLock  # noqa: PLC0415 - heavy
+    from penstock.core.projection import Table  # noqa: PLC0415 - heavy
     from penstock.core.projection.ahead import ahead_of  # noqa: PLC0415 - heavy
 
     found = {}
@@ -283,15 +277,18 @@ def _damages(settings: "Settings", tables: "Mapping[str, str]") -> dict[str, str
         if engines.is_embedded(settings.warehouse_url):
             opened.callback(FolderLock(settings.folder, "work").release)
         warehouse = opened.enter_context(closing(engines.open_warehouse(settings)))
-        follow = opened.enter_context(closing(engines.follow_log(settings, [*tables.values()])))
-        for table, topic in tables.items():
+        topics = [of.topic.name for of in tables.values()]
+        follow = opened.enter_context(closing(engines.follow_log(settings, topics)))
+        for table, of in tables.items():
             if not warehouse.columns(table):
                 continue
-            lacks = warehouse.damage(table, deep=True) or warehouse.lacking(table)
-            for partition in range(follow.partitions(topic)):
-                lacks = lacks or ahead_of(warehouse, table, partition)
+            lacks = warehouse.damage(table, deep=True)
+            if isinstance(of, Table):  # rows of mirrors are replaced, and not counted
+                lacks = lacks or warehouse.lacking(table)
+                for partition in range(follow.partitions(of.topic.name)):
+                    lacks = lacks or ahead_of(warehouse, table, partition)
             if lacks:
-                found[table] = Damaged(table, lacks).message
+                found[table] = Damaged(of.name, lacks).message
     return found
 
 

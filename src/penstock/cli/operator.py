@@ -10,7 +10,7 @@ from penstock.cli.listing import echo_rows
 
 if TYPE_CHECKING:
     from penstock.core.listed import TopicLine
-    from penstock.core.projection.rebuild import Rebuilt
+    from penstock.core.projection.shadows import Rebuilt
 
 data_option = click.option(
     "--data",

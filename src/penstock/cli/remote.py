@@ -23,7 +23,8 @@ from penstock.core.log.disk import failed_open
 from penstock.core.operations import Operations
 from penstock.core.platform import ROLES
 from penstock.core.projection.deleting import Whose
-from penstock.core.projection.rebuild import Progress, Rebuilt
+from penstock.core.projection.rebuild import Progress
+from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.why import Asked, Why
 from penstock.core.schedules import Line, Ran
 from penstock.core.settings import Settings
@@ -81,6 +82,8 @@ class Operating(Protocol):
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]: ...
 
     def run_schedule(self, name: str, at: str, progress: Progress) -> Ran: ...
+
+    def republish(self) -> dict[str, int]: ...
 
 
 @contextmanager
@@ -192,6 +195,9 @@ class Remote:
     def run_schedule(self, name: str, at: str, progress: Progress) -> Ran:
         wanted = {"schedule": name, "at": at}
         return msgspec.convert(self._job("run_schedule", wanted, progress), Ran)
+
+    def republish(self) -> dict[str, int]:
+        return self._ask("republish", {}, dict[str, int])
 
     def _job(self, verb: str, wanted: dict[str, Any], progress: Progress) -> Any:
         """Wait for long work. Raise what it came to."""

@@ -44,22 +44,29 @@ def admin_edge(platform: Platform) -> Dispatcher:
 
 
 def reset(platform: Platform) -> None:
-    """Forget every event and every view. Blocks; events that arrive meanwhile may go too."""
+    """Forget every event and every view; what people have set stays. Blocks; events that arrive
+    meanwhile may go too.
+    """
     stores = platform.require_stores()
     if not isinstance(platform.follow, SqliteLog):
         raise NotReady("only a process with all roles can be reset")
     for consumer in platform.consumers.carried:
         consumer.stop()
+    platform.near.stop()
     platform.follow.clear()
+    platform.near.forget()
     for manifest in platform.manifests:
         for projection in manifest.projections:
-            if isinstance(projection, Table):
-                stores.tables.drop(projection.table)
-            else:
+            for table in projection.tables:
+                stores.tables.drop(table)
+            if not isinstance(projection, Table):
                 stores.state.drop(projection.space)
         stores.tables.create(sql.schema(manifest.package))
     for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):
         stores.state.drop(space)
+    if platform.editing is not None:  # what people have set stays, and has to be said again
+        platform.editing.republish()
     platform.watch.begin()
+    platform.near.start()
     for consumer in platform.consumers.carried:
         consumer.start()

@@ -91,6 +91,10 @@ class RunWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at: str = ""
 
 
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """It needs no word."""
+
+
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     job: int
 
@@ -130,6 +134,7 @@ class Control:
             "delete": (Whose, self._delete),
             "schedules": (SchedulesWanted, lambda w: operations.schedules(w.schedule, w.runs)),
             "run_schedule": (RunWanted, self._run_schedule),
+            "republish": (Nothing, lambda _: operations.republish()),
             "job": (JobName, self._job),
         }
 

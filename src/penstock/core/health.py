@@ -155,6 +155,7 @@ class Health:
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
         odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
+        odd.update(self._platform.near.warnings())
         return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:
@@ -198,6 +199,12 @@ class Health:
             },
             "topics": topics,
             "projections": projections,
+            "mirrors": [
+                stage
+                for consumer in platform.consumers.values()
+                if consumer.filling is not None
+                for stage in consumer.filling.stages()
+            ],
         }
 
     def _projection(self, consumer: Consumer) -> list[ProjectionStage]:
@@ -325,6 +332,8 @@ class Readiness:
         if platform.log is not None:
             settings = platform.settings
             yield "disk", partial(shortage, settings.folder, settings.disk_free_bytes_min)
+        for name in platform.near.names:
+            yield f"near {name}", partial(platform.near.problem, name)
         if platform.stores is None:
             return
         if platform.stores.warehouse is not None:
@@ -333,6 +342,8 @@ class Readiness:
         yield "watch", platform.watch.hanging
         for name, consumer in platform.consumers.items():
             yield name, partial(self._view, name, consumer)
+        for table in platform.watch.mirrors if "api" in platform.roles else ():
+            yield table, partial(platform.watch.mirror_problem, table)
 
     def _view(self, name: str, consumer: Consumer) -> str:
         platform = self._platform

@@ -1,15 +1,17 @@
 """What events come in by: offers of manifests as endpoints, wherever their bodies are judged."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from penstock.core import engines
-from penstock.core.edge import FailurePolicy, Ingesting, Known
+from penstock.core.edge import FailurePolicy, Ingesting
 from penstock.core.edge.access import KEY_HEADERS, Keys, admitting
 from penstock.core.edge.endpoints import IngestEndpoint, Way
 from penstock.core.edge.gate import Gate
 from penstock.core.edge.knowing import Knowledge
 from penstock.core.edge.limits import Limits
+from penstock.core.edge.nearby import Nearby
 from penstock.core.edge.origins import EVERYONE, Origins
 from penstock.core.events import Event
 from penstock.core.manifest import Ingest, Manifest, Route
@@ -18,9 +20,30 @@ from penstock.core.projection.due import Heard
 from penstock.core.settings import Settings
 
 
-def _ingesting(offer: Ingest, known: Known[Any, Any]) -> Ingesting:
+class Nears(NamedTuple):
+    """The near folds of an application, as its operations have them."""
+
+    nearby: Nearby
+    hears: frozenset[str]
+    """Their topics."""
+    get: Mapping[str, Callable[[bytes], Any]]
+    """By space, what is known of a key."""
+
+
+def _ingesting(offer: Ingest, known: Knowledge[Any, Any], nears: Nears | None) -> Ingesting:
     handle = offer.handle
-    return lambda received: handle(received, known)
+    if not offer.near:
+        return lambda received: handle(received, known)
+    get = {} if nears is None else nears.get  # elsewhere nobody is asked
+    asking = known.asking({fold.space: get[fold.space] for fold in offer.near if get})
+    return lambda received: handle(received, asking.of(received.project))
+
+
+def hearing(emits: Iterable[Topic[Any]], nears: Nears | None) -> Nearby | None:
+    """Who is to know of the events before the log does."""
+    if nears is None or nears.hears.isdisjoint(topic.name for topic in emits):
+        return None
+    return nears.nearby
 
 
 def _policy(offer: Ingest, settings: Any) -> FailurePolicy | None:
@@ -61,9 +84,14 @@ def ways(settings: Settings, emits: Iterable[Topic[Any]]) -> dict[type[Event], W
 
 
 def ingest_endpoints(
-    settings: Settings, applications: Mapping[str, Any], manifests: Iterable[Manifest]
+    settings: Settings,
+    applications: Mapping[str, Any],
+    manifests: Iterable[Manifest],
+    nears: Mapping[str, Nears] = MappingProxyType({}),
 ) -> list[IngestEndpoint]:
-    """What events come in by, in the order of the manifests; `applications` have own settings."""
+    """What events come in by, in the order of the manifests; `applications` have own settings, and
+    some have `nears`, but where bodies are judged in a process beside.
+    """
     known = {name: Knowledge(own, None) for name, own in applications.items()}
     return [
         IngestEndpoint(
@@ -71,7 +99,9 @@ def ingest_endpoints(
             body_bytes_max=offer.body_bytes_max,
             topic=offer.emits[0].name,
             ways=ways(settings, offer.emits),
-            ingest=_ingesting(offer, known[manifest.name]),
+            ingest=_ingesting(offer, known[manifest.name], nears.get(manifest.name)),
+            near=hearing(offer.emits, nears.get(manifest.name)),
+            asks=nears[manifest.name].nearby if offer.near and manifest.name in nears else None,
             refusal=offer.refusal,
             pages=pages(offer, settings, applications[manifest.name]),
             gate=gate(offer, applications[manifest.name]),

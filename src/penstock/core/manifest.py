@@ -17,17 +17,20 @@ from penstock.core.edge import FailurePolicy, Known, Received, Refusing, Reply, 
 from penstock.core.edge.access import Access
 from penstock.core.edge.limits import Limit
 from penstock.core.edge.origins import Allowed
+from penstock.core.entities import Entities, Entity, changes, check_together
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.events import Event
 from penstock.core.interface import HostClass, Interface, Offer
 from penstock.core.intervals import Interval, Times
 from penstock.core.projection import Fold, Projection, Table, Topic
 from penstock.core.projection.due import Heard
+from penstock.core.projection.mirror import wrongly_declared
+from penstock.core.projection.near import check_near
 from penstock.core.reach import Reach
 from penstock.core.state import History
 from penstock.core.warehouse import Row, Value, Warehouse, sql
 from penstock.core.warehouse.cluster import Layout
-from penstock.core.warehouse.columns import columns_of
+from penstock.core.warehouse.columns import check_table
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -72,6 +75,10 @@ class Context(Protocol):
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         """Wait until the projection has everything acknowledged before this call."""
+        ...
+
+    async def edit(self, work: Callable[[Entities], T]) -> T:
+        """Work with the application's entities. Raise `NotReady` while the database is away."""
         ...
 
     def count(self, name: str, by: int = 1) -> None:
@@ -130,6 +137,8 @@ class Ingest:
     """How often it may be asked; or a function from the application's settings to that."""
     ask: Ask[Any, Any] | None = None
     """Answer by what a fold decides on the first event, instead of by the reply."""
+    near: tuple[Fold[Any, Any], ...] = ()
+    """What `handle` asks of `Known.get`; such folds are declared with `near=True`."""
     respond_first: FailurePolicy | Callable[[Any], FailurePolicy | None] | None = None
     """Answer before the events are durable, for redirects that must not wait; and what to do while
     the log takes nothing: lose the events and count them, or refuse with 503. Or a function from
@@ -241,6 +250,8 @@ class Manifest:
     settings: type[msgspec.Struct]
     topics: tuple[Topic[Any], ...]
     ingest: tuple[Ingest, ...] = ()
+    entities: tuple[Entity[Any], ...] = ()
+    """What its people edit, by operations of core; then there is one topic more, `changes`."""
     projections: tuple[Projection, ...] = ()
     routes: tuple[Route, ...] = ()
     schedules: tuple[Schedule, ...] = ()
@@ -256,6 +267,9 @@ class Manifest:
     """(turn, epoch ms) → paths and bodies that a demonstration posts, a turn a second."""
 
     def __post_init__(self) -> None:
+        check_together(self.entities)
+        if self.entities and (changed := changes(self.name)) not in self.topics:
+            object.__setattr__(self, "topics", (*self.topics, changed))
         self._own("topic", (topic.name for topic in self.topics), ".")
         self._own(
             "operation",
@@ -269,6 +283,10 @@ class Manifest:
                 raise ValueError(f"{projection.name} reads {projection.topic.name}, undeclared")
         folds = [of for of in self.projections if isinstance(of, Fold)]
         self._own("job", (job.name for fold in folds for job in fold.jobs), ".")
+        self._own("mirror", [table for fold in folds for table in fold.tables], "_")
+        filled = Counter(table for p in self.projections for table in p.tables)
+        if twice := sorted(table for table, count in filled.items() if count > 1):
+            raise ValueError(f"more than one projection fills {', '.join(twice)}")
         self._check_emitting(folds)
         own = [k for topic in self.topics for k in topic.events if not issubclass(k, Heard)]
         kinds = Counter(kind.__name__ for kind in own)
@@ -294,6 +312,8 @@ class Manifest:
         for offer in self.ingest:
             if offer.ask is not None:
                 _check_ask(offer, offer.ask.fold, self.projections)
+        asked = [(offer.operation, offer.near) for offer in self.ingest]
+        check_near(asked, [of for of in self.projections if isinstance(of, Fold)])
 
     def error(self, code: str) -> tuple[int, str]:
         """Its status, and what it means: of one of its own codes."""
@@ -367,24 +387,12 @@ def check_columns(warehouse: Warehouse, manifest: Manifest) -> None:
     """
     declared = {Layout.name(text): text for text in sql.schema(manifest.package)}
     for projection in manifest.projections:
-        if not isinstance(projection, Table):
+        if isinstance(projection, Table):
+            table, columns = projection.table, projection.columns
+        elif isinstance(projection, Fold) and (mirror := projection.mirror) is not None:
+            table, columns = mirror.table, mirror.names
+            if wrong := wrongly_declared(mirror, declared.get(table, "")):
+                raise Misconfigured(wrong)
+        else:
             continue
-        table = projection.table
-        named = [column.split()[0] for column in columns_of(declared[table])]
-        if {*named} != {*projection.columns}:
-            raise Misconfigured(
-                f"tables.sql gives {table} the columns {', '.join(named)}, and its rows have "
-                f"{', '.join(projection.columns)}"
-            )
-        found = warehouse.differences(declared[table])
-        if found is None:
-            raise Misconfigured(f"PENSTOCK_WAREHOUSE has no table {table}; run `penstock migrate`")
-        if found.others:
-            raise Misconfigured(
-                f"the table {table} is of another version: {', '.join(found.others)}. Run "
-                f"`penstock rebuild {table} --from-scratch`"
-            )
-        if found.addable:
-            raise Misconfigured(
-                f"the table {table} lacks {', '.join(found.addable)}; run `penstock migrate`"
-            )
+        check_table(warehouse, declared[table], table, columns, rebuilt=projection.name)

@@ -30,14 +30,17 @@ from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
 from penstock.core.projection.deleting import Whose, count, delete, kept_for
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.rebuild import Progress, Rebuild, Rebuilt
+from penstock.core.projection.rebuild import Progress, Rebuild
+from penstock.core.projection.refilling import Refill
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.sinks import sink
 from penstock.core.projection.why import Asked, Why, why
 from penstock.core.projects import own_key
 from penstock.core.schedules import Line, Ran
 from penstock.core.schedules.asking import Asking
 from penstock.core.warehouse import sql
+from penstock.core.warehouse.cluster import Layout
 
 _RECORD_SHOWN = 4_096
 _POLL_SECONDS = 0.1
@@ -216,6 +219,8 @@ class Operations:
         dry_run: bool,
         accept_loss: bool = False,
     ) -> Rebuilt:
+        if (mirrored := self._mirrored(projection)) is not None:
+            return self._refill(mirrored, compare=not from_scratch, swap=not dry_run)
         consumer = self._consumer(projection)
         platform, stores = self._platform, self._stores
         table = isinstance(consumer.projection, Table)
@@ -241,11 +246,25 @@ class Operations:
             accept_loss=accept_loss,
         )
 
+    def _mirrored(self, table: str) -> Consumer | None:
+        """Whose mirror this is."""
+        found = (c for c in self._platform.consumers.values() if c.projection.name != table)
+        return next((c for c in found if table in c.projection.tables), None)
+
+    def _refill(self, consumer: Consumer, *, compare: bool, swap: bool) -> Rebuilt:
+        platform, turn = self._platform, self._platform.consumers.turn(consumer)
+        work = Refill(consumer, self._stores, platform.follow, turn)
+        with closing(platform.follow.reader()) as reader:
+            return work.run(self._statement(consumer), reader, compare=compare, swap=swap)
+
     def _shared(self) -> set[str]:
-        """Topics that not a single fold alone says something in."""
+        """Topics that not a single fold alone says something in: a fold's timers and jobs do so in
+        the topic that it hears.
+        """
         manifests = self._platform.manifests
         folds = [p for m in manifests for p in m.projections if isinstance(p, Fold)]
         said = Counter(topic.name for fold in folds for topic in fold.emits)
+        said.update(fold.topic.name for fold in folds if fold.times or fold.jobs)
         offers = [offer.emits for manifest in manifests for offer in manifest.ingest]
         offers += [offer.emits for manifest in manifests for offer in manifest.routes]
         offers += [schedule.emits for manifest in manifests for schedule in manifest.schedules]
@@ -317,15 +336,22 @@ class Operations:
         progress(1, 1)
         return ran
 
+    def republish(self) -> dict[str, int]:
+        """Say all entities anew; how many there are, by application. Whoever serves next, or now,
+        appends them to the log.
+        """
+        editing = self._platform.editing
+        if editing is None:
+            raise Rejected("no application that this process serves has entities")
+        return editing.republish()
+
     def _statement(self, consumer: Consumer) -> str:
-        if not isinstance(consumer.projection, Table):
-            return ""
-        named = f"CREATE TABLE IF NOT EXISTS {consumer.projection.table}"
+        """What creates its table, if it fills one."""
         statements = [
             statement
             for manifest in self._platform.manifests
             for statement in sql.schema(manifest.package)
-            if named in statement
+            if Layout.name(statement) in consumer.projection.tables
         ]
         return statements[0] if statements else ""
 

@@ -33,3 +33,10 @@ def own_key(project: str, key: bytes) -> bytes:
     """What `key_of` was given."""
     front = b"%b%b%b" % (NOT_OF_TEXT, project.encode(), NOT_OF_TEXT)
     return key.removeprefix(front)
+
+
+def project_of(key: bytes) -> str:
+    """Whose a key is that `key_of` made."""
+    if not key.startswith(NOT_OF_TEXT):
+        return DEFAULT_PROJECT
+    return key[1:].partition(NOT_OF_TEXT)[0].decode()

@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="URL of the keyed state; empty: `rocksdb` in `data`.")
     ] = ""
     database: Annotated[
-        str, Meta(description="URL of the operational database. No application uses it yet.")
+        str, Meta(description="URL of what people edit; empty: `sqlite` in `data`.")
     ] = ""
     objects: Annotated[
         str, Meta(description="URL of the object store. No application uses it yet.")
@@ -58,8 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     applications: Annotated[
         str,
         Meta(
-            description="Applications, comma-separated, that the process serves; nothing of "
-            "another is imported, and settings of it are left alone; empty: all of them."
+            description="Applications, comma-separated, that the process serves, ours by their "
+            "names, others by their packages, as in `audiences, shop.wallet`; nothing of another "
+            "is imported, and settings of ours that are not served are left alone; empty: all of "
+            "ours."
         ),
     ] = ""
     projections: Annotated[
@@ -279,6 +281,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def state_url(self) -> str:
         return self.state or f"rocksdb://{self.folder.absolute()}/state"
 
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite://{self.folder.absolute()}/database.db"
+
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -293,43 +299,55 @@ def load(
     `PENSTOCK_PORT` is the core's `port`; `PENSTOCK_AUDIENCES_QUERY_DEBUG` is `query_debug` of the
     application `audiences`. In the TOML file an application's settings are a table of its name.
     `overrides` are the command line's, and win over both. Of `applications` only those are looked
-    up that `PENSTOCK_APPLICATIONS` chooses.
+    up that `PENSTOCK_APPLICATIONS` chooses, also such as are not among those it lists.
     """
     file = _read_file(environment.get(CONFIG_VARIABLE))
-    sections: dict[str, dict[str, object]] = {name: {} for name in applications}
+    said = {**file, **_given(environment), **(overrides or {})}.get("applications", "")
+    chosen = _by_name(listed(str(said)) or [*applications])
+    sections: dict[str, dict[str, object]] = {name: {} for name in (*applications, *chosen)}
     core: dict[str, object] = {}
     for key, value in file.items():
         if key in sections and isinstance(value, dict):
             sections[key].update(value)
         elif isinstance(value, dict):
-            raise Misconfigured(_no_such_table(key, applications))
+            raise Misconfigured(_no_such_table(key, sections))
         else:
             core[key] = value
-    for variable, value in environment.items():
-        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
-            section, field = _locate(variable.removeprefix(PREFIX).lower(), applications)
-            (sections[section] if section else core)[field] = value
+    for name, value in _given(environment).items():
+        section, field = _locate(name, sections)
+        (sections[section] if section else core)[field] = value
     core.update(overrides or {})
     settings = _convert(core, Settings, PREFIX)
-    chosen = named("application", settings.applications, applications)
     return settings, {
-        name: _convert(sections[name], applications[name], f"{PREFIX}{name.upper()}_")
-        for name in chosen
+        name: _convert(sections[name], applications[path], f"{PREFIX}{name.upper()}_")
+        for name, path in chosen.items()
     }
 
 
-def named(kind: str, text: str, known: Collection[str]) -> list[str]:
-    """What a setting chooses by its comma-separated names: each once, and without any, all.
+def _given(environment: Mapping[str, str]) -> dict[str, str]:
+    """What is set, by the names of settings."""
+    return {
+        variable.removeprefix(PREFIX).lower(): value
+        for variable, value in environment.items()
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE
+    }
 
-    The setting is the plural of `kind`. Raise `Misconfigured` for a name that is not `known`.
-    """
-    names = [name for word in text.split(",") if (name := word.strip())]
-    if unknown := [name for name in names if name not in known]:
-        raise Misconfigured(
-            f"{PREFIX}{kind.upper()}S: there is no {kind} {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
-        )
-    return list(dict.fromkeys(names or known))
+
+def listed(text: str) -> list[str]:
+    """What a setting names, comma-separated: each once."""
+    return list(dict.fromkeys(name for word in text.split(",") if (name := word.strip())))
+
+
+def _by_name(chosen: Collection[str]) -> dict[str, str]:
+    """An application is called as its package is, without what that lies in."""
+    found: dict[str, str] = {}
+    for path in chosen:
+        name = path.rpartition(".")[2]
+        if (other := found.setdefault(name, path)) != path:
+            raise Misconfigured(
+                f"{PREFIX}APPLICATIONS: {other} and {path} are both called {name}; rename one"
+            )
+    return found
 
 
 def redacted(url: str) -> str:
@@ -346,13 +364,13 @@ def _read_file(path: str | None) -> dict[str, Any]:
         raise Misconfigured(f"reading {CONFIG_VARIABLE}={path}: {error}") from error
 
 
-def _no_such_table(name: str, applications: Mapping[str, Any]) -> str:
+def _no_such_table(name: str, applications: Collection[str]) -> str:
     nearest = difflib.get_close_matches(name, applications, n=1, cutoff=0.5)
     hint = f"; did you mean [{nearest[0]}]?" if nearest else ""
     return f"unknown table [{name}] in the file of {CONFIG_VARIABLE}{hint}"
 
 
-def _locate(name: str, applications: Mapping[str, Any]) -> tuple[str, str]:
+def _locate(name: str, applications: Collection[str]) -> tuple[str, str]:
     for application in applications:
         if name.startswith(f"{application}_"):
             return application, name.removeprefix(f"{application}_")

@@ -68,7 +68,24 @@ class ProjectionStage(TypedDict):
     last_error: NotRequired[LastError]
 
 
+class MirrorStage(TypedDict):
+    """One partition of the mirror of a fold, which may lag behind the fold."""
+
+    mirror: Annotated[str, Meta(description="Its table.")]
+    projection: str
+    partition: int
+    whole: Annotated[
+        bool, Meta(description="Whether it has all that the fold knew at some time; else a 503.")
+    ]
+    lag_seconds: NotRequired[
+        Annotated[float, Meta(description="Age of the oldest change that it has not.")]
+    ]
+    rows: NotRequired[Annotated[int, Meta(description="Went in, since the process started.")]]
+    last_error: LastError
+
+
 class Pipeline(TypedDict):
     log: LogStage
     topics: list[TopicStage]
     projections: list[ProjectionStage]
+    mirrors: list[MirrorStage]

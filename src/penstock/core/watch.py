@@ -9,14 +9,14 @@ process carries is followed by its position in the store.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
 from penstock.core.log import Follow
 from penstock.core.poller import Poller
-from penstock.core.projection import Table
+from penstock.core.projection import Fold, Table
 from penstock.core.projection.runner import Consumer
 from penstock.core.telemetry import Logger, Samples
 from penstock.core.warehouse import Warehouse
@@ -87,6 +87,14 @@ class Watch:
         self._failing: set[str] = set()
         self._hanging: dict[str, str] = {}
         """Steps that do not end, by fold; replaced whole."""
+        self._mirrors = {
+            table: name
+            for name, consumer in consumers.items()
+            if isinstance(consumer.projection, Fold)
+            for table in consumer.projection.tables
+        }
+        self._spoilt: dict[str, str] = {}
+        """What mirrors lack; replaced whole."""
         self._looks = 0
         self._in_hand: tuple[str, float] | None = None
         """The view that is looked at, and since when."""
@@ -112,12 +120,38 @@ class Watch:
     # -- being asked, by any thread -------------------------------------------------------------
 
     def vouch(self, name: str) -> None:
-        """Raise `NotReady` when an answer from this view would not be right."""
+        """Raise `NotReady` when an answer from this view, or mirror, would not be right."""
+        if (fold := self._mirrors.get(name)) is not None:
+            self._vouch_mirror(name, fold)
+            name = fold
         self.vouch_sound(name)
         if name in self._unread:
             raise NotReady(f"{name} is being read, as after each start", retry_after=1)
         if missing := self._missing(name):
             raise NotReady(missing, retry_after=1)
+
+    def mirror_problem(self, table: str) -> str:
+        """Why a mirror does not answer; empty when all is well."""
+        try:
+            self._vouch_mirror(table, self._mirrors[table])
+        except NotReady as error:
+            return error.message
+        return ""
+
+    @property
+    def mirrors(self) -> Iterable[str]:
+        """Their tables."""
+        return self._mirrors
+
+    def _vouch_mirror(self, table: str, fold: str) -> None:
+        """What it has not yet it may lag behind with; what it had it has to have."""
+        if table not in self._spoilt:
+            raise NotReady(f"{table} is being read, as after each start", retry_after=1)
+        if lacks := self._spoilt[table]:
+            raise Damaged(fold, f"{table}: {lacks}")
+        filling = self._consumers[fold].filling
+        if filling is not None and (lacks := filling.lacks()):
+            raise NotReady(lacks, retry_after=1)
 
     def vouch_sound(self, name: str) -> None:
         """Raise `Damaged` or `Disproved`: waiting will not help."""
@@ -206,6 +240,8 @@ class Watch:
                 if not of_table or name in self._unread or self._looks % _LOOKS_PER_TABLE == 0:
                     self._prove(name, consumer)
                 self._follow_positions(name, consumer)
+                if self._looks % _LOOKS_PER_TABLE == 0:
+                    self._look_at_mirrors(consumer)
             except NotReady:
                 continue  # who is away is told by readiness, and by all who ask
             except Exception as error:  # noqa: BLE001 - the store's own kind, whatever it is
@@ -231,6 +267,12 @@ class Watch:
             self._logger.error("view.damaged", projection=name, error=str(consumer.damaged))
             if self._warehouse is not None and isinstance(consumer.projection, Table):
                 self._warehouse.rest(consumer.projection.table)
+
+    def _look_at_mirrors(self, consumer: Consumer) -> None:
+        if self._warehouse is not None and isinstance(consumer.projection, Fold):
+            for table in consumer.projection.tables:
+                lacks = self._warehouse.damage(table, deep=self._looks == 0)
+                self._spoilt = {**self._spoilt, table: lacks}
 
     def _follow_positions(self, name: str, consumer: Consumer) -> None:
         consumer.hear()

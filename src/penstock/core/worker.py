@@ -31,12 +31,25 @@ Handle = Callable[[bytes, bytes], bytes]
 class WorkerDied(Exception):
     """It ended, or did not answer in time, and nobody will hear of this question."""
 
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
 
 class Worker:
     """One question at a time, for one thread."""
 
-    def __init__(self, code: str, given: object, logger: Logger) -> None:
+    def __init__(
+        self,
+        code: str,
+        given: object,
+        logger: Logger,
+        *,
+        answer_seconds: float = _ANSWER_SECONDS_MAX,
+    ) -> None:
         """`code` ends in `work(...)`; `given` is handed to its `make`."""
+        self._answer_seconds = answer_seconds
+        self._killed = False
         self._code = code
         self._given = _encode(given)
         self._logger = logger
@@ -50,23 +63,43 @@ class Worker:
 
     def ask(self, question: bytes, more: bytes = b"") -> bytes:
         """Blocks, without the interpreter's lock. Raise `WorkerDied`; the next starts another."""
-        known = self._socket
-        try:
-            return self._ask(known or self._start(), question, more)
-        except (OSError, EOFError) as error:
-            self._died(str(error))
-            if known is None or isinstance(error, TimeoutError):
-                raise WorkerDied from error
-        # It may have ended before it was asked: the question is not to blame until a second has.
-        return self.ask(question, more)
+        self._killed, known = False, self._socket
+        while True:
+            try:
+                return self._ask(known or self._start(), question, more)
+            except (OSError, EOFError) as error:
+                why = self._died(str(error))
+                if known is None or self._killed or isinstance(error, TimeoutError):
+                    raise WorkerDied(why) from error
+            # It may have ended before it was asked: the question is not to blame until a second
+            # has.
+            known = None
+
+    def begin(self) -> None:
+        """Have it started, so that a question takes its own time only. Raise `WorkerDied`."""
+        self._killed = False
+        if self._socket is None:
+            try:
+                self._start()
+            except (OSError, EOFError) as error:
+                raise WorkerDied(self._died(str(error))) from error
 
     @staticmethod
     def _ask(sock: socket.socket, question: bytes, more: bytes) -> bytes:
         _send(sock, question, more)
         return _receive(sock)
 
-    def _died(self, error: str) -> None:
-        self._logger.error("worker.died", error=error, status=self.rest())
+    def kill(self) -> None:
+        """End it, and the question that it has in hand, if it has one; on any thread."""
+        self._killed = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _died(self, error: str) -> str:
+        status = self.rest()
+        if not self._killed:
+            self._logger.error("worker.died", error=error, status=status)
+        return f"{error}, with status {status}"
 
     def rest(self) -> int | None:
         """End it; its exit status, None where there was none."""
@@ -91,9 +124,9 @@ class Worker:
             )
         ours.settimeout(_START_SECONDS_MAX)
         _send(ours, self._given)
-        if _receive(ours) != _READY:
+        if self._killed or _receive(ours) != _READY:
             raise EOFError("it did not start")
-        ours.settimeout(_ANSWER_SECONDS_MAX)
+        ours.settimeout(self._answer_seconds)
         return ours
 
 

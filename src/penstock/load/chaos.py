@@ -55,6 +55,9 @@ class Server:
             try:
                 _, writer = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
             except OSError as error:
+                if self._process is not None and self._process.returncode is not None:
+                    status = self._process.returncode
+                    raise ServerNotReady(f"what --serve started ended with {status}") from error
                 if perf_counter() > until:
                     raise ServerNotReady(
                         f"nothing listens at {self._endpoint.host}:{self._endpoint.port}; "
@@ -71,15 +74,16 @@ class Server:
         """Kill now and then, and restart what this run started; until cancelled."""
         while True:
             await asyncio.sleep(every_seconds)
-            await self._kill()
-            self.kills += 1
+            await self.kill()
 
     async def stop(self) -> None:
         """Kill what this run started."""
         if self._process is not None:
             await self._kill_own(self._process)
 
-    async def _kill(self) -> None:
+    async def kill(self) -> None:
+        """Kill once, and restart what this run started."""
+        self.kills += 1
         if self._process is not None:
             await self._kill_own(self._process)
             await self.start()

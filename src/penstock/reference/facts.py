@@ -106,7 +106,8 @@ def _read_model(projection: Projection) -> tuple[str, str, str]:
         kind = f"space of the state{depth}"
     if isinstance(projection, Fold):
         emits = ", ".join(f"`{topic.name}`" for topic in projection.emits)
-        kind = "state of each key" + (f", emits to {emits}" if emits else "")
+        mirror = "".join(f", mirrored in `{table}`" for table in projection.tables)
+        kind = "state of each key" + mirror + (f", emits to {emits}" if emits else "")
     return (f"`{projection.name}`", kind, f"`{projection.topic.name}`")
 
 

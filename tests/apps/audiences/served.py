@@ -8,7 +8,6 @@ import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from unittest.mock import patch
 
 import structlog
 
@@ -151,13 +150,13 @@ class Served:
             assert time.monotonic() < until, [cursor.status() for cursor in cursors]
             time.sleep(0.002)
 
-    def metric(self, sample: str) -> float | None:
-        """Value of a line of `/metrics` of now, by its name and labels; None when there is none.
+    def told(self) -> list[dict[str, Any]]:
+        """The lines of requests: what works beside them may have something to say as well."""
+        return [line for line in self.lines if line["event"].startswith("request.")]
 
-        After a tenth of a second a server answers what was seen last, and a test may be as fast.
-        """
-        with patch("penstock.core.health._PATIENCE_SECONDS", _SETTLED_SECONDS):
-            answer = self.get("/metrics")
+    def metric(self, sample: str) -> float | None:
+        """Value of a line of `/metrics`, by its name and labels; None when there is none."""
+        answer = self.get("/metrics")
         for line in answer.body.decode().splitlines():
             name, _, value = line.rpartition(" ")
             if name == sample:

@@ -118,7 +118,7 @@ def test_au_112_a_defect_is_answered_500_told_to_nobody_and_logged_once(edge: Ed
     assert got.error == (500, "internal")
     assert b"secret" not in got.body
     assert b"Zero" not in got.body
-    (line,) = served.lines
+    (line,) = served.told()
     assert (line["level"], line["status"]) == ("error", 500)
     assert "ZeroDivisionError" in line["exception"]
     assert line["request_id"] == got.headers["x-request-id"]

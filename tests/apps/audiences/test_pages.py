@@ -158,7 +158,7 @@ def a_stage(**changes: Any) -> ProjectionStage:
 def test_a_projection_is_as_far_as_the_partition_that_is_last() -> None:
     def seen(*stages: ProjectionStage) -> ViewLine:
         log: Any = {"last_error": "", "spooled": 0}
-        pipeline: Pipeline = {"log": log, "topics": [], "projections": list(stages)}
+        pipeline: Pipeline = {"log": log, "topics": [], "projections": list(stages), "mirrors": []}
         (line,) = overview.views(pipeline)
         return line
 

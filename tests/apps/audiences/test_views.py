@@ -11,6 +11,7 @@ import pytest
 
 from apps.audiences.served import Ask, Served
 from apps.audiences.tags import Tag, a_tag
+from penstock.apps.audiences.projections import profile_group
 from penstock.core.operations import Operations
 from penstock.core.projection import witness
 from support.asking import PATIENT
@@ -23,7 +24,7 @@ MINUTE = "2022-03-01T00:00:00_2022-03-01T00:01:00"
 AGGREGATES = f"time_range={MINUTE}&action=VIEW&aggregates=COUNT"
 PROFILE = "time_range=2022-03-01T00:00:00_2022-03-01T01:00:00"
 TABLE, SPACE = "audiences_tags", "audiences.profiles"
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 
 def tags(count: int = TAGS) -> Iterator[Tag]:
@@ -39,6 +40,22 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield platform
     finally:
         platform.close()
+
+
+def test_what_events_lead_to_has_its_place_before_anybody_is_answered(tmp_path: Path) -> None:
+    """To make one takes syncs, in which the state's engine keeps the interpreter from everybody."""
+    served = Served(tmp_path / "data")
+    try:
+        state = served.platform.require_stores().state
+        made = state.spaces()
+        served.tags(tags())
+        served.settle()
+        looked_at(served)
+        assert state.get_many(witness.SPACE, [TABLE.encode()]) != [None]
+        assert state.first(SPACE, [profile_group("ann", "VIEW")], 1) != [[]]
+        assert state.spaces() == made
+    finally:
+        served.close()
 
 
 def counted(served: Served) -> str:

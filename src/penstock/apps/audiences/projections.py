@@ -141,7 +141,7 @@ profiles = Index(
     topic=TAGS,
     entries=profile_entries,
     keep=PROFILE_DEPTH,
-    flush=Flush(wait_seconds=0.006, block_records=20_000),
+    flush=Flush(wait_seconds=0.006),
 )
 
 aggregates = Table(

@@ -58,6 +58,8 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     project: str = DEFAULT_PROJECT
     who: Principal = ANYBODY
     _id: bytes = b""
+    request_id: str = ""
+    """What a trusted proxy calls it; only of what is answered from the stores."""
 
     @property
     def id(self) -> bytes:
@@ -109,6 +111,8 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     retry_after: int
     """Seconds after which trying again makes sense; 0 where it does not."""
     request_id: str
+    field: str = ""
+    """What of what was sent is wrong; empty where that is all of it."""
 
 
 Asking = Callable[[bytes], Awaitable[Response]]
@@ -127,8 +131,20 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a repeat under the idempotency key is told, if that is not the response itself."""
 
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 S_co = TypeVar("S_co", covariant=True)
 C_co = TypeVar("C_co", covariant=True)
+
+
+class Keeping(Protocol[T_co]):
+    """A fold, as far as it is asked what it knows of a key."""
+
+    @property
+    def space(self) -> str: ...
+
+    @property
+    def state(self) -> "type[T_co]": ...
 
 
 class Known(Protocol[S_co, C_co]):
@@ -150,6 +166,15 @@ class Known(Protocol[S_co, C_co]):
         By what is counted since the window began, and by the share of the one before that still
         lies in it. Of more keys than are kept, those that came once are forgotten first. Bodies
         that are judged by a process beside this one are counted there.
+        """
+        ...
+
+    def get(self, fold: Keeping[T], key: bytes) -> T:
+        """What a near fold knows of a key of the request's project, with all that was said here
+        before; `fold.state()` where that is nothing. Of folds that `Ingest.near` names.
+
+        Raise `NotReady`, which is answered 503, while that is not known: the fold has not caught up
+        since the start, or is far behind.
         """
         ...
 

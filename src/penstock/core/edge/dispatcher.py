@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
+import msgspec
+
 from penstock.core import codings
 from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Refusing, Reply, Response, judging, repeats
@@ -228,13 +230,21 @@ class Dispatcher:
                 head.secure,
             )
         if not isinstance(endpoint, IngestEndpoint):
+            if head.request_id:
+                msgspec.structs.force_setattr(received, "request_id", head.request_id.decode())
             return received
         reply = endpoint.ingest(received)
-        return endpoint, judging.decided(endpoint, received, reply, keyed=self._keyed)
+        judged = judging.decided(endpoint, received, reply, keyed=self._keyed)
+        if endpoint.near is not None:
+            endpoint.near.take(judged.parts)
+        return endpoint, judged
 
     def replied(self, endpoint: Endpoint, received: Received, reply: Reply) -> Judged:
         """What a route decided that has looked first."""
-        return judging.decided(endpoint, received, reply, keyed=self._keyed)
+        judged = judging.decided(endpoint, received, reply, keyed=self._keyed)
+        if endpoint.near is not None:
+            endpoint.near.take(judged.parts)
+        return judged
 
     def judge_elsewhere(
         self,
@@ -245,6 +255,8 @@ class Dispatcher:
         admitted: Admitted | None = None,
     ) -> None:
         """The same of any body, off the loop; `done` is called on it."""
+        if head.endpoint.asks is not None:
+            done = head.endpoint.asks.lend(done)
 
         def settle(outcome: Outcome | Exception) -> None:
             if isinstance(outcome, PenstockError):
@@ -258,7 +270,7 @@ class Dispatcher:
 
     def _judge_dear(self, head: Head, peer: str, body: bytes, admitted: Admitted | None) -> Outcome:
         endpoint, worker = head.endpoint, self._judge
-        if worker is None or not isinstance(endpoint, IngestEndpoint):
+        if worker is None or endpoint.asks or not isinstance(endpoint, IngestEndpoint):
             if head.coding:
                 body = codings.inflate(head.coding, body, endpoint.body_bytes_max)
             return self.judge(head, peer, body, admitted)
@@ -269,6 +281,8 @@ class Dispatcher:
             )
         except WorkerDied:
             raise NotReady("the process that judges such bodies has ended, try again") from None
+        if endpoint.near is not None:
+            endpoint.near.take(judged.parts)
         return endpoint, judged
 
     def _received(self, head: Head, peer: str, body: bytes, admitted: Admitted | None) -> Received:
@@ -324,14 +338,13 @@ class Dispatcher:
         self, committer: Committer, log: Log, endpoint: Endpoint, judged: Judged
     ) -> None:
         """Start the commit of what is answered first. Raise `NotReady` if it fails closed."""
-        events = judged.events
         failure = log.failure()
         if failure:
             # The log tries again, and forgets the failure, when it writes this down.
             tally(log, endpoint.topic, judged)
         else:
             try:
-                settle = partial(self._settle_behind, endpoint, events)
+                settle = partial(self._settle_behind, endpoint, judged)
                 committer.commit(endpoint.topic, judged, settle)
                 self.behind += 1
             except Overloaded as error:
@@ -339,15 +352,21 @@ class Dispatcher:
         if failure and endpoint.respond_first == "fail_closed":
             raise NotReady(failure)
         if failure:
-            self._lose(endpoint, events, failure)
+            self._lose(endpoint, judged, failure)
 
-    def _settle_behind(self, endpoint: Endpoint, events: int, error: PenstockError | None) -> None:
+    def _settle_behind(
+        self, endpoint: Endpoint, judged: Judged, error: PenstockError | None
+    ) -> None:
         self.behind -= 1
         if error is not None:
-            self._lose(endpoint, events, str(error))
+            self._lose(endpoint, judged, str(error))
+        elif endpoint.near is not None:
+            endpoint.near.keep(judged.parts)
 
-    def _lose(self, endpoint: Endpoint, events: int, reason: str) -> None:
-        operation = endpoint.operation
+    def _lose(self, endpoint: Endpoint, judged: Judged, reason: str) -> None:
+        operation, events = endpoint.operation, judged.events
+        if endpoint.near is not None:
+            endpoint.near.drop(judged.parts)
         self._lost[operation] = self._lost.get(operation, 0) + events
         self._logger.error("events.lost", operation=operation, events=events, reason=reason)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from penstock.core.edge import Answering, Asking, FailurePolicy, Ingesting, Refusing
 from penstock.core.edge.gate import Gate
+from penstock.core.edge.nearby import Nearby
 from penstock.core.edge.origins import Origins
 from penstock.core.errors import TooLarge
 from penstock.core.events import Encode, Event
@@ -43,6 +44,10 @@ class Endpoint:
     ways: Mapping[type[Event], Way] = field(default_factory=dict)
     ask: Asking | None = None
     """What makes the answer of the first event of `topic`, once that is durable."""
+    near: Nearby | None = None
+    """What is to know of its events before the log does."""
+    asks: Nearby | None = None
+    """The same where its handler asks of it: then nothing else may judge at the same moment."""
     respond_first: FailurePolicy | None = None
     """Answer before the events are durable, and what to do while the log takes nothing."""
 

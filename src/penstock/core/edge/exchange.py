@@ -12,6 +12,7 @@ from penstock.core.edge.dispatcher import Dispatcher, Outcome
 from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
+from penstock.core.edge.nearby import Replay, Settle
 from penstock.core.edge.repeats import REPLAYED
 from penstock.core.edge.wire import render
 from penstock.core.errors import Overloaded, PenstockError
@@ -106,7 +107,11 @@ class Exchange(ABC):
             self._refuse(Overloaded())
         elif head.gate is not None and (admitted := self._enter()) is None:
             pass  # it was refused
-        elif head.coding or (len(body) > _CHEAP_BYTES and _is_dear(body)):
+        elif (
+            head.coding
+            or (len(body) > _CHEAP_BYTES and _is_dear(body))
+            or ((asks := head.endpoint.asks) is not None and asks.away)
+        ):
             self._judging = len(body) + 1
             edge.judge_elsewhere(head, self, body, self._judged, admitted)
         else:
@@ -158,15 +163,20 @@ class Exchange(ABC):
         # From here on the log accounts for the events.
         endpoint, events = judged
         self._response = events.response
-        settle, replay = self._settle, self._answer
+        settle: Settle = self._settle
+        replay: Replay = self._answer
         if endpoint.ask is not None and (event := events.first(endpoint.topic)):
             settle = partial(self._settle_asked, endpoint.ask, event)
             replay = partial(self._ask, endpoint.ask, event)
+        if endpoint.near is not None:
+            settle, replay = endpoint.near.settling(events.parts, settle, replay)
         try:
             waits = self._edge.commit(endpoint, events, settle, replay)
         except PenstockError as error:
-            self._refuse(error, accountable=False)
+            settle(error)
         except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+            if endpoint.near is not None:
+                endpoint.near.drop(events.parts)
             self._refuse(PenstockError(), defect, accountable=False)
         else:
             if not waits:

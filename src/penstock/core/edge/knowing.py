@@ -1,10 +1,15 @@
 """What a pure handler may know: a `core.edge.Known`, all of it in memory."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
+from penstock.core.edge import Keeping
+from penstock.core.projects import DEFAULT_PROJECT, key_of
+
+T = TypeVar("T")
 S = TypeVar("S")
 C = TypeVar("C")
 
@@ -22,8 +27,32 @@ class Knowledge(Generic[S, C]):
         self.settings = settings
         self.catalogue = catalogue
         self._now = now
+        self.near: Mapping[str, Callable[[bytes], Any]] = {}
+        self.project = DEFAULT_PROJECT
         self._windows: dict[float, _Window] = {}
         self._lock = threading.Lock()  # bodies that are dear are judged on a thread of their own
+
+    def asking(self, near: Mapping[str, Callable[[bytes], Any]]) -> "Knowledge[S, C]":
+        """The same for an operation that asks of folds, which are told apart by their spaces."""
+        other = copy(self)
+        other.near = near
+        return other
+
+    def of(self, project: str) -> "Knowledge[S, C]":
+        """The same for a request of this project."""
+        if project == self.project:
+            return self
+        other = copy(self)
+        other.project = project
+        return other
+
+    def get(self, fold: Keeping[T], key: bytes) -> T:
+        get = self.near.get(fold.space)
+        if get is None:
+            raise LookupError(
+                f"the operation does not say that it asks {fold.space}: name the fold in its `near`"
+            )
+        return cast("T", get(key_of(self.project, key)))
 
     def tally(self, key: bytes, seconds: float) -> int:
         now = self._now()

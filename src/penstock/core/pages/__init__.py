@@ -46,6 +46,7 @@ _NOTHING_KNOWN: Pipeline = {
     "log": {"last_error": "", "spooled": 0},
     "topics": [],
     "projections": [],
+    "mirrors": [],
 }
 
 OFFERS = (

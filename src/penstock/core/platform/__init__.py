@@ -10,6 +10,8 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import msgspec
@@ -26,6 +28,7 @@ from penstock.core.platform.answering import ApplicationContext, Sources
 from penstock.core.platform.checking import check
 from penstock.core.platform.choosing import chosen
 from penstock.core.platform.consumers import Consumers
+from penstock.core.platform.nearing import Nearing
 from penstock.core.platform.observing import Observing
 from penstock.core.platform.offering import offer_ingest, offer_routes
 from penstock.core.platform.opening import Opened
@@ -41,6 +44,9 @@ from penstock.core.schedules.scheduler import Scheduler
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
 from penstock.core.worker import Worker
+
+if TYPE_CHECKING:
+    from penstock.core.editing.serving import Editing
 
 ROLES = ("edge", "api", "work")
 
@@ -80,6 +86,8 @@ class Platform:
             self.stores = self._opened.stores
             for added in self._opened.added:
                 logger.info("warehouse.column_added", added=added)
+            if self._opened.away:
+                logger.warning("database.away", error=self._opened.away)
             self.edge = Dispatcher(
                 settings,
                 log=self.log,
@@ -95,9 +103,11 @@ class Platform:
             self.positions = Positions(self.consumers, self.follow, self.pools, self.clock)
             self.reach = self._open_reach(opening)
             """What schedules and jobs have of the world outside."""
-            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
+            self.editing = self._edit()
+            self.near = self._know(opening)
+            self.kept, self.forgetting = self._opened.kept, self._forget()
             self._contexts = self._reached(applications)
             self._offer(applications)
             self.scheduler = self._schedule(owner)
@@ -131,6 +141,7 @@ class Platform:
             self.manifests,
             self._opened,
             self.consumers,
+            self.near.copies,
             clock=self.clock,
             logger=self.logger,
         )
@@ -150,6 +161,24 @@ class Platform:
             self.registry.sources.append(observing.watch)
         return observing
 
+    def _know(self, opening: ExitStack) -> Nearing:
+        """What handlers may ask of folds."""
+        near = Nearing(
+            self.settings,
+            self.manifests,
+            self._opened,
+            self.consumers,
+            self.watch,
+            clock=self.clock,
+            logger=self.logger,
+        )
+        opening.callback(near.close)
+        self.registry.sources.append(near)
+        self.pollers += near.pollers
+        if near.copies:
+            self._observing.meters.others["near"] = near.bytes_on_disk
+        return near
+
     def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:
         """What each application's routes and schedules reach."""
         if self.stores is None:
@@ -157,12 +186,30 @@ class Platform:
         sources = self.sources
         contexts = {
             manifest.name: ApplicationContext(
-                sources, applications[manifest.name], manifest.counters
+                sources, applications[manifest.name], manifest.counters, manifest.name
             )
             for manifest in self.manifests
         }
         self.registry.sources.extend(contexts.values())
         return contexts
+
+    def _edit(self) -> "Editing | None":
+        """What people edit, where they do that here."""
+        if self._opened.database is None:
+            return None
+        from penstock.core.editing.serving import Editing  # noqa: PLC0415 - only for entities
+
+        editing = Editing(
+            self._opened.database,
+            self.log,
+            partial(engines.codec_of, self.settings),
+            [manifest.name for manifest in self.manifests if manifest.entities],
+            clock=self.clock,
+            logger=self.logger,
+        )
+        if editing.relay is not None:
+            self.registry.sources.append(editing.relay)
+        return editing
 
     def _schedule(self, owner: str) -> Scheduler:
         """Those of the applications where the role work is, and what the process does for itself:
@@ -189,22 +236,36 @@ class Platform:
 
     def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
         if self.log is not None:
-            offer_ingest(self.edge, self.settings, applications, self.manifests, self._contexts)
+            offer_ingest(
+                self.edge,
+                self.settings,
+                applications,
+                self.manifests,
+                self._contexts,
+                nears=self.near.nears,
+            )
         if "api" in self.roles:
             for manifest in self.manifests:
-                offer_routes(self.edge, manifest, self._contexts[manifest.name])
+                name = manifest.name
+                offer_routes(self.edge, manifest, self._contexts[name], self.near.nears.get(name))
 
     @property
     def sources(self) -> Sources:
         """What applications answer from. Raise `NotReady` in a process without stores."""
         return Sources(
             stores=self.require_stores(),
-            views=self.consumers,
+            views=[
+                name
+                for consumer in self.consumers.values()
+                for name in (consumer.projection.name, *consumer.projection.tables)
+            ],
+            partitions=self.follow.partitions,
             watch=self.watch,
             positions=self.positions,
             pools=self.pools,
             clock=self.clock,
             logger=self.logger,
+            editing=self.editing,
             state_is_near=engines.is_embedded(self.settings.state_url),
         )
 
@@ -218,11 +279,14 @@ class Platform:
         self._observing.begin()
         if self.consumers.jobs:
             self._workers.start(self.reach)
+        self.near.start()
         self.consumers.start()
         if not engines.is_embedded(self.settings.log_url):  # who may be away for long
             threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
         self._observing.start()
         self.scheduler.start()
+        if self.editing is not None and self.editing.relay is not None:
+            self.editing.relay.start()
 
     def _tell_kept(self) -> None:
         """A line for each topic that the brokers do not keep as they are to."""
@@ -238,9 +302,12 @@ class Platform:
         the stores close.
         """
         self.leaving.set()
+        if self.editing is not None and self.editing.relay is not None:
+            self.editing.relay.stop()
         self._workers.close()
         self.scheduler.stop()
         self.consumers.stop()
+        self.near.stop()
         self.pools.finish()
         self._observing.close()
         self.pools.close()

@@ -5,20 +5,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from penstock.core.clock import Clock
+from penstock.core.entities import Entities
+from penstock.core.errors import NotReady
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
-from penstock.core.projection import Fold
+from penstock.core.projection import Fold, parts
 from penstock.core.projection.sinks import Stores
 from penstock.core.projects import DEFAULT_PROJECT, key_of
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Samples
 from penstock.core.warehouse import Row, Value
 from penstock.core.watch import Watch
+
+if TYPE_CHECKING:
+    from penstock.core.editing.serving import Editing
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -30,12 +35,16 @@ class Sources:
 
     stores: Stores
     views: Iterable[str]
-    """The names of all projections."""
+    """The names of all projections, and of the tables that they fill."""
+    partitions: Callable[[str], int]
+    """Of a topic."""
     watch: Watch
     positions: Positions
     pools: Pools
     clock: Clock
     logger: Logger
+    editing: "Editing | None"
+    """Where people edit something."""
     state_is_near: bool
     """A matter of microseconds then: a thread of its own would cost more than the read."""
 
@@ -43,7 +52,10 @@ class Sources:
 class ApplicationContext:
     """One application's; see `core.manifest.Context`."""
 
-    def __init__(self, sources: Sources, settings: Any, counters: Iterable[str]) -> None:
+    def __init__(
+        self, sources: Sources, settings: Any, counters: Iterable[str], name: str = ""
+    ) -> None:
+        self._name = name
         self.settings = settings
         self.project = DEFAULT_PROJECT
         self.clock = sources.clock
@@ -87,8 +99,10 @@ class ApplicationContext:
         return found
 
     async def get(self, fold: Fold[Any, S], key: bytes) -> S:
-        [history] = await self.first(fold.space, [key], 1)
-        return fold.read(history[0][1], self.clock.now_ms()) if history else fold.state()
+        partitions = 1 if fold.merge is None else self._sources.partitions(fold.topic.name)
+        found = await self.first(fold.space, parts.places(fold, key, partitions), 1)
+        values = [history[0][1] if history else None for history in found]
+        return parts.together(fold, values, self.clock.now_ms())
 
     async def run(self, work: Callable[[], T]) -> T:
         return await self._sources.pools.run(work)
@@ -96,6 +110,12 @@ class ApplicationContext:
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         self._sources.watch.vouch_sound(projection)
         return await self._sources.positions.caught_up(projection, timeout_seconds)
+
+    async def edit(self, work: Callable[[Entities], T]) -> T:
+        editing, project = self._sources.editing, self.project
+        if editing is None:
+            raise NotReady("this process edits nothing; ask one with the role api")
+        return await self._sources.pools.edit(lambda: work(editing.of(self._name, project)))
 
     def count(self, name: str, by: int = 1) -> None:
         self._counts[name] += by

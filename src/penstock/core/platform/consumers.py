@@ -6,8 +6,8 @@ from penstock.core.clock import Clock
 from penstock.core.platform.opening import Opened
 from penstock.core.projection import Fold, Projection
 from penstock.core.projection.reading import readings
-from penstock.core.projection.rebuild import Turn, clean_up
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import Turn, clean_up
 from penstock.core.projection.sinks import sink
 from penstock.core.telemetry import Logger
 

@@ -8,9 +8,10 @@ from penstock.core import engines
 from penstock.core.edge import Answering, Asking, Received, Reply, Response
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
+from penstock.core.editing import offers
 from penstock.core.errors import NotReady
 from penstock.core.events import Codec
-from penstock.core.ingesting import gate, ingest_endpoints, pages, ways
+from penstock.core.ingesting import Nears, gate, hearing, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
 from penstock.core.manifest import Ask, Manifest, Route
 from penstock.core.platform.answering import ApplicationContext
@@ -32,13 +33,15 @@ def offer_ingest(
     applications: Mapping[str, Any],
     manifests: Iterable[Manifest],
     contexts: Mapping[str, ApplicationContext],
+    *,
+    nears: Mapping[str, Nears],
 ) -> None:
     """What events come in by; `applications` have settings of their own, and `contexts` where they
-    may be asked what they decided.
+    may be asked what they decided; some have `nears`.
     """
     manifests = list(manifests)
     offers = [(manifest.name, offer) for manifest in manifests for offer in manifest.ingest]
-    endpoints = ingest_endpoints(settings, applications, manifests)
+    endpoints = ingest_endpoints(settings, applications, manifests, nears)
     for (name, offer), endpoint in zip(offers, endpoints, strict=True):
         if offer.ask is not None:
             codec = engines.codec_of(settings, offer.ask.fold.topic)
@@ -48,9 +51,11 @@ def offer_ingest(
             offer_at(edge, offer, endpoint)
 
 
-def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationContext) -> None:
+def offer_routes(
+    edge: Dispatcher, manifest: Manifest, context: ApplicationContext, nears: Nears | None
+) -> None:
     """What one application answers from the stores, by what its routes may reach."""
-    for route in manifest.routes:
+    for route in (*manifest.routes, *offers.routes(manifest)):
         endpoint = AnswerEndpoint(
             operation=route.operation,
             body_bytes_max=route.body_bytes_max,
@@ -61,13 +66,14 @@ def offer_routes(edge: Dispatcher, manifest: Manifest, context: ApplicationConte
             gate=gate(route, context.settings),
             topic=route.emits[0].name if route.emits else "",
             ways=ways(edge.settings, route.emits),
+            near=hearing(route.emits, nears),
         )
         offer_at(edge, route, endpoint)
 
 
 def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec[Any]) -> Asking:
     """The event is safe whatever becomes of this, so nothing is an error any more."""
-    fold, key = ask.fold, ask.fold.topic.key
+    fold, key = ask.fold, ask.fold.key_of
 
     async def answer(payload: bytes) -> Response:
         if context is None:

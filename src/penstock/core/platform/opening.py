@@ -1,10 +1,11 @@
 """The engines that a process's roles need, opened with their locks and closed in reverse."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
-from penstock.core import engines
+from penstock.core import engines, schedules
 from penstock.core.beginning import check_may_begin
 from penstock.core.clock import CarefulClock
 from penstock.core.errors import NotReady
@@ -13,7 +14,7 @@ from penstock.core.log import Follow, Log
 from penstock.core.log.kept import overruled
 from penstock.core.manifest import Manifest
 from penstock.core.platform.choosing import chosen
-from penstock.core.projection import Fold, Table
+from penstock.core.projection import Fold, Table, repeats, witness
 from penstock.core.projection.circles import circles
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.repeats import Repeats
@@ -22,6 +23,9 @@ from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
 from penstock.core.warehouse import sql
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 
 class Opened:
@@ -53,9 +57,14 @@ class Opened:
             self._leases: Leases | None = None
             if "api" in roles or "work" in roles:
                 carried = chosen(settings, manifests)
-                tables = "api" in roles or any(isinstance(p, Table) for p in carried)
+                tables = "api" in roles or any(p.tables for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
+            self.away = ""
+            """Why the database cannot be looked at, which is no reason not to begin."""
+            edited = "api" in roles and any(manifest.entities for manifest in manifests)
+            self.database = self._open_database(opening) if edited else None
+            """Where people edit something, and here."""
             self._closing = opening.pop_all()
 
     def close(self) -> None:
@@ -85,10 +94,33 @@ class Opened:
         opening.callback(follow.close)
         return follow
 
+    def _open_database(self, opening: ExitStack) -> "Database":
+        database = engines.open_database(self._settings)
+        opening.callback(database.close)
+        try:
+            database.check()
+        except NotReady as away:  # ingest goes on without it, and it may come back
+            self.away = str(away)
+        return database
+
+    def _written(self, *, tables: bool) -> Iterator[str]:
+        """Spaces that are, as soon as there is anything to be carried."""
+        for projection in chosen(self._settings, self._manifests):
+            if not isinstance(projection, Table):
+                yield projection.space
+        if tables:
+            yield witness.SPACE
+        for manifest in self._manifests:
+            if not all(schedule.everywhere for schedule in manifest.schedules):
+                yield f"{schedules.SPACES}{manifest.name}"
+            for topic in manifest.topics:
+                if topic.unique is not None:
+                    yield f"{repeats.SPACES}{topic.name}"
+
     def _open_stores(self, opening: ExitStack, *, tables: bool) -> Stores:
         settings = self._settings
         opening.callback(FolderLock(settings.folder, "work").release)
-        state = engines.open_state(settings)
+        state = engines.open_state(settings, self._written(tables=tables))
         opening.callback(state.close)
         warehouse = engines.open_warehouse(settings) if tables else None
         if warehouse is not None:

@@ -11,6 +11,7 @@ from penstock.core.manifest import Manifest
 from penstock.core.platform.consumers import Consumers
 from penstock.core.platform.opening import Opened
 from penstock.core.projection import needs
+from penstock.core.projection.runner import Consumer
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger
 
@@ -20,12 +21,13 @@ def forgetting(
     manifests: Sequence[Manifest],
     opened: Opened,
     consumers: Consumers,
+    copies: Sequence[Consumer],
     *,
     clock: CarefulClock,
     logger: Logger,
 ) -> Forgetting | None:
     """For the process that writes the log: only it can trim. It asks its own projections how far
-    they are, or reads what the process says that carries them.
+    they are, and its `copies` of near folds, or reads what the process says that carries them.
     """
     log = opened.log
     if not isinstance(log, SqliteLog):
@@ -45,7 +47,9 @@ def forgetting(
         said = needs.told(file, topic, others, log.identity(topic)) if others else {}
         if said is None:
             said = {} if consumers else {needs.UNKNOWN: 0}
-        return {**said, **needs.needed(consumers.values(), topic)}
+        near = needs.needed(copies, topic).items()
+        own = needs.needed(consumers.values(), topic)
+        return {**said, **own, **{f"near {name}": first for name, first in near}}
 
     return Forgetting(log, opened.kept, needed, clock=clock, logger=logger)
 

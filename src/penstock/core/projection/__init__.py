@@ -27,7 +27,13 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.job import Done as Done
 from penstock.core.projection.job import Failed as Failed
 from penstock.core.projection.job import Job as Job
+from penstock.core.projection.mirror import Mirror as Mirror
 from penstock.core.state import Entry
+
+SPACE_RECORDS_MAX = 1_000
+"""Of a block that goes into a space. The embedded state takes a block in one call, which keeps the
+interpreter from all other threads: for 2 to 5 ms then.
+"""
 
 E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
@@ -149,6 +155,16 @@ class Table(Generic[E]):
     def name(self) -> str:
         return self.table
 
+    @property
+    def block_records(self) -> int:
+        """At most so many are taken at once."""
+        return self.flush.block_records
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """Of the warehouse that it fills."""
+        return (self.table,)
+
     @cached_property
     def columns(self) -> tuple[str, ...]:
         return tuple(field.name for field in msgspec.structs.fields(self.row))
@@ -165,10 +181,16 @@ class Index(Generic[E]):
     keep: int = 0
     """Entries of a group that matter, from the first; 0: all. The rest is trimmed in passing."""
     flush: Flush
+    tables: ClassVar[Sequence[str]] = ()
 
     @property
     def name(self) -> str:
         return self.space
+
+    @property
+    def block_records(self) -> int:
+        """At most so many are taken at once."""
+        return min(self.flush.block_records, SPACE_RECORDS_MAX)
 
 
 class Step(NamedTuple, Generic[S]):
@@ -193,6 +215,11 @@ class Fold(Generic[E, S]):
     space: str
     topic: Topic[E]
     """To set timers it has `Elapsed` among its events. `key` is asked of the application's own."""
+    key: Callable[[E], bytes] | None = None
+    """What it knows something of, where that is not the key of the topic, as a shop is of records
+    whose order is that of their buyers. Pure. Records of one key may be in several partitions then,
+    each of which knows its own part of it: `merge` says what that is together.
+    """
     state: type[S]
     """A frozen struct; `state()` is that of a key that was never heard of, or was forgotten."""
     step: Callable[[S, Record[E]], Step[S]]
@@ -211,10 +238,23 @@ class Fold(Generic[E, S]):
     """Of one step, as they are stored."""
     due_max: int = 100
     """Of one key, and of one step."""
+    merge: Callable[[S, S], S] | None = None
+    """Two parts of a key → what is known of it. Pure, and the same however records are split over
+    parts, for what is asked of the embedded log is asked of a cluster too. A step hears its own
+    part; so neither timers nor jobs, `near`, `expires` or a mirror can be of such a key.
+    """
     expires: Callable[[S], int | None] | None = None
     """Of a state that a step made → when, in epoch milliseconds, the key is as one that was never
     heard of; None: never. Pure. For steps that is by the time of their record, for readers by the
     log's own clock. Timers and jobs of the key go on waiting.
+    """
+    near: bool = False
+    """Keep it wherever events come in, for the operations that name it in `near`. There its step is
+    taken before the log has the record, whose number and time are a guess then.
+    """
+    mirror: Mirror[S] | None = None
+    """The newest row of each key in a table of the warehouse, for what is asked by other than the
+    key; see `core.projection.mirror`.
     """
     generations_max: int = 100
     """How far what it hears of itself may be from a record that came from outside: a record of
@@ -225,7 +265,7 @@ class Fold(Generic[E, S]):
     """A key has one entry."""
 
     def __post_init__(self) -> None:
-        if self.topic.key is no_key:
+        if self.topic.key is no_key and self.key is None:
             raise ValueError(f"{self.space} keeps a state per key, and {self.topic.name} has none")
         if not self.state.__struct_config__.frozen:
             raise ValueError(f"{self.space}: declare {self.state.__name__} with frozen=True")
@@ -239,6 +279,16 @@ class Fold(Generic[E, S]):
         if twice := sorted({kind for kind in kinds if kinds.count(kind) > 1}):
             raise ValueError(f"{self.space} emits {', '.join(twice)} to more than one topic")
         self._check_jobs()
+        self._check_merge()
+
+    def _check_merge(self) -> None:
+        if (self.merge is None) != (self.key is None):
+            raise ValueError(
+                f"{self.space}: a key of its own, and how parts of it merge, go together"
+            )
+        of_one = [name for name in ("jobs", "near", "expires", "mirror") if getattr(self, name)]
+        if self.merge is not None and of_one:
+            raise ValueError(f"{self.space} merges parts: it can have no {', '.join(of_one)}")
 
     def _check_jobs(self) -> None:
         works = [job.work.__name__ for job in self.jobs]
@@ -253,9 +303,29 @@ class Fold(Generic[E, S]):
         return self.space
 
     @property
+    def block_records(self) -> int:
+        """At most so many are taken at once."""
+        return min(self.flush.block_records, SPACE_RECORDS_MAX)
+
+    @property
+    def tables(self) -> Sequence[str]:
+        """Of the warehouse that it fills."""
+        return () if self.mirror is None else (self.mirror.table,)
+
+    @property
+    def key_of(self) -> Callable[[E], bytes]:
+        """Of the application's own events."""
+        return self.key or self.topic.key
+
+    @property
     def times(self) -> bool:
         """Whether it can set timers."""
-        return Elapsed in self.topic.events
+        return Elapsed in self.topic.events and self.merge is None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether anything is appended for it."""
+        return bool(self.emits or self.times or self.jobs)
 
     @cached_property
     def decode(self) -> Callable[[bytes], S]:

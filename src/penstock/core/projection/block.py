@@ -16,8 +16,8 @@ _NOTHING: Table = {}
 
 
 class Block(Generic[S]):
-    __slots__ = ("ended", "expiring", "found", "states", "stored", "tables", "turn", "waiting",
-                 "works", "written")  # fmt: skip
+    __slots__ = ("changed", "ended", "expiring", "found", "states", "stored", "tables", "turn",
+                 "waiting", "works", "written")  # fmt: skip
 
     def __init__(self, stored: Mapping[bytes, bytes]) -> None:
         self.stored = stored
@@ -31,6 +31,8 @@ class Block(Generic[S]):
             self.found = {**stored, **{key: due.state_of(stored[key]) for key in framed}}
         self.written: dict[bytes, bytes | None] = {}
         """States that are others now; None: it is to be forgotten."""
+        self.changed: dict[bytes, int] = {}
+        """Records that made them what they are, where a mirror is to have that."""
         self.expiring: dict[bytes, int] = {}
         """When those expire that did not before, or not so soon."""
         self.states: dict[bytes, S] = {}
@@ -78,7 +80,7 @@ class Block(Generic[S]):
         """What is to be stored that was not, or was otherwise."""
         if self.quiet:
             return [Entry(k, b"", v) for k, v in self.written.items() if v is not None]
-        values = ((key, self._value(key)) for key in self._touched())
+        values = ((key, self.value(key)) for key in self._touched())
         made = [Entry(key, b"", value) for key, value in values if value]
         made += [Entry(due.GROUP, *one) for one in self._placed(partition).items()]
         if self.turn is not None:
@@ -87,7 +89,7 @@ class Block(Generic[S]):
 
     def deletes(self, space: str, partition: int) -> list[Place]:
         """What is stored and is not to be any more; nothing that `entries` has."""
-        gone = [k for k in self._touched() if k in self.stored and not self._value(k)]
+        gone = [k for k in self._touched() if k in self.stored and not self.value(k)]
         sorts = {
             due.place(partition, key, name, one)
             for key, table in self.waiting.items()
@@ -127,5 +129,6 @@ class Block(Generic[S]):
     def _touched(self) -> Sequence[bytes]:
         return [*self.written, *(key for key in self.waiting if key not in self.written)]
 
-    def _value(self, key: bytes) -> bytes:
+    def value(self, key: bytes) -> bytes:
+        """As it is to be stored; empty where nothing is."""
         return due.framed(self.state(key) or b"", self.table(key))

@@ -12,7 +12,7 @@ from typing import Any
 from penstock.core.errors import Damaged
 from penstock.core.log import Damage
 from penstock.core.position import Position, is_of
-from penstock.core.projection import Fold, Index, Table
+from penstock.core.projection import Fold, Index, Mirror, Table
 from penstock.core.projection.dead_letters import DeadLetter
 from penstock.core.projection.expiry import lasting
 from penstock.core.state import History, State
@@ -55,6 +55,18 @@ def table_differences(
 
 def _unlike(table: Table[Any], warehouse: Warehouse, shadow: str) -> list[str]:
     live, rebuilt = (table.compared.format(table=name) for name in (table.table, shadow))
+    return _apart(warehouse, live, rebuilt)
+
+
+def mirror_differences(mirror: Mirror[Any], warehouse: Warehouse, shadow: str) -> list[str]:
+    """Keys whose rows differ, but for the records that they are of."""
+    columns = ", ".join(("project", "key", *mirror.columns.__struct_fields__))
+    live, rebuilt = (f"SELECT {columns} FROM {name} FINAL" for name in (mirror.table, shadow))
+    return [f"{mirror.table}: {one}" for one in _apart(warehouse, live, rebuilt)]
+
+
+def _apart(warehouse: Warehouse, live: str, rebuilt: str) -> list[str]:
+    """Rows that only one of both queries has."""
     return _first_few(
         [
             f"only {where}: {', '.join(map(str, row))}"

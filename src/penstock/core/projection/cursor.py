@@ -107,7 +107,7 @@ class Cursor:
                 self.resume(reader)
                 further = self.position > self._failed_at or self.disproved is not None
             elif self.behind() > 0:
-                self.step(reader, self.projection.flush.block_records)
+                self.step(reader, self.projection.block_records)
                 further = True
             else:
                 self._prove(reader)
@@ -216,7 +216,7 @@ class Cursor:
         self._uneven += batch.next - batch.first
         if even_at is None:
             return
-        block = self.projection.flush.block_records
+        block = self.projection.block_records
         if self._uneven > max(block, _COMPACT_SHARE * self.position):
             self.sink.compact()
         self._uneven = 0

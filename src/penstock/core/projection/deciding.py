@@ -54,6 +54,8 @@ class FoldCursor(Cursor):
         doing = sink.doing(partition)
         if doing.has_ended:
             doing.settle(self._clock)
+        if (mirroring := sink.mirrorings.get(partition)) is not None:
+            sink.settle_mirror(partition, mirroring.handed)
         if self.position >= self._said_to:
             if not sink.say_due(partition, self._clock.now_ms()) and self.behind() <= 0:
                 sink.timers(partition).skip()  # otherwise it is still to be heard
@@ -70,7 +72,8 @@ class FoldCursor(Cursor):
 
     def _wait_seconds(self) -> float:
         doing, at_ms = self.sink.doing(self.partition), list[int | None]()
-        if doing.has_ended:
+        mirroring = self.sink.mirrorings.get(self.partition)
+        if doing.has_ended or (mirroring is not None and mirroring.handed is not None):
             return 0.0
         if self.position >= self._said_to:
             if doing.endings:

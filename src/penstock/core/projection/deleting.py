@@ -13,8 +13,8 @@ import msgspec
 from penstock.core.log import Follow, record_number
 from penstock.core.projection import SUBJECT, Table
 from penstock.core.projection.cursor import Cursor
-from penstock.core.projection.rebuild import Turn, hold
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import Turn, claimed
 from penstock.core.warehouse import Warehouse
 from penstock.core.warehouse.sql import quoted
 
@@ -62,7 +62,7 @@ def delete(
     if live.damaged is not None:
         raise live.damaged
     with ExitStack() as opened:
-        hold(live, turn, opened)
+        opened.enter_context(claimed(live, turn))
         opened.enter_context(live.paused())
         reader = opened.enter_context(closing(log.reader()))
         cursors = live.whole()

@@ -17,7 +17,7 @@ from penstock.core.events.generations import generation
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
 from penstock.core.position import is_of
-from penstock.core.projection import Fold, Record
+from penstock.core.projection import Fold, Record, marks
 from penstock.core.projection.block import Block
 from penstock.core.projection.contract import Outcome, Resume
 from penstock.core.projection.dead_jobs import DeadJob
@@ -25,7 +25,9 @@ from penstock.core.projection.dead_letters import DeadLetter, place_of
 from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
-from penstock.core.projection.expiry import Expiry
+from penstock.core.projection.expiry import GRACE_MS, Expiry
+from penstock.core.projection.mirroring import Mirroring, Told
+from penstock.core.projection.near import Near
 from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stepping import Said, Stepper
@@ -46,6 +48,8 @@ class FoldSink(SpaceSink):
         """Whether what it says is in the log already, or is somebody else's to say."""
         self.outputs: Outputs | None = None
         """What it says then is held against the log by this."""
+        self.near: Near[Any, Any] | None = None
+        """Who is told of all that is heard, once it is in."""
         self.fold = fold
         self._log = stores.log
         self._clock = stores.clock
@@ -59,6 +63,14 @@ class FoldSink(SpaceSink):
         self._timers: dict[int, Timers] = {}
         self._expiry: dict[int, Expiry] = {}
         self._doing: dict[int, Doing] = {}
+        self._stores = stores
+        self.has_warehouse = stores.warehouse is not None
+        self.mirror_table = (
+            "" if fold.mirror is None else fold.mirror.table + into.removeprefix(fold.space)
+        )
+        """The one that it fills."""
+        self.mirrorings: dict[int, Mirroring] = {}
+        """By partition, of those that were resumed."""
 
     def resume(self, log: str, partition: int) -> Resume:
         """As of one position: another one may be at it, too."""
@@ -67,7 +79,11 @@ class FoldSink(SpaceSink):
             self._timers[partition] = Timers(self._state, self._into, partition)
             self._expiry[partition] = Expiry(self.fold, self._state, self._into, partition)
             self.doing(partition).resume()
+            if (mirroring := self.mirroring(partition)) is not None:
+                mirroring.resume()
             if self.stored(partition) == self._positions[partition]:
+                if self.near is not None:
+                    self.near.resumed(log, partition, found.first)
                 return found
 
     def apply(self, log: str, partition: int, batch: Batch) -> Outcome:
@@ -79,6 +95,8 @@ class FoldSink(SpaceSink):
             self.stepping = None
         position = Position(log, batch.next, self.fold.version, batch.proof)
         self._keep(partition, position, block, records=decoded.records)
+        if self.near is not None:
+            self.near.heard(partition, batch, block)
         stepped = len(decoded.records) - stale - poison
         return Outcome(stepped, decoded.left_out + stale, decoded.dead_lettered + poison)
 
@@ -95,6 +113,8 @@ class FoldSink(SpaceSink):
         said.add(record.number, found)
         self._say(said)
         self._keep(letter.partition, position, block, settled=(place_of(letter),))
+        if self.near is not None:
+            self.near.changed(block)
 
     def _block(self, partition: int, records: Sequence[Record[Any]]) -> Block[Any]:
         """What is known of their keys here, where this cursor is. Raise `Moved`.
@@ -116,10 +136,10 @@ class FoldSink(SpaceSink):
         nobody waits for, and how many became dead letters.
         """
         step, said, stale, poison = self._stepper.step, Saying(self.fold.space, partition), 0, 0
-        counted = partial(_generation, batch)
+        counted, merges = partial(_generation, batch), self.fold.merge is not None
         for record in decoded.records:
             event = record.event
-            if isinstance(event, Heard) and not block.hear(record.project, event):
+            if isinstance(event, Heard) and (merges or not block.hear(record.project, event)):
                 stale += 1
                 continue
             self.stepping = record.number
@@ -162,16 +182,27 @@ class FoldSink(SpaceSink):
     ) -> None:
         entries = block.entries(partition)
         deletes = [*block.deletes(self._into, partition), *settled]
+        marked = [*entries, *self._marks(partition, block, in_turn=not settled)]
         if self.fold.expires is None:
-            self._write(partition, position, entries, deletes=deletes)
+            self._write(partition, position, marked, deletes=deletes)
         else:
-            self._expire(partition, position, block, records, (entries, deletes))
+            self._expire(partition, position, block, records, (marked, deletes))
+        if (mirroring := self.mirrorings.get(partition)) is not None:
+            mirroring.note(block.changed, block.expiring.values())
         if block.quiet or (timers := self._timers.get(partition)) is None:
             return
         timers.note(entries)
         timers.turn = max(timers.turn, block.turn or 0)
         if (doing := self._doing.get(partition)) is not None:
             doing.heard(entries, deletes, block.ended_at(partition))
+
+    def _marks(self, partition: int, block: Block[Any], *, in_turn: bool) -> Sequence[Entry]:
+        """What the mirror is to be told."""
+        if not block.changed:
+            return ()
+        if in_turn:
+            return marks.changed(partition, block.changed)
+        return marks.out_of_turn(self._state, self._into, partition, block.changed)
 
     def _expire(
         self,
@@ -188,6 +219,9 @@ class FoldSink(SpaceSink):
         if expiry is None:  # a dead letter is retried by one who does not carry the partition on
             expiry = Expiry(self.fold, self._state, self._into, partition)
         now_ms = min(records[-1].at_ms, self._clock.now_ms()) if records else 0
+        if self.fold.mirror is not None:  # which is to hear of it first
+            mirroring = self.mirrorings.get(partition)
+            now_ms = min(now_ms, GRACE_MS + mirroring.until_ms) if mirroring is not None else 0
         swept = expiry.swept(block, len(records), now_ms)
         entries, deletes = made
         self._write(
@@ -219,6 +253,33 @@ class FoldSink(SpaceSink):
 
     def _stirred(self) -> None:
         self.stir()
+
+    def mirroring(self, partition: int) -> Mirroring | None:
+        """Of a partition, if there is one. Made by the thread that steps."""
+        found = self.mirrorings.get(partition)
+        if found is None and self.mirror_table:
+            found = self.mirrorings[partition] = Mirroring(
+                self.fold,
+                self._stores,
+                into=self._into,
+                table=self.mirror_table,
+                partition=partition,
+                stir=self._stirred,
+            )
+        return found
+
+    def mirrored(self, partition: int) -> marks.Note:
+        """What is known of the mirror, whoever fills it. For any thread."""
+        return marks.noted(self._state, self._into, partition)
+
+    def adopt_mirror(self, partition: int, *, whole: bool) -> None:
+        """Its table is, or is not, the one of these states. Raise `Moved` and `NotReady`."""
+        self.mirrorings[partition].adopt(partial(self._beside, partition), whole=whole)
+
+    def settle_mirror(self, partition: int, told: Told | None) -> None:
+        """Note what has gone into the mirror, if anything has. Raise `Moved` and `NotReady`."""
+        if told is not None:
+            self.mirrorings[partition].settle(told, partial(self._beside, partition))
 
     def say_due(self, partition: int, now_ms: int) -> bool:
         """Say which of the timers have elapsed whose time has come, and which jobs have ended.

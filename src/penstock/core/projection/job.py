@@ -19,6 +19,10 @@ class Permanent(PenstockError):
     """Trying again will not help: the work is a dead letter at once."""
 
 
+class ComputeFailed(PenstockError):
+    """What was to be computed was not: it raised, took too much memory, or killed its process."""
+
+
 class Retry(NamedTuple):
     """How often, and after how long: each time about twice as long, up to the longest."""
 
@@ -52,6 +56,15 @@ class Job(Generic[W]):
     with `Done`, all or none. It raises `Permanent` or `OutOfBounds`, or anything else to be tried
     again, and must not block.
     """
+    compute: Callable[[W], W] | None = None
+    """The work → the work with what takes long to compute, as `run` gets it. Pure. It is done in a
+    process of its own, for as many as are done at once; what kills that has failed, as an attempt
+    that is counted. A function of a module, by its name, as the work's type is.
+    """
+    memory_bytes_max: int = 1 << 30
+    """That `compute` may take."""
+    result_bytes_max: int = 4 << 20
+    """Of what it returns, as MessagePack."""
     concurrency: int = 10
     """So many at once, in one process."""
     seconds_max: float = 60.0
@@ -66,6 +79,9 @@ class Job(Generic[W]):
             raise ValueError(f"{self.name}: declare {self.work.__name__} with frozen=True")
         if min(self.concurrency, self.retry.attempts) < 1 or self.seconds_max <= 0:
             raise ValueError(f"{self.name} could never run")
+        apart = () if self.compute is None else (self.compute, self.work)
+        if hidden := [of.__qualname__ for of in apart if "<" in of.__qualname__]:
+            raise ValueError(f"{self.name}: another process cannot find {', '.join(hidden)}")
 
 
 class Ended(Heard, frozen=True, array_like=True, gc=False):

@@ -258,7 +258,7 @@ def readings(
     return {
         name: Reading(
             log, name, codec(topic),
-            [p.flush.block_records for p in projections if p.topic.name == name],
+            [p.block_records for p in projections if p.topic.name == name],
         )
         for name, topic in topics.items()
     }  # fmt: skip

@@ -7,111 +7,29 @@ start drops.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 
 import msgspec
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Misconfigured, NotReady
+from penstock.core.errors import NotReady
 from penstock.core.log import Follow, Reader
 from penstock.core.position import Position
-from penstock.core.projection import Fold, Projection, Table, comparing
+from penstock.core.projection import Fold, Table, comparing
 from penstock.core.projection.coverage import Uncovered, begins, uncovered
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.outputs import Outputs
 from penstock.core.projection.queue import keep_by_hand
+from penstock.core.projection.remirroring import Remirror
 from penstock.core.projection.runner import Consumer
+from penstock.core.projection.shadows import SHADOW, Rebuilt, Turn, claimed, clean, create_shadow
 from penstock.core.projection.sinks import Stores, sink
-from penstock.core.state.lease import Leases
 from penstock.core.telemetry import Logger
 
 Progress = Callable[[int, int], None]
 """Records done, records in all."""
-
-_SHADOW = "__shadow"
-_LEASE_SECONDS = 60.0
-_RENEW_SECONDS = 10.0
-
-
-class Rebuilt(msgspec.Struct, frozen=True):
-    projection: str
-    records: int
-    """Records of the log that went in."""
-    compared: bool
-    differences: list[str]
-    """In words, the first few; empty when both are equal."""
-    lost: list[str]
-    """What was built has less than what there is, in words; then it is kept unless told otherwise.
-    """
-    swapped: bool
-    kept: list[str]
-    """What stays as it is, for the log does not cover it any more, in words; empty for all else."""
-
-
-class Turn:
-    """That one process at a time rebuilds a read model, and nobody drops its shadow meanwhile."""
-
-    def __init__(self, projection: Projection, leases: Leases, owner: str, clock: Clock) -> None:
-        self._name = f"rebuild/{projection.name}"
-        self._projection = projection
-        self._leases = leases
-        self._owner = owner
-        self._clock = clock
-        self._token: int | None = None
-        self._renew_at = 0.0
-
-    def take(self) -> bool:
-        self._token = self._leases.acquire(self._name, self._owner, _LEASE_SECONDS)
-        self._renew_at = self._clock.monotonic() + _RENEW_SECONDS
-        return self._token is not None
-
-    def keep(self) -> None:
-        """Raise `NotReady` when it was lost."""
-        if self._token is None or self._clock.monotonic() < self._renew_at:
-            return
-        self._renew_at = self._clock.monotonic() + _RENEW_SECONDS
-        if not self._leases.renew(self._name, self._owner, self._token, _LEASE_SECONDS):
-            raise NotReady(f"another process rebuilds {self._projection.name}")
-
-    def end(self) -> None:
-        if self._token is not None:
-            self._leases.release(self._name, self._owner, self._token)
-            self._token = None
-
-
-def hold(live: Consumer, turn: Turn | None, opened: ExitStack) -> None:
-    """Be the only one who replaces the read model, or a part of it. Raise `NotReady`."""
-    name = live.projection.name
-    if not live.rebuilding.acquire(blocking=False):
-        raise NotReady(f"{name} is being rebuilt already")
-    opened.callback(live.rebuilding.release)
-    if turn is not None:
-        if not turn.take():
-            raise NotReady(f"another process rebuilds {name}")
-        opened.callback(turn.end)
-
-
-def clean(projection: Projection, stores: Stores) -> None:
-    """Drop what a rebuild left behind that could not; nobody may be at it."""
-    shadow = projection.name + _SHADOW
-    if not isinstance(projection, Table):
-        stores.state.drop(shadow)
-    elif stores.tables.columns(shadow):
-        stores.tables.drop(shadow)
-    stores.dead_letters.forget(shadow)
-
-
-def clean_up(consumer: Consumer, stores: Stores, turn: Turn, logger: Logger) -> None:
-    """At a start: after a rebuild that was killed. What fails now is done by the next one."""
-    try:
-        if turn.take():
-            clean(consumer.projection, stores)
-            turn.end()
-    except Exception as error:  # noqa: BLE001 - a shadow takes space, and is in nobody's way
-        shadow = consumer.projection.name + _SHADOW
-        logger.warning("rebuild.left_behind", shadow=shadow, error=str(error))
 
 
 class Rebuild:
@@ -142,7 +60,7 @@ class Rebuild:
         self._disk_space = disk_space or DiskSpace(None, 0)
         self._leaving = leaving
         self._topic = live.projection.topic.name
-        self._shadow_name = live.projection.name + _SHADOW
+        self._shadow_name = live.projection.name + SHADOW
         projection = live.projection
         self._sink = sink(projection, stores, into=self._shadow_name)
         self._starts: dict[int, int] = {}
@@ -152,6 +70,9 @@ class Rebuild:
             Cursor(projection, self._sink, log, clock, logger, partition=partition)
             for partition in range(log.partitions(self._topic))
         ]
+        self._mirror: Remirror | None = None
+        if isinstance(self._sink, FoldSink) and self._sink.mirror_table:
+            self._mirror = Remirror(live, self._sink, stores, self._shadows)
 
     def run(
         self,
@@ -170,7 +91,7 @@ class Rebuild:
         """
         name = self._live.projection.name
         with ExitStack() as opened:
-            hold(self._live, self._turn, opened)
+            opened.enter_context(claimed(self._live, self._turn))
             self._live.shadows = self._shadows
             opened.callback(setattr, self._live, "shadows", ())
             clean(self._live.projection, self._stores)
@@ -182,7 +103,8 @@ class Rebuild:
                 # Beside a live fold that gets as far; from scratch, what the log lacks it gets now.
                 self._sink.muted = compare or not swap
                 self._sink.outputs = self._outputs(opened) if compare else None
-            self._create(statement)
+            for table in self._live.projection.tables:
+                create_shadow(self._stores, statement, table)
             return self._run(reader, progress, compare=compare, swap=swap, accept_loss=accept_loss)
 
     def _run(
@@ -193,12 +115,16 @@ class Rebuild:
         self._starts = {shadow.partition: shadow.position for shadow in self._shadows}
         reached = self._ends()
         self._catch_up(reader, reached, progress)
-        with self._live.paused():
+        if self._mirror is not None:
+            self._mirror.catch_up()
+        with self._held(), self._live.paused():
             cursors = self._live.whole()
             if compare:
                 self._align(reader, cursors, reached)
             else:
                 self._catch_up(reader, self._ends(), progress)
+                if self._mirror is not None:
+                    self._mirror.catch_up()
             self._uncovered = self._not_covered() if compare else []
             differences = self._differences() if compare else []
             lost = self._lost(equal=compare and not differences)
@@ -207,9 +133,14 @@ class Rebuild:
                 self._swap()
                 for cursor in cursors:
                     cursor.resume(reader)
+                if self._mirror is not None:
+                    self._mirror.join()
                 self._live.begin()
         name, kept = self._live.projection.name, [str(one) for one in self._uncovered]
         return Rebuilt(name, self._records(), compare, differences, lost, swap, kept)
+
+    def _held(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._mirror is None else self._mirror.held()
 
     def _outputs(self, opened: ExitStack) -> Outputs:
         fold, log = self._live.projection, self._log
@@ -257,16 +188,6 @@ class Rebuild:
     def _records(self) -> int:
         return sum(shadow.position - self._starts[shadow.partition] for shadow in self._shadows)
 
-    def _create(self, statement: str) -> None:
-        if isinstance(self._live.projection, Table):
-            table = self._live.projection.table
-            named = f"CREATE TABLE IF NOT EXISTS {table}"
-            if named not in statement:
-                raise Misconfigured(f"no statement creates the table {table}")
-            self._stores.tables.create(
-                [statement.replace(named, f"CREATE TABLE {self._shadow_name}", 1)]
-            )
-
     def _drop(self) -> None:
         try:
             clean(self._live.projection, self._stores)
@@ -279,7 +200,7 @@ class Rebuild:
             for shadow, target in zip(self._shadows, targets, strict=True)
         )
         done, total = self._records(), self._records() + missing
-        block = self._live.projection.flush.block_records
+        block = self._live.projection.block_records
         for shadow, target in zip(self._shadows, targets, strict=True):
             while shadow.position < target:
                 progress(done, total)
@@ -299,6 +220,8 @@ class Rebuild:
                 cursor.step(reader, target - cursor.position)
         positions = [cursor.position for cursor in cursors]
         self._catch_up(reader, positions, lambda _done, _total: None)
+        if self._mirror is not None:
+            self._mirror.align(reader, cursors)
 
     def _not_covered(self) -> list[Uncovered]:
         """Of a table of the same form: it may have partitions of both."""
@@ -318,7 +241,9 @@ class Rebuild:
         state, now_ms = self._stores.state, self._stores.clock.now_ms()
         states = comparing.entry_differences(projection, state, self._shadow_name, now_ms)
         outputs = self._sink.outputs if isinstance(self._sink, FoldSink) else None
-        return states if outputs is None else [*states, *outputs.differences()]
+        said = [] if outputs is None else outputs.differences()
+        mirrored = [] if self._mirror is None else self._mirror.differences()
+        return [*states, *said, *mirrored]
 
     def _lost(self, *, equal: bool) -> list[str]:
         """What the live model has and the shadow has not."""
@@ -367,7 +292,11 @@ class Rebuild:
         else:
             if isinstance(self._sink, FoldSink):
                 keep_by_hand(self._stores.state, projection.space, self._shadow_name)
+            if self._mirror is not None:
+                self._mirror.part()
             self._stores.state.swap(self._shadow_name, projection.space)
+            if self._mirror is not None:
+                self._mirror.swap()
         dead_letters.forget(projection.name)
         for letter in [*kept, *dead_letters.letters(self._shadow_name, limit=1 << 62)]:
             dead_letters.add(msgspec.structs.replace(letter, projection=projection.name))

@@ -12,11 +12,12 @@ from contextlib import closing, suppress
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, NotReady
-from penstock.core.log import Follow, Reader, Share, record_place
+from penstock.core.log import Follow, Reader, Share, Whole, record_place
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Sink
 from penstock.core.projection.cursor import IDLE_SECONDS, Cursor
 from penstock.core.projection.deciding import FoldCursor
+from penstock.core.projection.filling import Filling, filling_of
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.reading import Reading
 from penstock.core.telemetry import Logger, Samples
@@ -37,8 +38,11 @@ class Consumer:
         logger: Logger,
         *,
         reading: Reading | None = None,
+        whole: bool = False,
     ) -> None:
-        """With `reading` it shares what is read of its topic with the other projections of it."""
+        """With `reading` it shares what is read of its topic with the other projections of it; with
+        `whole` it has all partitions for itself, whoever else carries them.
+        """
         self.projection = projection
         self.sink = sink
         self.cursors: dict[int, Cursor] = {}
@@ -61,6 +65,7 @@ class Consumer:
         """Why the positions of partitions are disproved, as those said who carry them."""
         self._log = log
         self._reading = reading
+        self._whole = whole
         self._clock = clock
         self._logger = logger
         self._wake = threading.Event()
@@ -70,8 +75,11 @@ class Consumer:
         self._idle = True
         self._listens = False
         self._share: Share | None = None
+        self.filling: Filling | None = None
+        """What fills its mirror."""
         if isinstance(sink, FoldSink):
             sink.stir = self._wake.set
+            self.filling = filling_of(sink, lambda: [*self.cursors.values()], clock, logger)
         self._dealt = False
         """Whether it was told which partitions are its own; they may be none."""
         self._thread: threading.Thread | None = None
@@ -87,10 +95,15 @@ class Consumer:
         if not self._listens:
             self._log.listen(topic, self._stir)
             self._listens = True
-        self._share = self._log.share(self.projection.name, topic, self._take)
+        if self._whole:
+            self._share = Whole(self._log.partitions(topic), self._take)
+        else:
+            self._share = self._log.share(self.projection.name, topic, self._take)
         name = f"penstock-{self.projection.name}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+        if self.filling is not None:
+            self.filling.start()
 
     def looked(self) -> bool:
         """Wait until the partitions that were ours at the start were compared with the log, or
@@ -108,6 +121,8 @@ class Consumer:
 
     def stop(self) -> None:
         """Finish the batch in hand, end the thread, and let others take the partitions over."""
+        if self.filling is not None:
+            self.filling.stop()
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
@@ -169,6 +184,8 @@ class Consumer:
         """
         with suppress(NotReady):
             self._told = self.sink.judged()
+            if self.filling is not None:
+                self.filling.hear(self._log.partitions(self.projection.topic.name))
 
     def compare(self) -> None:
         """Whether the store is where the cursors are; where it fell behind, they go back too."""
@@ -228,7 +245,8 @@ class Consumer:
         self._wake.set()
 
     def _cursor(self, partition: int) -> Cursor:
-        kind = FoldCursor if isinstance(self.sink, FoldSink) else Cursor
+        speaks = isinstance(self.sink, FoldSink) and not self.sink.muted
+        kind = FoldCursor if speaks else Cursor
         return kind(
             self.projection, self.sink, self._log, self._clock, self._logger, partition=partition
         )
@@ -341,3 +359,5 @@ class Consumer:
                 samples.gauge("penstock_projection_lag_seconds", status.lag_seconds, **of)
             if isinstance(cursor, FoldCursor):
                 samples.gauge("penstock_due_late_seconds", cursor.late_seconds(), **of)
+        if self.filling is not None:
+            self.filling.sample(samples)

@@ -27,6 +27,7 @@ from penstock.core.projection.due import (
     Table,
     Waiting,
 )
+from penstock.core.projection.parts import part
 from penstock.core.projects import order_of
 
 E = TypeVar("E", bound=Event)
@@ -66,9 +67,11 @@ class Stepper(Generic[E, S]):
     ) -> None:
         around = {fold.topic.name, *(topic for space, topic in circles if space == fold.space)}
         self._fold = fold
-        self._key = fold.topic.key
+        self._key = fold.key_of
+        self._merged = fold.merge is not None
         self._step = fold.step
         self._read = fold.decode
+        self._mirrored = fold.mirror is not None
         self._jobs = {job.work: job for job in fold.jobs}
         self._ways = {
             kind: _Way(topic.name, codec(topic).of, topic.key, topic.name in around)
@@ -91,6 +94,8 @@ class Stepper(Generic[E, S]):
         event = record.event
         own = event.key if isinstance(event, Heard) else self._key(event)
         key = order_of(record.project, own)
+        if self._merged and key:
+            key = part(key, record.number)
         if not 0 < len(key) <= _GROUP_BYTES_MAX:
             raise ValueError(f"its key has {len(key)} bytes; 1 to {_GROUP_BYTES_MAX} can be kept")
         return key
@@ -118,6 +123,8 @@ class Stepper(Generic[E, S]):
             block.states.pop(key, None)
         else:
             block.states[key], block.written[key] = kept
+        if self._mirrored:
+            block.changed[key] = record.number
         if expires_ms is not None and (ended_ms is None or expires_ms < ended_ms):
             block.expiring[key] = expires_ms
         if waiting is not None:
@@ -216,7 +223,11 @@ class Stepper(Generic[E, S]):
         """The job that does it, and what it is to do; nothing for a timer."""
         if due.work is None:
             if not self._fold.times:
-                raise ValueError(f"{self._fold.topic.name} has no `Elapsed` among its events")
+                raise ValueError(
+                    f"{self._fold.space} merges parts, which have no timers"
+                    if self._merged
+                    else f"{self._fold.topic.name} has no `Elapsed` among its events"
+                )
             return "", b""
         job = self._jobs.get(type(due.work))
         if job is None:

@@ -10,7 +10,7 @@ import msgspec
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
 from penstock.core.log import NO_REPEATS, Batch, Follow, record_number
-from penstock.core.projection import Fold, Index, Projection, Record, Table
+from penstock.core.projection import Fold, Index, Projection, Record, Table, parts
 from penstock.core.projection.due import Table as Due
 from penstock.core.projection.due import bare, is_framed, table_of
 from penstock.core.projection.expiry import lasting
@@ -89,7 +89,7 @@ def why(
             f"`penstock events {topic} --from NUMBER` shows it"
         )
     group = key_of(asked.project, asked.key.encode())
-    state, waiting = _known(projection, group, stores)
+    state, waiting = _known(projection, group, stores, log.partitions(topic))
     keys = _keys(projection, stores)
     read = stores.codec(projection.topic).read
     unique = stores.repeats(projection.topic)
@@ -131,14 +131,18 @@ def _batches(
 
 
 def _known(
-    projection: Index[Any] | Fold[Any, Any], group: bytes, stores: Stores
+    projection: Index[Any] | Fold[Any, Any], group: bytes, stores: Stores, partitions: int
 ) -> tuple[str, Due]:
     if isinstance(projection, Index):
         [history] = stores.state.first(projection.space, [group], _ENTRIES_COUNTED)
         more = " or more" if len(history) == _ENTRIES_COUNTED else ""
         named = "1 entry" if len(history) == 1 else f"{len(history)}{more} entries"
         return (named if history else ""), {}
-    [stored] = stores.state.get_many(projection.space, [group])
+    places = parts.places(projection, group, partitions)
+    if projection.merge is not None:
+        found = [value for value in stores.state.get_many(projection.space, places) if value]
+        return (_json(parts.together(projection, found)) if found else ""), {}
+    [stored] = stores.state.get_many(projection.space, places)
     value = lasting(projection, stored or b"", stores.clock.now_ms())
     state = _json(projection.read(value)) if bare(value) else ""
     return state, table_of(value) if is_framed(value) else {}
@@ -149,8 +153,8 @@ def _keys(
 ) -> Callable[[Record[Any]], Sequence[bytes]]:
     """Whose a record is; raises where no key can be had of it."""
     if isinstance(projection, Fold):
-        of = Stepper(projection, stores.codec).key
-        return lambda record: [of(record)]
+        of, part = Stepper(projection, stores.codec).key, parts.size(projection)
+        return lambda record: [(key := of(record))[: len(key) - part]]
     entries = projection.entries
     return lambda record: [key_of(record.project, entry.group) for entry in entries([record])]
 

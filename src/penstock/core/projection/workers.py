@@ -10,10 +10,12 @@ import msgspec
 
 from penstock.core.errors import PenstockError
 from penstock.core.events import Event
-from penstock.core.projection.job import Job, Permanent
+from penstock.core.projection.computing import Computers
+from penstock.core.projection.job import ComputeFailed, Job, Permanent
 from penstock.core.projection.queue import Claimed
 from penstock.core.reach import OutOfBounds, Reach
 from penstock.core.telemetry import Logger, Samples
+from penstock.core.worker import Worker
 
 _GRACE_SECONDS = 5.0
 """So long one may take to end when it is told to, and a process that ends waits for those under
@@ -39,6 +41,7 @@ class Workers:
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._reach: Reach | None = None
+        self._computers = Computers(logger)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
@@ -113,6 +116,7 @@ class Workers:
                 self._changed.wait_for(lambda: not self._unsettled, grace_seconds)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_GRACE_SECONDS)
+        self._computers.close()
 
     def _spawn(self, claimed: Claimed, ended: Callable[[Outcome], None]) -> None:
         assert self._loop is not None
@@ -145,7 +149,11 @@ class Workers:
         except msgspec.MsgspecError as error:
             why = f"its work is of another form than {job.work.__name__}: {error}"
             return Outcome(claimed, failed=why, permanent=True)
-        running = asyncio.ensure_future(_run(job, work, reach))
+        try:
+            computing = None if job.compute is None else await self._computers.ready(job)
+        except ComputeFailed as error:
+            return Outcome(claimed, failed=_told(error))
+        running = asyncio.ensure_future(self._run(job, work, reach, computing, claimed.queued.work))
         try:
             await asyncio.wait({running}, timeout=job.seconds_max)
             if not running.done():
@@ -165,18 +173,22 @@ class Workers:
         except Exception as error:  # noqa: BLE001 - whatever it is, it may pass
             return Outcome(claimed, failed=_told(error))
 
+    async def _run(
+        self, job: Job[Any], work: Any, reach: Reach, computing: Worker | None, packed: bytes
+    ) -> Sequence[Event]:
+        if computing is not None:
+            done = await self._computers.compute(job, computing, packed)
+            work = msgspec.msgpack.decode(done, type=job.work)
+        try:
+            return list(await job.run(work, reach))
+        except (SystemExit, KeyboardInterrupt) as error:  # it would end the loop, and all others
+            raise RuntimeError(f"it said {error!r}") from error
+
     def sample(self, samples: Samples) -> None:
         for job, count in [*self._running.items()]:
             samples.gauge("penstock_jobs_running", count, job=job)
         for (job, how), count in [*self._ended.items()]:
             samples.counter("penstock_jobs_ended", count, job=job, how=how)
-
-
-async def _run(job: Job[Any], work: Any, reach: Reach) -> Sequence[Event]:
-    try:
-        return list(await job.run(work, reach))
-    except (SystemExit, KeyboardInterrupt) as error:  # it would end the loop, and all others
-        raise RuntimeError(f"it said {error!r}") from error
 
 
 def _told(error: BaseException) -> str:

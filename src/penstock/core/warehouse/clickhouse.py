@@ -185,7 +185,7 @@ class ClickHouse:
     def ping(self) -> None:
         try:
             with self._pinging:
-                self._engine.probe.query("SELECT 1")
+                self._engine.probe.ask()
         except FAILURES as error:
             raise Unavailable("asking the warehouse", detail=server.reason(error)) from error
 

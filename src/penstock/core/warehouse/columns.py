@@ -6,10 +6,11 @@ Anything else that differs takes a rebuild.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from penstock.core.warehouse import Differences, Row, Value
+from penstock.core.errors import Misconfigured
+from penstock.core.warehouse import Differences, Row, Value, Warehouse
 from penstock.core.warehouse.cluster import Layout
 
 COLUMNS = """-- shard by: cityHash64(contents, name)
@@ -110,6 +111,32 @@ class Columns:
             {"contents": contents},
         )
         return {str(name) for (name,) in rows}
+
+
+def check_table(
+    warehouse: Warehouse, declaration: str, table: str, columns: Collection[str], *, rebuilt: str
+) -> None:
+    """That it has the columns that its declaration says, and its rows fill. Raise `Misconfigured`,
+    which names the projection that is to be `rebuilt`.
+    """
+    named = [column.split()[0] for column in columns_of(declaration)]
+    if {*named} != {*columns}:
+        raise Misconfigured(
+            f"tables.sql gives {table} the columns {', '.join(named)}, and its rows have "
+            f"{', '.join(columns)}"
+        )
+    found = warehouse.differences(declaration)
+    if found is None:
+        raise Misconfigured(f"PENSTOCK_WAREHOUSE has no table {table}; run `penstock migrate`")
+    if found.others:
+        raise Misconfigured(
+            f"the table {table} is of another version: {', '.join(found.others)}. Run "
+            f"`penstock rebuild {rebuilt} --from-scratch`"
+        )
+    if found.addable:
+        raise Misconfigured(
+            f"the table {table} lacks {', '.join(found.addable)}; run `penstock migrate`"
+        )
 
 
 def columns_of(declaration: str) -> Sequence[str]:

@@ -84,6 +84,25 @@ class Clients:
             client.close()
 
 
+class Probe:
+    """Asks nothing but whether the engine answers, so that no other question is in its way."""
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        """It is opened when it is first asked: who only works with an engine needs none."""
+        self._open = client
+        self._client: Client | None = None
+
+    def ask(self) -> None:
+        """Raise one of `FAILURES`. For one thread at a time."""
+        if self._client is None:
+            self._client = self._open()
+        self._client.query("SELECT 1")
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
 class Engine(NamedTuple):
     clients: Clients
     layout: Layout
@@ -95,8 +114,7 @@ class Engine(NamedTuple):
     """Settings of every statement that makes or drops something."""
     refusal: Callable[[Exception], Misconfigured | None]
     """What to correct, if that is what a failure says."""
-    probe: Client
-    """Asks nothing but whether the engine answers, so that no other question is in its way."""
+    probe: Probe
     folder: Path | None = None
     """Where an engine lives that no other process has."""
 
@@ -138,7 +156,7 @@ def embedded(settings: Settings) -> Engine:
         inserting=INSERTING,
         altering={},
         refusal=lambda _: None,
-        probe=another(),
+        probe=Probe(another),
         folder=folder,
     )
 

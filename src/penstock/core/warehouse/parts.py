@@ -110,11 +110,12 @@ class Parts:
 
     def _twice(self, table: str) -> str:
         """An engine takes whatever part lies in its folder, a copy of another one too. Those that
-        a deletion has left empty are all alike.
+        a deletion has left empty are all alike, and what replaces itself may be there twice.
         """
         rows = self._ask(
             "SELECT min(name), max(name) FROM system.parts WHERE active AND rows > 0 "
             "AND database = {database:String} AND table = {table:String} "
+            "AND engine NOT LIKE '%Replacing%' "
             "GROUP BY hash_of_all_files HAVING count() > 1",
             self._of(table),
         )

@@ -22,6 +22,7 @@ from penstock.core.warehouse.engine import (
     INSERTING,
     Clients,
     Engine,
+    Probe,
     first_line,
     limits,
 )
@@ -78,7 +79,7 @@ def connect(settings: Settings) -> Engine:
         inserting=_INSERTING | (_INSERTING_REPLICATED if where.replicated else {}),
         altering=_ALTERING_CLUSTER if where.cluster else {},
         refusal=partial(_refusal, url),
-        probe=probe,
+        probe=Probe(lambda: probe),
     )
 
 
