@@ -71,6 +71,7 @@ class Operating(Protocol):
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt: ...
 
     def why(self, asked: Asked, progress: Progress) -> Why: ...
@@ -170,12 +171,14 @@ class Remote:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         wanted = {
             "projection": projection,
             "from_scratch": from_scratch,
             "dry_run": dry_run,
             "accept_loss": accept_loss,
+            "muted": muted,
         }
         return msgspec.convert(self._job("rebuild", wanted, progress), Rebuilt)
 

@@ -75,6 +75,7 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     from_scratch: bool = False
     dry_run: bool = False
     accept_loss: bool = False
+    muted: bool = False
 
 
 class DeadJobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,6 +177,7 @@ class Control:
                 from_scratch=wanted.from_scratch,
                 dry_run=wanted.dry_run,
                 accept_loss=wanted.accept_loss,
+                muted=wanted.muted,
             )
         )
 

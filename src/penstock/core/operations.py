@@ -218,6 +218,7 @@ class Operations:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         if (mirrored := self._mirrored(projection)) is not None:
             return self._refill(mirrored, compare=not from_scratch, swap=not dry_run)
@@ -244,6 +245,7 @@ class Operations:
             compare=not from_scratch,
             swap=not dry_run,
             accept_loss=accept_loss,
+            muted=muted,
         )
 
     def _mirrored(self, table: str) -> Consumer | None:
