@@ -1,4 +1,4 @@
-"""Marks by place, and Kafka, Redis and nginx for every test that asks for them by a fixture.
+"""Marks by place; Kafka, PostgreSQL, Redis and nginx for tests that ask for them by a fixture.
 
 On continuous integration a missing one fails; elsewhere the test is left out, and the end says so.
 """
@@ -16,6 +16,7 @@ from services import jars
 from services.jars import SERVICES
 from services.kafka import Kafka, KafkaCluster
 from services.packages import Missing, program
+from services.postgresql import PostgreSQL
 from services.redis import RedisServer
 from services.running import Services
 
@@ -31,7 +32,10 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 MARKED_BY_PLACE = {"e2e", "faults", "hostile", "services"}
-SERVED = {"fetched", "kafka", "kafka_cluster", "nginx", "redis_server", "redis_url"}
+SERVED = {
+    "fetched", "kafka", "kafka_cluster", "nginx", "postgresql", "postgresql_server", "redis_server",
+    "redis_url",
+}  # fmt: skip
 LEFT_OUT = "left out: "
 
 
@@ -63,6 +67,20 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis of the module's own, to be killed; each test leaves it running."""
     with _or_left_out(), RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """One PostgreSQL of this run: make databases of your own, and do not kill it."""
+    with _or_left_out(), PostgreSQL(tmp_path_factory.mktemp("postgresql")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    """A PostgreSQL of the module's own, to be killed; each test leaves it running."""
+    with _or_left_out(), PostgreSQL(tmp_path_factory.mktemp("postgresql")) as server:
         yield server
 
 
@@ -115,6 +133,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     left_out = [reason for reason in reasons if LEFT_OUT in reason]
     if left_out:
         terminalreporter.section("left out", yellow=True)
-        terminalreporter.write_line(f"{len(left_out)} tests, for want of Kafka, Redis or nginx")
+        terminalreporter.write_line(
+            f"{len(left_out)} tests, for want of Kafka, PostgreSQL, Redis or nginx"
+        )
         for reason in sorted(set(left_out)):
             terminalreporter.write_line(reason.partition(LEFT_OUT)[2])

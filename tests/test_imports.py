@@ -72,4 +72,5 @@ def test_who_uses_no_distributed_engine_imports_nothing_of_their_clients() -> No
     loaded = set(run("-c", EMBEDDED).split())
 
     assert loaded & {"confluent_kafka", "fastavro", "hiredis", "redis"} == set()
+    assert loaded & {"alembic", "psycopg", "sqlalchemy"} == set(), "no application has entities"
     assert {"apsw", "chdb", "rocksdict"} <= loaded

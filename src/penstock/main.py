@@ -111,6 +111,7 @@ def prepare(
         *engines.prepare_log(settings, overruled(said, settings), bars),
         *engines.prepare_warehouse(settings, [a.package for a in offered]),
         *engines.prepare_state(settings),
+        *(engines.prepare_database(settings) if any(a.entities for a in offered) else ()),
     ]
 
 

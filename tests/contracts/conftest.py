@@ -1,12 +1,16 @@
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from penstock.core.database import Database
+from penstock.core.editing.keeping import Keeping
 from penstock.core.log import Log
 from penstock.core.warehouse.clickhouse import ClickHouse
 from support.clickhouse import ThinServer
 from support.clock import MovedClock
+from support.databases import fresh, keeping, on_server, sqlite, sqlite_url
 from support.opened import open_kafka, open_memory, open_sqlite
 from support.stores import create
 from support.warehouses import ALL, SHARED, Place
@@ -61,3 +65,24 @@ def log(request: pytest.FixtureRequest, tmp_path: Path, clock: MovedClock) -> It
         opened = {"sqlite": open_sqlite, "memory": open_memory}[request.param](tmp_path, clock)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database that has nothing yet."""
+    if request.param == "sqlite":
+        return sqlite_url(tmp_path)
+    return fresh(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    is_file = request.param == "sqlite"
+    made = sqlite(tmp_path) if is_file else on_server(request.getfixturevalue("postgresql"))
+    with closing(made):
+        yield made
+
+
+@pytest.fixture
+def shop(database: Database, clock: MovedClock) -> Keeping:
+    return keeping(database, clock)

@@ -265,7 +265,7 @@ def test_nobody_is_answered_by_what_is_not_to_be_believed(bench: Bench) -> None:
 
 @pytest.mark.parametrize("again", ["with its copy", "without it"])
 def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> None:
-    """And knows what it knows whether or not whoever has the state is there. Reliability 15."""
+    """And knows what it knows whether or not whoever has the state is there. Reliability 7."""
     first = Bench(tmp_path, roles=("edge",))
     work = Bench(tmp_path, roles=("work",))
     told = first.on(lambda: first.many(*(first.ask("/click", b"a") for _ in range(CAP - 5))))
@@ -283,6 +283,7 @@ def test_an_edge_apart_keeps_a_copy_of_its_own(tmp_path: Path, again: str) -> No
         assert second.known("a") == CAP
         assert second.on(lambda: second.ask("/click", b"a")) == 429
         assert second.platform.near.problem(clicks.name) == ""
+        assert second.platform.near.bytes_on_disk() > 0
     finally:
         second.close()
 

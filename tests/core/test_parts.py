@@ -176,6 +176,7 @@ def test_what_is_asked_of_a_key_and_why_has_all_parts(tmp_path: Path) -> None:
         {"merge": None},
         {"key": None},
         {"expires": lambda _: None},
+        {"near": True},
         {"mirror": kept().mirror},
     ],
 )

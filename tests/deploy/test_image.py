@@ -74,7 +74,7 @@ def test_its_extras_and_what_it_leaves_out_exist() -> None:
     locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
     extras = set(re.findall(r"--extra (\w+)", read("Dockerfile")))
 
-    assert extras == {"kafka", "redis"} <= set(project["optional-dependencies"])
+    assert extras == {"kafka", "postgresql", "redis"} <= set(project["optional-dependencies"])
     assert set(left_out()) <= {package["name"] for package in locked}
 
 

@@ -47,7 +47,7 @@ NOT_RUN = {
         "docs/operations.md",
         "penstock schedules run wallet.statement --interval 2026-03-28",
     ): "no application that is served by default has a schedule",
-    ("docs/scaling.md", "pip install '.[kafka,redis]'"): INSTALLS,
+    ("docs/scaling.md", "pip install '.[kafka,postgresql,redis]'"): INSTALLS,
     ("docs/deployment.md", "cd deploy"): DOCKER,
     ("docs/deployment.md", "docker compose exec api penstock topics"): DOCKER,
     ("docs/deployment.md", "docker compose build migrate"): DOCKER,

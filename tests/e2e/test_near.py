@@ -35,7 +35,7 @@ def edge(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 def test_an_edge_that_was_killed_knows_what_it_had_let_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reliability 1 and 15: it has no state, no warehouse and no database."""
+    """Reliability 1 and 7: it has no state, no warehouse and no database."""
     told: Counter[int] = Counter()
     for _ in range(2):
         with edge(tmp_path, monkeypatch) as client:

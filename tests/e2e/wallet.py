@@ -77,7 +77,7 @@ def main(kills: int) -> str:
             reader.stop()
             shop = Path(made) / "clone" / "my-shop"
             seed = int(os.environ.get("SEED", "1"))
-            return gate(shop, kills=kills, accounts=20 + 10 * kills, seed=seed)
+            return gate(shop, kills=kills, accounts=min(20 + 10 * kills, 2_000), seed=seed)
         finally:
             reader.close()
 

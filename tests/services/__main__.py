@@ -22,7 +22,7 @@ from services.running import Services
 )
 @click.pass_context
 def main(context: click.Context, folder: Path) -> None:
-    """Kafka and Redis for tests, on loopback and without containers."""
+    """Kafka, PostgreSQL and Redis for tests, on loopback and without containers."""
     context.obj = folder
 
 
@@ -40,7 +40,10 @@ def start(folder: Path) -> None:
     with _alone(jars.SERVICES):
         _fetch()
         record = Services(folder).start()
-    click.echo(f"Kafka at {record.bootstrap}, Redis at {record.redis}; . {folder}/env leads there")
+    click.echo(
+        f"Kafka at {record.bootstrap}, Redis at {record.redis}, PostgreSQL at "
+        f"{record.postgresql}; . {folder}/env leads there"
+    )
 
 
 @main.command()
@@ -52,7 +55,9 @@ def stop(folder: Path) -> None:
 
 
 def _fetch() -> None:
-    packages.install(["java", "nginx", "redis-server", *([] if jars.fetched() else ["mvn"])])
+    packages.install(
+        ["java", "nginx", "postgres", "redis-server", *([] if jars.fetched() else ["mvn"])]
+    )
     jars.fetch()
     kafka.prepare()
 

@@ -11,8 +11,11 @@ PACKAGES = {
     "java": "default-jre-headless",
     "mvn": "maven",
     "nginx": "nginx",
+    "postgres": "postgresql",
     "redis-server": "redis-server",
 }
+_DEBIANS_OWN = "/usr/lib/postgresql/*/bin"
+"""Where programs are of which Debian has several versions at once."""
 _POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -22,15 +25,24 @@ class Missing(Exception):
 
 def program(name: str) -> str:
     """Its path. Raise `Missing` when it is not installed."""
-    found = shutil.which(name)
+    found = _found(name)
     if found is None:
         raise Missing(f"{name} is not installed; `make services` installs it, or says how")
     return found
 
 
+def _found(name: str) -> str | None:
+    newest = sorted(Path("/").glob(f"{_DEBIANS_OWN}/{name}".lstrip("/")), key=_version)
+    return shutil.which(name) or (str(newest[-1]) if newest else None)
+
+
+def _version(path: Path) -> int:
+    return int(path.parts[-3]) if path.parts[-3].isdigit() else 0
+
+
 def install(programs: Iterable[str]) -> None:
     """Install those that are missing. Raise `Missing` where that is not possible."""
-    packages = [PACKAGES[name] for name in programs if shutil.which(name) is None]
+    packages = [PACKAGES[name] for name in programs if _found(name) is None]
     if not packages:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]

@@ -49,12 +49,20 @@ class Server(Startable):
     """Ends with the thread that launched it, where the system can do that, unless it is to last."""
 
     def __init__(
-        self, command: Sequence[str], log: Path, *, ready: str, lasting: bool = False
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        ready: str,
+        lasting: bool = False,
+        front: Sequence[str] | None = None,
     ) -> None:
+        """`front`: words before the command, which run it and end it with the thread."""
+        own = [] if lasting else _bound()
+        self._front = own if front is None else list(front)
         self.command = list(command)
         self.log = log
         self._ready = ready
-        self._lasting = lasting
         self._process: subprocess.Popen[bytes] | None = None
         self._log_bytes_before = 0
 
@@ -68,7 +76,7 @@ class Server(Startable):
         with self.log.open("ab") as log:
             self._log_bytes_before = log.tell()
             self._process = subprocess.Popen(
-                [*([] if self._lasting else _bound()), *self.command],
+                [*self._front, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -8,6 +8,7 @@ import msgspec
 import psutil
 
 from services.kafka import KafkaCluster
+from services.postgresql import PostgreSQL
 from services.redis import RedisServer
 
 _GRACE_SECONDS = 3.0
@@ -31,11 +32,12 @@ class Recorded(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True):
     bootstrap: str
     redis: str
+    postgresql: str
     servers: list[Recorded]
 
 
 class Services:
-    """One cluster and one Redis, with their data, in a folder."""
+    """One cluster, one Redis and one PostgreSQL, with their data, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,10 +56,13 @@ class Services:
         self.stop()
         with ExitStack() as started:
             redis = started.enter_context(RedisServer(self._folder, lasting=True))
+            postgresql = started.enter_context(PostgreSQL(self._folder, lasting=True))
             cluster = KafkaCluster(self._folder, lasting=True)
             started.callback(cluster.close)
             cluster.launch()
-            record = self._keep(cluster, redis)  # before the wait, which somebody may cut short
+            record = self._keep(
+                cluster, redis, postgresql
+            )  # before the wait, which somebody may cut short
             cluster.await_ready()
             started.pop_all()
         return record
@@ -75,12 +80,14 @@ class Services:
             return None
         return msgspec.json.decode(self._record.read_bytes(), type=Record)
 
-    def _keep(self, cluster: KafkaCluster, redis: RedisServer) -> Record:
-        servers = [Recorded(server.pid, server.command) for server in (*cluster.brokers, redis)]
-        record = Record(cluster.bootstrap, redis.url, servers)
+    def _keep(self, cluster: KafkaCluster, redis: RedisServer, postgresql: PostgreSQL) -> Record:
+        started = (*cluster.brokers, redis, postgresql)
+        servers = [Recorded(server.pid, server.command) for server in started]
+        record = Record(cluster.bootstrap, redis.url, postgresql.url, servers)
         self._record.write_bytes(msgspec.json.encode(record))
         self._environment.write_text(
             f"export PENSTOCK_LOG={cluster.url}\nexport PENSTOCK_STATE={redis.url}\n"
+            f"export PENSTOCK_DATABASE={postgresql.url}\n"
             # What is embedded goes with these servers, and not with those of another log.
             f"export PENSTOCK_DATA={self._folder.resolve()}/penstock\n"
         )

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import msgspec
 import psutil
+import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
@@ -20,6 +21,7 @@ from redis import Redis
 from services import packages
 from services.kafka import Kafka, KafkaCluster
 from services.ports import free_ports
+from services.postgresql import PostgreSQL
 from services.process import NotStarted, Server
 from services.redis import RedisServer
 from services.running import Record, Recorded, Services
@@ -137,6 +139,24 @@ def test_the_redis_of_the_run_answers(redis_url: str) -> None:
         assert client.ping()
 
 
+# -- PostgreSQL ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [PostgreSQL.kill, PostgreSQL.stop])
+def test_a_postgresql_that_ended_comes_back_with_its_data(
+    postgresql_server: PostgreSQL, end: Callable[[PostgreSQL], None]
+) -> None:
+    name = f"kept_{uuid4().hex}"
+    with psycopg.connect(postgresql_server.url) as client:
+        client.execute(f"CREATE TABLE {name} ()".encode())
+
+    end(postgresql_server)
+    postgresql_server.restart()
+
+    with psycopg.connect(postgresql_server.url) as client:
+        assert client.execute(f"SELECT count(*) FROM {name}".encode()).fetchall() == [(0,)]
+
+
 # -- any server ---------------------------------------------------------------------------------
 
 
@@ -208,7 +228,9 @@ def command(verb: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.usefixtures("kafka_cluster", "redis_server")  # left out where they cannot be had
+@pytest.mark.usefixtures(
+    "kafka_cluster", "redis_server", "postgresql_server"
+)  # left out where they cannot be had
 def test_services_start_once_outlive_the_command_and_leave_nothing(folder: Path) -> None:
     said = command("start", folder)
     record = Services(folder).running()
@@ -216,7 +238,7 @@ def test_services_start_once_outlive_the_command_and_leave_nothing(folder: Path)
     assert record is not None
     assert command("start", folder) == said
     assert Services(folder).running() == record
-    assert sourced(folder) == [f"kafka://{record.bootstrap}", record.redis]
+    assert sourced(folder) == [f"kafka://{record.bootstrap}", record.redis, record.postgresql]
     topic = make_topic(record.bootstrap)
 
     command("stop", folder)
@@ -238,7 +260,8 @@ def stored_topics(record: Record) -> set[str]:
 
 def sourced(folder: Path) -> list[str]:
     shown = subprocess.check_output(
-        ["sh", "-c", f". {folder}/env && printenv PENSTOCK_LOG PENSTOCK_STATE"], text=True
+        ["sh", "-c", f". {folder}/env && printenv PENSTOCK_LOG PENSTOCK_STATE PENSTOCK_DATABASE"],
+        text=True,
     )
     return shown.split()
 
@@ -246,7 +269,7 @@ def sourced(folder: Path) -> list[str]:
 def test_a_process_that_only_has_the_number_of_a_server_is_let_live(folder: Path) -> None:
     folder.mkdir()
     with subprocess.Popen(["sleep", "60"]) as other:
-        record = Record("", "", [Recorded(other.pid, ["redis-server"])])
+        record = Record("", "", "", [Recorded(other.pid, ["redis-server"])])
         (folder / "running.json").write_bytes(msgspec.json.encode(record))
 
         assert Services(folder).running() is None
@@ -263,7 +286,7 @@ def test_a_process_that_only_has_the_number_of_a_server_is_let_live(folder: Path
 @pytest.mark.parametrize(
     ("ci", "status", "said"),
     [
-        ("", 0, "1 tests, for want of Kafka, Redis or nginx"),
+        ("", 0, "1 tests, for want of Kafka, PostgreSQL, Redis or nginx"),
         ("true", 1, "redis-server is not installed"),
     ],
 )

@@ -92,6 +92,11 @@ ROWS: Mapping[int, Row] = {
         "Edges keep events on their own disk and send them in order, once; what retention took is "
         "told, never passed over.",
     ),
+    15: Row(
+        "The database is away, fails over, or is waited for by many at once",
+        "Ingest, projections and queries notice nothing; edits are answered 503 and go on when it "
+        "is back, and of many who save the same revision one does.",
+    ),
     17: Row(
         "The process is stopped under load",
         "What is under way is answered and stored, and connections end between two requests.",
@@ -118,6 +123,10 @@ ROWS: Mapping[int, Row] = {
         "now and then or among others, by a redirect; and others who answer without end",
         "Nothing inside is connected to, when it is saved and when it is sent; an answer is "
         "bounded in bytes and in time.",
+    ),
+    29: Row(
+        "Somebody asks for what people of another project have set, by its id or by using it",
+        "It is not found; neither what it is nor that it is there can be told.",
     ),
     33: Row(
         "Pages of other origins",

@@ -14,6 +14,7 @@ from penstock.cli.events import events
 from penstock.cli.jobs import jobs
 from penstock.cli.moving import copy, migrate
 from penstock.cli.operator import data_option, rebuild, topics
+from penstock.cli.republish import republish
 from penstock.cli.schedules import schedules
 from penstock.cli.status import status
 from penstock.cli.warehouse import pull_sql
@@ -80,7 +81,7 @@ def serve(
 
 for command in (
     migrate, copy, rebuild, dead_letters, jobs, schedules, topics, events, why, status,
-    backup, salvage,
+    backup, salvage, republish,
     doctor, pull_sql, load,
 ):  # fmt: skip
     cli.add_command(command)

@@ -35,7 +35,7 @@ def backup() -> None:
 @_rate
 @data_option
 def create(folder: Path, rate: float, data: str | None) -> None:
-    """Back the log up to FOLDER.
+    """Back the log up to FOLDER, and the embedded database.
 
     It must not exist yet, or be empty. A server may go on serving meanwhile: every event that was
     acknowledged before is in it. FOLDER gets its name when all of it is on the disk, and checked.
@@ -52,7 +52,9 @@ def create(folder: Path, rate: float, data: str | None) -> None:
     settings = read_settings(os.environ, {} if data is None else {"data": data})
     log = engines.log_file(settings)
     left = settings.disk_free_bytes_min
-    _show(backups.create(log, folder.absolute(), Bar, Pace(rate * 1e6), free_bytes_min=left))
+    pace, database = Pace(rate * 1e6), engines.database_file(settings)
+    made = backups.create(log, folder.absolute(), Bar, pace, free_bytes_min=left, database=database)
+    _show(made)
 
 
 @backup.command()
@@ -77,17 +79,26 @@ def verify(folder: Path, rate: float) -> None:
 def restore(folder: Path, target: Path) -> None:
     """Make TARGET a data folder with the log of the backup FOLDER.
 
-    It must hold nothing.
+    It must hold nothing. Where the backup has a database, that is restored too, and all that
+    people have set is said anew at the next start.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.core.log import backup as backups  # noqa: PLC0415 - heavy
 
-    _show(backups.restore(folder, target.absolute(), Bar))
+    restored = backups.restore(folder, target.absolute(), Bar)
+    _show(restored)
+    if restored.database:
+        from penstock.core.clock import SystemClock  # noqa: PLC0415 - heavy
+        from penstock.core.editing.serving import republish_file  # noqa: PLC0415 - heavy
+
+        republish_file(target.absolute() / backups.DATABASE, SystemClock())
     click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
 
 
 def _show(contents: "Contents") -> None:
     click.echo(f"made {contents.made_at}, {contents.bytes} bytes")
+    if contents.database:
+        click.echo(f"database: checksum {contents.database}")
     for one in contents.topics:
         click.echo(f"{one.topic}: {one.records} records, checksum {one.checksum}")
         if one.start:

@@ -70,6 +70,7 @@ class Operating(Protocol):
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt: ...
 
     def why(self, asked: Asked, progress: Progress) -> Why: ...
@@ -77,6 +78,8 @@ class Operating(Protocol):
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]: ...
 
     def run_schedule(self, name: str, at: str, progress: Progress) -> Ran: ...
+
+    def republish(self) -> dict[str, int]: ...
 
 
 @contextmanager
@@ -163,12 +166,14 @@ class Remote:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         wanted = {
             "projection": projection,
             "from_scratch": from_scratch,
             "dry_run": dry_run,
             "accept_loss": accept_loss,
+            "muted": muted,
         }
         return msgspec.convert(self._job("rebuild", wanted, progress), Rebuilt)
 
@@ -181,6 +186,9 @@ class Remote:
     def run_schedule(self, name: str, at: str, progress: Progress) -> Ran:
         wanted = {"schedule": name, "at": at}
         return msgspec.convert(self._job("run_schedule", wanted, progress), Ran)
+
+    def republish(self) -> dict[str, int]:
+        return self._ask("republish", {}, dict[str, int])
 
     def _job(self, verb: str, wanted: dict[str, Any], progress: Progress) -> Any:
         """Wait for long work. Raise what it came to."""

@@ -44,7 +44,9 @@ def admin_edge(platform: Platform) -> Dispatcher:
 
 
 def reset(platform: Platform) -> None:
-    """Forget every event and every view. Blocks; events that arrive meanwhile may go too."""
+    """Forget every event and every view; what people have set stays. Blocks; events that arrive
+    meanwhile may go too.
+    """
     stores = platform.require_stores()
     if not isinstance(platform.follow, SqliteLog):
         raise NotReady("only a process with all roles can be reset")
@@ -62,6 +64,8 @@ def reset(platform: Platform) -> None:
         stores.tables.create(sql.schema(manifest.package))
     for space in (DEAD_LETTERS, GIVEN_UP_SPACE, VERDICTS, COUNTED):
         stores.state.drop(space)
+    if platform.editing is not None:  # what people have set stays, and has to be said again
+        platform.editing.republish()
     platform.watch.begin()
     platform.near.start()
     for consumer in platform.consumers.carried:

@@ -74,6 +74,7 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     from_scratch: bool = False
     dry_run: bool = False
     accept_loss: bool = False
+    muted: bool = False
 
 
 class DeadJobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +89,10 @@ class SchedulesWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RunWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     schedule: str
     at: str = ""
+
+
+class Nothing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """It needs no word."""
 
 
 class JobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +132,7 @@ class Control:
             "rebuild": (RebuildWanted, self._rebuild),
             "schedules": (SchedulesWanted, lambda w: operations.schedules(w.schedule, w.runs)),
             "run_schedule": (RunWanted, self._run_schedule),
+            "republish": (Nothing, lambda _: operations.republish()),
             "job": (JobName, self._job),
         }
 
@@ -168,6 +174,7 @@ class Control:
                 from_scratch=wanted.from_scratch,
                 dry_run=wanted.dry_run,
                 accept_loss=wanted.accept_loss,
+                muted=wanted.muted,
             )
         )
 

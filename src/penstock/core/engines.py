@@ -1,26 +1,29 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from penstock.core.clock import CarefulClock, Clock
 from penstock.core.errors import Misconfigured
 from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
-from penstock.core.log import Follow, Log, renewing
+from penstock.core.log import Appender, Follow, Log, renewing
 from penstock.core.log.backup import Bars
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.kept import Kept
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.projection import Fold, Topic
+from penstock.core.projection import Topic
 from penstock.core.settings import Settings, redacted
 from penstock.core.state import State
 from penstock.core.state.lease import AloneLeases, Leases
 from penstock.core.telemetry import logger
 from penstock.core.warehouse import Warehouse, sql
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 E = TypeVar("E", bound=Event)
 EMBEDDED = ("sqlite", "chdb", "rocksdb")
@@ -38,12 +41,18 @@ _KNOWN = {
         ("chdb", "clickhouse", "clickhouses"),
         "chdb:///path or clickhouse://host:8123/database",
     ),
+    "DATABASE": (
+        ("sqlite", "postgresql"),
+        "sqlite:///path or postgresql://user:password@host:5432/database",
+    ),
 }
 
 
 def check_known(settings: Settings) -> None:
     """Raise `Misconfigured` for a URL that names no engine."""
-    urls = (settings.log_url, settings.state_url, settings.warehouse_url)
+    urls = (
+        settings.log_url, settings.state_url, settings.warehouse_url, settings.database_url
+    )  # fmt: skip
     for setting, url in zip(_KNOWN, urls, strict=True):
         _check(setting, url)
 
@@ -160,36 +169,62 @@ def open_near(settings: Settings) -> State:
     return RocksState(settings.folder / "near")
 
 
-def check_folds(settings: Settings, folds: Sequence[Fold[Any, Any]], *, appends: bool) -> None:
-    """What folds say is appended by the process that writes the log. Raise `Misconfigured`."""
-    if not folds:
-        return
-    names = ", ".join(fold.name for fold in folds)
-    for setting, url in (("LOG", settings.log_url), ("STATE", settings.state_url)):
-        if not is_embedded(url):
-            raise Misconfigured(
-                f"PENSTOCK_{setting}: {names} decides, which needs the embedded engines"
-            )
-    if not appends and (speak := [fold.name for fold in folds if fold.speaks]):
-        raise Misconfigured(
-            f"{', '.join(speak)} decides, which needs the process that writes the log: give it the "
-            "role edge as well, or leave it out of PENSTOCK_PROJECTIONS"
-        )
-
-
-def check_emitting(settings: Settings, schedules: Sequence[str], *, appends: bool) -> None:
-    """What schedules return is in the log once, where that knows origins, by the process that
-    writes it. Raise `Misconfigured`.
+def check_appends(settings: Settings, who: Sequence[str], *, writes: bool) -> None:
+    """Folds and schedules that say events append them in their own process: on brokers any may, the
+    embedded log has one that writes it. Raise `Misconfigured`.
     """
-    if schedules and not is_embedded(settings.log_url):
+    if who and not writes and not _is_kafka(settings.log_url):
         raise Misconfigured(
-            f"PENSTOCK_LOG: {', '.join(schedules)} emits, which needs the embedded log"
+            f"{', '.join(who)} appends, which needs the process that writes the log: give it the "
+            "role edge as well, or let another one do it"
         )
-    if schedules and not appends:
+
+
+def appender(follow: Follow, log: Log | None, clock: CarefulClock) -> Appender | None:
+    """Where a process that follows the log, or writes it, may append what it made of records; None:
+    nowhere.
+    """
+    if log is not None:
+        return log
+    made: Callable[[Clock], Appender] | None = getattr(follow, "appender", None)
+    return None if made is None else made(clock)
+
+
+def check_editing(applications: Sequence[str], *, appends: bool) -> None:
+    """What people edit leaves for the log, where that is written. Raise `Misconfigured`."""
+    if applications and not appends:
         raise Misconfigured(
-            f"{', '.join(schedules)} emits, which needs the process that writes the log: give it "
-            "the role edge as well"
+            f"{', '.join(applications)} has entities, whose changes go to the log: give the role "
+            "api to the process with the role edge, or leave it out of PENSTOCK_APPLICATIONS"
         )
+
+
+def open_database(settings: Settings) -> "Database":
+    """With its tables, where it is embedded; a shared one may be away. Raise `Misconfigured`."""
+    from penstock.core.database import Database  # noqa: PLC0415 - only where there are entities
+
+    database = Database(settings.database_url)
+    if database.embedded:
+        database.migrate()
+    return database
+
+
+def database_file(settings: Settings) -> Path | None:
+    """Of the embedded database, if that is one; there or not."""
+    url = settings.database_url
+    return Path(urlsplit(url).path) if is_embedded(url) else None
+
+
+def prepare_database(settings: Settings) -> list[str]:
+    """Take the steps that its schema lacks; what was done, in words. Raise `Misconfigured`."""
+    from penstock.core.database import Database  # noqa: PLC0415 - only where there are entities
+
+    with ExitStack() as opened:
+        if is_embedded(settings.database_url):
+            opened.callback(FolderLock(settings.folder, "work").release)
+        database = opened.enter_context(closing(Database(settings.database_url)))
+        taken = [f"step taken: {step}" for step in database.migrate()]
+    return [f"database {redacted(settings.database_url)}: its tables are there", *taken]
 
 
 def open_leases(settings: Settings, state: State, clock: Clock) -> Leases:

@@ -16,6 +16,8 @@ class PenstockError(Exception):
 
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """What its answer says beside it, whatever its body is."""
+    field: str = ""
+    """What of what was sent is wrong, as in `product_info.price`; empty where that is all of it."""
 
     def __init__(
         self, message: str = "", *, code: str = "", retry_after: int = 0, detail: str = ""
@@ -36,14 +38,18 @@ class Rejected(PenstockError):
 
     status = 400
     default_code = "bad_request"
-    field: str = ""
-    """What of it is not, as in `product_info.price`; empty where that is all of it."""
 
     def __init__(
         self, message: str = "", *, code: str = "", detail: str = "", field: str = ""
     ) -> None:
         super().__init__(message, code=code, detail=detail)
         self.field = field
+
+
+class BadField(Rejected):
+    """A field, or a parameter, is not what it may be."""
+
+    default_code = "bad_field"
 
 
 class BadEncoding(Rejected):
@@ -105,6 +111,22 @@ class Conflict(PenstockError):
 
     status = 409
     default_code = "conflict"
+
+
+class Taken(Conflict):
+    """Another one has this value already, and no two may."""
+
+    default_code = "taken"
+
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InUse(Conflict):
+    """Others name it, so that it cannot be removed; archive it instead."""
+
+    default_code = "in_use"
 
 
 class Gone(PenstockError):

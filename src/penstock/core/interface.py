@@ -98,10 +98,13 @@ class Asked:
     interface: Interface
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
     """What every error is answered with."""
 
     error: Annotated[str, Meta(description="The code, for programs.")]
     message: Annotated[
         str, Meta(description="What is wrong and, where it is not plain, what to do, for people.")
     ]
+    field: Annotated[
+        str, Meta(description="The field or parameter that is wrong, where it is one of them.")
+    ] = ""

@@ -17,6 +17,7 @@ from penstock.core.edge import FailurePolicy, Known, Received, Refusing, Reply, 
 from penstock.core.edge.access import Access
 from penstock.core.edge.limits import Limit
 from penstock.core.edge.origins import Allowed
+from penstock.core.entities import Entities, Entity, changes, check_together
 from penstock.core.errors import Misconfigured, PenstockError, Rejected, catalogue
 from penstock.core.events import Event
 from penstock.core.interface import HostClass, Interface, Offer
@@ -74,6 +75,10 @@ class Context(Protocol):
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         """Wait until the projection has everything acknowledged before this call."""
+        ...
+
+    async def edit(self, work: Callable[[Entities], T]) -> T:
+        """Work with the application's entities. Raise `NotReady` while the database is away."""
         ...
 
     def count(self, name: str, by: int = 1) -> None:
@@ -245,6 +250,8 @@ class Manifest:
     settings: type[msgspec.Struct]
     topics: tuple[Topic[Any], ...]
     ingest: tuple[Ingest, ...] = ()
+    entities: tuple[Entity[Any], ...] = ()
+    """What its people edit, by operations of core; then there is one topic more, `changes`."""
     projections: tuple[Projection, ...] = ()
     routes: tuple[Route, ...] = ()
     schedules: tuple[Schedule, ...] = ()
@@ -260,6 +267,9 @@ class Manifest:
     """(turn, epoch ms) → paths and bodies that a demonstration posts, a turn a second."""
 
     def __post_init__(self) -> None:
+        check_together(self.entities)
+        if self.entities and (changed := changes(self.name)) not in self.topics:
+            object.__setattr__(self, "topics", (*self.topics, changed))
         self._own("topic", (topic.name for topic in self.topics), ".")
         self._own(
             "operation",

@@ -6,7 +6,7 @@ A figure that cannot be had is missing, and no other is. What takes long is meas
 import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady
@@ -18,6 +18,9 @@ from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, TableSink
 from penstock.core.telemetry import Samples
 from penstock.core.timing import ahead_seconds
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 _MEASURE_SECONDS = 10.0
 _MEASURED_SECONDS_MAX = 60.0
@@ -36,6 +39,7 @@ class Meters:
         topics: Iterable[str],
         consumers: Collection[Consumer],
         clock: Clock,
+        database: "Database | None" = None,
     ) -> None:
         self.sizes: Poller[dict[str, int | Exception]] = Poller(
             "sizes",
@@ -45,10 +49,13 @@ class Meters:
             clock=clock,
         )
         """How large each store is, or why that is unknown. Whoever has the meters starts it."""
+        self.others: dict[str, Callable[[], int]] = {}
+        """Stores that are measured besides."""
         self._folder = folder
         self._follow = follow
         self._log = log
         self._stores = stores
+        self._database = database
         self._topics = tuple(topics)
         self._consumers = consumers
         self._clock = careful(clock)
@@ -111,11 +118,13 @@ class Meters:
 
     def _measure(self) -> dict[str, int | Exception]:
         """Many files, or a server that is away: no scrape waits for it."""
-        stores: dict[str, Callable[[], int]] = {"log": self._follow.bytes_on_disk}
+        stores: dict[str, Callable[[], int]] = {"log": self._follow.bytes_on_disk, **self.others}
         if self._stores is not None:
             stores["state"] = self._stores.state.bytes_on_disk
             if self._stores.warehouse is not None:
                 stores["warehouse"] = self._stores.warehouse.bytes_on_disk
+        if self._database is not None:
+            stores["database"] = self._database.bytes_on_disk
         sizes: dict[str, int | Exception] = {}
         for store, size in stores.items():
             try:

@@ -217,6 +217,7 @@ class Operations:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         if (mirrored := self._mirrored(projection)) is not None:
             return self._refill(mirrored, compare=not from_scratch, swap=not dry_run)
@@ -243,6 +244,7 @@ class Operations:
             compare=not from_scratch,
             swap=not dry_run,
             accept_loss=accept_loss,
+            muted=muted,
         )
 
     def _mirrored(self, table: str) -> Consumer | None:
@@ -307,6 +309,15 @@ class Operations:
                 raise NotReady(f"the process stops; see `penstock schedules list {name}`")
         progress(1, 1)
         return ran
+
+    def republish(self) -> dict[str, int]:
+        """Say all entities anew; how many there are, by application. Whoever serves next, or now,
+        appends them to the log.
+        """
+        editing = self._platform.editing
+        if editing is None:
+            raise Rejected("no application that this process serves has entities")
+        return editing.republish()
 
     def _statement(self, consumer: Consumer) -> str:
         """What creates its table, if it fills one."""

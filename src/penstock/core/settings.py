@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="URL of the keyed state; empty: `rocksdb` in `data`.")
     ] = ""
     database: Annotated[
-        str, Meta(description="URL of the operational database. No application uses it yet.")
+        str, Meta(description="URL of what people edit; empty: `sqlite` in `data`.")
     ] = ""
     objects: Annotated[
         str, Meta(description="URL of the object store. No application uses it yet.")
@@ -280,6 +280,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def state_url(self) -> str:
         return self.state or f"rocksdb://{self.folder.absolute()}/state"
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite://{self.folder.absolute()}/database.db"
 
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -197,6 +197,7 @@ METRICS = {
     "penstock_log_trimmed_bytes": "What those had taken; it is used again, or given back.",
     "penstock_log_commits": "Group commits; events stored per commit show how well they group.",
     "penstock_log_spooled": "Events on this edge's disk only, for the brokers are away.",
+    "penstock_changes_waiting": "Changes of entities that may not be in the log yet.",
     "penstock_idempotency_keys": "Idempotency keys that the log remembers; each takes disk.",
     "penstock_projection_lag_records": "Events stored and not yet projected. Grows: see its error.",
     "penstock_projection_lag_seconds": "Age of the oldest event not yet projected.",

@@ -17,6 +17,7 @@ from penstock.apps.audiences.routes.debug import compare, read_aggregates, read_
 from penstock.apps.audiences.settings import Settings
 from penstock.core.clock import SystemClock
 from penstock.core.edge import Received
+from penstock.core.entities import Entities
 from penstock.core.projection import Fold
 from penstock.core.projects import DEFAULT_PROJECT
 from penstock.core.state import History
@@ -56,6 +57,9 @@ class Noting:
         return work()
 
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
+        raise AssertionError
+
+    async def edit(self, work: Callable[[Entities], T]) -> T:
         raise AssertionError
 
     def count(self, name: str, by: int = 1) -> None:

@@ -1,6 +1,7 @@
 """A fold with a mirror over real stores, stepped and filled by hand, in any order."""
 
 from collections.abc import Mapping
+from copy import copy
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ import msgspec
 
 from penstock.core.events import Event
 from penstock.core.projection import Elapsed, Fold, Mirror, Record, Step, Topic
+from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.mirroring import Told
+from penstock.core.state import State
 from penstock.core.warehouse import sql
 from support.alarms import Timed
-from support.folded import Failing
 from support.notes import open_unreliable
 
 _names = count()
@@ -90,10 +92,17 @@ def kept(name: str = "", **more: Any) -> Fold[Any, Held]:
 
 
 class Mirrored(Timed):
-    def __init__(self, folder: Path, engine: Any = Failing) -> None:
-        super().__init__(folder, engine)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.warehouse = open_unreliable(folder)
         self.stores = self.stores._replace(warehouse=self.warehouse)
+
+    def over(self, state: State) -> "Mirrored":
+        """The same log and warehouse, and another state."""
+        other = copy(self)
+        other.state = state
+        other.stores = self.stores._replace(state=state, dead_letters=DeadLetters(state))
+        return other
 
     def open(self, fold: Fold[Any, Any]) -> FoldCursor:
         """As after a start: everything that the log has is stepped."""
@@ -110,7 +119,7 @@ class Mirrored(Timed):
         def hand(told: Told) -> None:
             sink.settle_mirror(0, told)
 
-        sink.mirrorings[0].turn(self.clock.now_ms(), hand, even=even)
+        sink.mirrorings[0].turn(self.clock.now_ms(), hand, partitions=1, even=even)
 
     def shown(self, fold: Fold[Any, Any]) -> dict[tuple[str, str], tuple[int, str]]:
         """What the mirror has, by project and key."""

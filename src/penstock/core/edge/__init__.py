@@ -58,6 +58,8 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     project: str = DEFAULT_PROJECT
     who: Principal = ANYBODY
     _id: bytes = b""
+    request_id: str = ""
+    """What a trusted proxy calls it; only of what is answered from the stores."""
 
     @property
     def id(self) -> bytes:
@@ -109,6 +111,8 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     retry_after: int
     """Seconds after which trying again makes sense; 0 where it does not."""
     request_id: str
+    field: str = ""
+    """What of what was sent is wrong; empty where that is all of it."""
 
 
 Asking = Callable[[bytes], Awaitable[Response]]

@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
+import msgspec
+
 from penstock.core import codings
 from penstock.core.clock import Clock, careful
 from penstock.core.edge import Received, Refusing, Reply, Response, judging, repeats
@@ -228,6 +230,8 @@ class Dispatcher:
                 head.secure,
             )
         if not isinstance(endpoint, IngestEndpoint):
+            if head.request_id:
+                msgspec.structs.force_setattr(received, "request_id", head.request_id.decode())
             return received
         reply = endpoint.ingest(received)
         judged = judging.decided(endpoint, received, reply, keyed=self._keyed)

@@ -51,6 +51,7 @@ class _Refused(msgspec.Struct, frozen=True, tag=True):
     code: str
     retry_after: int
     headers: tuple[tuple[bytes, bytes], ...]
+    field: str
 
 
 class _Failed(msgspec.Struct, frozen=True, tag=True):
@@ -169,7 +170,7 @@ def answer(endpoints: Mapping[str, IngestEndpoint]) -> Handle:
 def _refused(error: PenstockError) -> _Refused:
     """An application's own kind is told as the one of the core's that it is."""
     kind = next(k.__name__ for k in type(error).__mro__ if _KINDS.get(k.__name__) is k)
-    return _Refused(kind, error.message, error.code, error.retry_after, error.headers)
+    return _Refused(kind, error.message, error.code, error.retry_after, error.headers, error.field)
 
 
 def _raised(refused: _Refused) -> PenstockError:
@@ -179,5 +180,5 @@ def _raised(refused: _Refused) -> PenstockError:
     PenstockError.__init__(
         error, refused.message, code=refused.code, retry_after=refused.retry_after
     )
-    error.headers = refused.headers
+    error.headers, error.field = refused.headers, refused.field
     return error

@@ -33,7 +33,12 @@ class Refusals:
         request_id = request_id or str(self._ids.uuid7()).encode()
         told = PenstockError() if error.status == PenstockError.status else error
         refused = Refused(
-            error.status, told.code, told.message, error.retry_after, request_id.decode("latin-1")
+            error.status,
+            told.code,
+            told.message,
+            error.retry_after,
+            request_id.decode("latin-1"),
+            told.field,
         )
         try:
             spelled = plain(refused) if spell is None else spell(refused)
@@ -60,4 +65,4 @@ class Refusals:
 
 def plain(refused: Refused) -> Response:
     """As everything is refused that has no spelling of its own."""
-    return Response.json(Refusal(refused.code, refused.message), refused.status)
+    return Response.json(Refusal(refused.code, refused.message, refused.field), refused.status)

@@ -1,4 +1,5 @@
-"""Backups of the embedded log: a folder with the log as it was at one moment, and what is in it.
+"""Backups of the embedded log: a folder with the log as it was at one moment, and what is in it;
+and with the database of what people edit, where that is embedded too.
 
 A backup is made beside whoever writes, and asks nothing of the writer. It takes its time: written
 at once, it would keep the log's syncs and the server's threads waiting. The folder gets its name
@@ -8,6 +9,7 @@ and checksums are those of the copy, read back from the disk that holds it.
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -39,6 +41,7 @@ Bars = Callable[[str, str], AbstractContextManager[Bar]]
 """Shows one piece of long work: its title, and its unit."""
 
 LOG = "log.db"
+DATABASE = "database.db"
 CONTENTS = "backup.json"
 _FORM = 1
 _OPERATIONS = 8
@@ -48,7 +51,7 @@ in: a quarter of a second passes with a thousand of those.
 _CHUNK_BYTES = 4 << 20
 PARTIAL = ".partial"
 _OTHERWISE = "use another backup, or copy what can be read of this one with `penstock salvage`"
-NO_DATA = {"edge.lock", "work.lock", "lost+found", LOG + PARTIAL}
+NO_DATA = {"edge.lock", "work.lock", "lost+found", LOG + PARTIAL, DATABASE + PARTIAL}
 """What may lie in a folder that holds nothing."""
 
 
@@ -68,8 +71,8 @@ class TopicSum(msgspec.Struct, frozen=True):
     """The oldest number that the log still kept."""
 
 
-class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`backup.json`."""
+class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """`backup.json`; older versions read it where it has nothing that they do not know."""
 
     form: int
     made_at: str
@@ -77,11 +80,21 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the log it was made from."""
     bytes: int
     topics: list[TopicSum]
+    database: str = ""
+    """Checksum of the file, in hex; empty where there is none."""
 
 
-def create(log: Path, folder: Path, bars: Bars, pace: Pace, *, free_bytes_min: int = 0) -> Contents:
-    """Back the log up to a folder that is not there yet, or is empty. On the disk of the log twice
-    the minimum is left free: at one of it events are refused.
+def create(
+    log: Path,
+    folder: Path,
+    bars: Bars,
+    pace: Pace,
+    *,
+    free_bytes_min: int = 0,
+    database: Path | None = None,
+) -> Contents:
+    """Back the log up to a folder that is not there yet, or is empty, and the database if that is a
+    file. On the disk of the log twice the minimum is left free: at one of it events are refused.
 
     Raise `Unproven` with no such folder made.
     """
@@ -100,7 +113,7 @@ def create(log: Path, folder: Path, bars: Bars, pace: Pace, *, free_bytes_min: i
                 shared = unfinished.stat().st_dev == log.parent.stat().st_dev
                 left_alone = 2 * free_bytes_min if shared else 0
                 moment.leave(unfinished, left_alone, bytes_of_log(log))
-                contents = _create(log, unfinished, bars, pace, left_alone)
+                contents = _create(log, unfinished, bars, pace, left_alone, database=database)
                 check_empty(folder, set())
                 unfinished.rename(folder)
             except BaseException:
@@ -119,6 +132,7 @@ def verify(folder: Path, bars: Bars, pace: Pace) -> Contents:
     said = contents_of(folder)
     try:
         _compare(folder, said, _contents(folder / LOG, bars, pace))
+        _compare_database(folder, folder / DATABASE, said)
     except (OSError, apsw.Error) as error:
         raise Unproven(
             f"the backup {folder} cannot be read: {reason(error)}; {_OTHERWISE}"
@@ -127,7 +141,8 @@ def verify(folder: Path, bars: Bars, pace: Pace) -> Contents:
 
 
 def restore(folder: Path, target: Path, bars: Bars) -> Contents:
-    """Make `target`, which must hold nothing, a data folder with the log of the backup.
+    """Make `target`, which must hold nothing, a data folder with the log of the backup, and its
+    database if it has one.
 
     The log gets an identity of its own: what a store elsewhere knows of the old one, which may have
     gone on after the backup, does not hold for it. Raise `Unproven` with no log made, and
@@ -136,7 +151,7 @@ def restore(folder: Path, target: Path, bars: Bars) -> Contents:
     said = contents_of(folder)
     check_empty(target, NO_DATA)
     lock = FolderLock(target, "edge")
-    unfinished = target / (LOG + PARTIAL)
+    unfinished, database = target / (LOG + PARTIAL), target / (DATABASE + PARTIAL)
     try:
         check_empty(target, NO_DATA)
         _copy_file(folder / LOG, unfinished, bars)
@@ -144,13 +159,19 @@ def restore(folder: Path, target: Path, bars: Bars) -> Contents:
             log.execute("UPDATE meta SET value = ? WHERE key = 'identity'", (str(uuid4()),))
         _compare(folder, said, _contents(unfinished, bars, Pace(0)))
         synced(unfinished)
+        if said.database:
+            _copy_file(folder / DATABASE, database, bars)
+            _compare_database(folder, database, said)
+            synced(database)
+            database.rename(target / DATABASE)
         unfinished.rename(target / LOG)
         synced(target)
     except (OSError, apsw.Error) as error:
         otherwise = f"; {_OTHERWISE}" if is_damage(error) else ""
         raise Unproven(f"restoring {folder} to {target}: {reason(error)}{otherwise}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        for left in (unfinished, database):
+            left.unlink(missing_ok=True)
         lock.release()
     return said
 
@@ -169,11 +190,27 @@ def contents_of(folder: Path) -> Contents:
     return said
 
 
-def _create(log: Path, unfinished: Path, bars: Bars, pace: Pace, left_alone: int) -> Contents:
+def _create(
+    log: Path,
+    unfinished: Path,
+    bars: Bars,
+    pace: Pace,
+    left_alone: int,
+    *,
+    database: Path | None,
+) -> Contents:
     copy = unfinished / LOG
     with bars("copying", "bytes") as bar:
         moment.copy(log, copy, pace, bar.move, left_alone)
     contents = _contents(copy, bars, pace)
+    if database is not None and database.is_file():
+        kept = unfinished / DATABASE
+        with closing(
+            connect(database, writable=False)
+        ) as opened:  # small, so one moment of it may be held
+            opened.execute("VACUUM INTO ?", (str(kept),))
+        contents = msgspec.structs.replace(contents, database=_checksum(kept))
+        synced(kept)
     (unfinished / CONTENTS).write_bytes(msgspec.json.format(msgspec.json.encode(contents)) + b"\n")
     for path in (copy, unfinished / CONTENTS, unfinished):
         synced(path)
@@ -231,6 +268,16 @@ def _sum(
         reached(end)
         pace.did(len(body))
     return TopicSum(topic, end, records, hashed.hexdigest(), start)
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as reading:
+        return hashlib.file_digest(reading, lambda: blake2b(digest_size=16)).hexdigest()
+
+
+def _compare_database(folder: Path, file: Path, said: Contents) -> None:
+    if said.database and _checksum(file) != said.database:
+        raise Unproven(f"the database of the backup {folder} is not what was written; use another")
 
 
 def _compare(folder: Path, said: Contents, found: Contents) -> None:

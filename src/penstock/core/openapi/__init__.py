@@ -14,6 +14,7 @@ from penstock import __version__
 from penstock.core import errors
 from penstock.core.edge import Refused
 from penstock.core.edge.access import Keys
+from penstock.core.editing import offers
 from penstock.core.interface import JSON, Answer, Body, Offer, Parameter, Refusal
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi.trying import Way, curl, ways
@@ -82,9 +83,10 @@ def _own(manifest: Manifest) -> dict[str, tuple[int, str]]:
 
 def document(manifests: Sequence[Manifest], own: Sequence[Offer]) -> Document:
     """Of what the applications offer, and what the server itself does."""
-    sections = [Section(m.name, m.summary, [*m.ingest, *m.routes], _own(m)) for m in manifests] + [
-        Section(SERVER, "What a person, a monitor and a scraper ask of a process.", own, {})
-    ]
+    sections = [
+        Section(m.name, m.summary, [*m.ingest, *m.routes, *offers.routes(m)], _own(m))
+        for m in manifests
+    ] + [Section(SERVER, "What a person, a monitor and a scraper ask of a process.", own, {})]
     shapes = _Shapes(offer for section in sections for offer in section.offers)
     paths: dict[str, Any] = {}
     for section in sections:

@@ -10,6 +10,8 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import msgspec
@@ -23,6 +25,7 @@ from penstock.core.log.disk import FATAL
 from penstock.core.log.forgetting import Forgetting
 from penstock.core.manifest import Manifest, check_columns
 from penstock.core.platform.answering import ApplicationContext, Sources
+from penstock.core.platform.asking import Asked, AskedElsewhere, Later
 from penstock.core.platform.checking import check
 from penstock.core.platform.choosing import chosen
 from penstock.core.platform.consumers import Consumers
@@ -42,6 +45,9 @@ from penstock.core.schedules.scheduler import Scheduler
 from penstock.core.settings import Settings
 from penstock.core.telemetry import Logger, Registry
 from penstock.core.worker import Worker
+
+if TYPE_CHECKING:
+    from penstock.core.editing.serving import Editing
 
 ROLES = ("edge", "api", "work")
 
@@ -81,6 +87,8 @@ class Platform:
             self.stores = self._opened.stores
             for added in self._opened.added:
                 logger.info("warehouse.column_added", added=added)
+            if self._opened.away:
+                logger.warning("database.away", error=self._opened.away)
             self.edge = Dispatcher(
                 settings,
                 log=self.log,
@@ -98,10 +106,11 @@ class Platform:
             """What schedules and jobs have of the world outside."""
             self._observing = self._observe()
             self.pollers, self.watch = self._observing.pollers, self._observing.watch
+            self.editing = self._edit()
             self.near = self._know(opening)
             self.kept, self.forgetting = self._opened.kept, self._forget()
             self._contexts = self._reached(applications)
-            self._offer(applications)
+            self._offer(applications, self._asked(opening))
             self.scheduler = self._schedule(owner)
             self._closing = opening.pop_all()
 
@@ -167,6 +176,8 @@ class Platform:
         opening.callback(near.close)
         self.registry.sources.append(near)
         self.pollers += near.pollers
+        if near.copies:
+            self._observing.meters.others["near"] = near.bytes_on_disk
         return near
 
     def _reached(self, applications: Mapping[str, msgspec.Struct]) -> dict[str, ApplicationContext]:
@@ -176,12 +187,30 @@ class Platform:
         sources = self.sources
         contexts = {
             manifest.name: ApplicationContext(
-                sources, applications[manifest.name], manifest.counters
+                sources, applications[manifest.name], manifest.counters, manifest.name
             )
             for manifest in self.manifests
         }
         self.registry.sources.extend(contexts.values())
         return contexts
+
+    def _edit(self) -> "Editing | None":
+        """What people edit, where they do that here."""
+        if self._opened.database is None:
+            return None
+        from penstock.core.editing.serving import Editing  # noqa: PLC0415 - only for entities
+
+        editing = Editing(
+            self._opened.database,
+            self.log,
+            partial(engines.codec_of, self.settings),
+            [manifest.name for manifest in self.manifests if manifest.entities],
+            clock=self.clock,
+            logger=self.logger,
+        )
+        if editing.relay is not None:
+            self.registry.sources.append(editing.relay)
+        return editing
 
     def _schedule(self, owner: str) -> Scheduler:
         """Those of the applications where the role work is, and what the process does for itself:
@@ -206,14 +235,28 @@ class Platform:
         self.registry.sources.append(made)
         return made
 
-    def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
+    def _asked(self, opening: ExitStack) -> Mapping[str, Asked]:
+        """Who answers what operations ask of folds, by application: of an edge alone the state, if
+        it is one that processes share.
+        """
+        asks = any(offer.ask for manifest in self.manifests for offer in manifest.ingest)
+        if self.stores is not None or not asks or engines.is_embedded(self.settings.state_url):
+            return self._contexts
+        state = Later(partial(engines.open_state, self.settings), self.clock)
+        opening.callback(state.close)
+        asked = AskedElsewhere(state, self.follow, self.pools, clock=self.clock, logger=self.logger)
+        return {manifest.name: asked for manifest in self.manifests}
+
+    def _offer(
+        self, applications: Mapping[str, msgspec.Struct], asked: Mapping[str, Asked]
+    ) -> None:
         if self.log is not None:
             offer_ingest(
                 self.edge,
                 self.settings,
                 applications,
                 self.manifests,
-                self._contexts,
+                asked,
                 nears=self.near.nears,
             )
         if "api" in self.roles:
@@ -237,6 +280,7 @@ class Platform:
             pools=self.pools,
             clock=self.clock,
             logger=self.logger,
+            editing=self.editing,
             state_is_near=engines.is_embedded(self.settings.state_url),
         )
 
@@ -256,6 +300,8 @@ class Platform:
             threading.Thread(target=self._tell_kept, name="penstock-kept", daemon=True).start()
         self._observing.start()
         self.scheduler.start()
+        if self.editing is not None and self.editing.relay is not None:
+            self.editing.relay.start()
 
     def _tell_kept(self) -> None:
         """A line for each topic that the brokers do not keep as they are to."""
@@ -271,6 +317,8 @@ class Platform:
         the stores close.
         """
         self.leaving.set()
+        if self.editing is not None and self.editing.relay is not None:
+            self.editing.relay.stop()
         self._workers.close()
         self.scheduler.stop()
         self.consumers.stop()

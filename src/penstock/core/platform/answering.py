@@ -5,20 +5,26 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from penstock.core.clock import Clock
+from penstock.core.entities import Entities
+from penstock.core.errors import NotReady
+from penstock.core.events import Event
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
 from penstock.core.projection import Fold, parts
 from penstock.core.projection.sinks import Stores
-from penstock.core.projects import DEFAULT_PROJECT, key_of
+from penstock.core.projects import DEFAULT_PROJECT, key_of, order_of
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Samples
 from penstock.core.warehouse import Row, Value
 from penstock.core.watch import Watch
+
+if TYPE_CHECKING:
+    from penstock.core.editing.serving import Editing
 
 S = TypeVar("S", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -38,6 +44,8 @@ class Sources:
     pools: Pools
     clock: Clock
     logger: Logger
+    editing: "Editing | None"
+    """Where people edit something."""
     state_is_near: bool
     """A matter of microseconds then: a thread of its own would cost more than the read."""
 
@@ -45,7 +53,10 @@ class Sources:
 class ApplicationContext:
     """One application's; see `core.manifest.Context`."""
 
-    def __init__(self, sources: Sources, settings: Any, counters: Iterable[str]) -> None:
+    def __init__(
+        self, sources: Sources, settings: Any, counters: Iterable[str], name: str = ""
+    ) -> None:
+        self._name = name
         self.settings = settings
         self.project = DEFAULT_PROJECT
         self.clock = sources.clock
@@ -100,6 +111,17 @@ class ApplicationContext:
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         self._sources.watch.vouch_sound(projection)
         return await self._sources.positions.caught_up(projection, timeout_seconds)
+
+    async def heard(self, fold: Fold[Any, Any], event: Event, seconds: float) -> bool:
+        self._sources.watch.vouch_sound(fold.name)
+        own = order_of(self.project, fold.topic.key(event))
+        return await self._sources.positions.caught_up(fold.name, seconds, own)
+
+    async def edit(self, work: Callable[[Entities], T]) -> T:
+        editing, project = self._sources.editing, self.project
+        if editing is None:
+            raise NotReady("this process edits nothing; ask one with the role api")
+        return await self._sources.pools.edit(lambda: work(editing.of(self._name, project)))
 
     def count(self, name: str, by: int = 1) -> None:
         self._counts[name] += by

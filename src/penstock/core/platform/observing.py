@@ -33,6 +33,7 @@ class Observing:
             topics=topics,
             consumers=consumers.values(),
             clock=clock,
+            database=opened.database,
         )
         warehouse = None if stores is None else stores.warehouse
         self.watch = Watch(consumers, opened.follow, warehouse, clock=clock, logger=logger)

@@ -8,12 +8,14 @@ from penstock.core import engines
 from penstock.core.edge import Answering, Asking, Received, Reply, Response
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
+from penstock.core.editing import offers
 from penstock.core.errors import NotReady
 from penstock.core.events import Codec
 from penstock.core.ingesting import Nears, gate, hearing, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
 from penstock.core.manifest import Ask, Manifest, Route
 from penstock.core.platform.answering import ApplicationContext
+from penstock.core.platform.asking import Asked
 from penstock.core.settings import Settings
 
 
@@ -31,7 +33,7 @@ def offer_ingest(
     settings: Settings,
     applications: Mapping[str, Any],
     manifests: Iterable[Manifest],
-    contexts: Mapping[str, ApplicationContext],
+    contexts: Mapping[str, Asked],
     *,
     nears: Mapping[str, Nears],
 ) -> None:
@@ -54,7 +56,7 @@ def offer_routes(
     edge: Dispatcher, manifest: Manifest, context: ApplicationContext, nears: Nears | None
 ) -> None:
     """What one application answers from the stores, by what its routes may reach."""
-    for route in manifest.routes:
+    for route in (*manifest.routes, *offers.routes(manifest)):
         endpoint = AnswerEndpoint(
             operation=route.operation,
             body_bytes_max=route.body_bytes_max,
@@ -70,7 +72,7 @@ def offer_routes(
         offer_at(edge, route, endpoint)
 
 
-def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec[Any]) -> Asking:
+def _asking(ask: Ask[Any, Any], context: Asked | None, codec: Codec[Any]) -> Asking:
     """The event is safe whatever becomes of this, so nothing is an error any more."""
     fold, key = ask.fold, ask.fold.key_of
 
@@ -80,7 +82,7 @@ def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec
         project, event = codec.read(payload)
         own = context.of(project)
         try:
-            if not await own.caught_up(fold.name, ask.seconds):
+            if not await own.heard(fold, event, ask.seconds):
                 return ask.late
             return ask.render(await own.get(fold, key(event)), event) or ask.late
         except NotReady:

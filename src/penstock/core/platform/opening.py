@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from penstock.core import engines, schedules
 from penstock.core.beginning import check_may_begin
@@ -22,6 +23,9 @@ from penstock.core.projection.workers import Workers
 from penstock.core.settings import Settings
 from penstock.core.state.lease import Leases
 from penstock.core.warehouse import sql
+
+if TYPE_CHECKING:
+    from penstock.core.database import Database
 
 
 class Opened:
@@ -49,6 +53,8 @@ class Opened:
         with ExitStack() as opening:
             self.log = self._write_log(topics, opening) if "edge" in roles else None
             self.follow = self.log or self._follow_log(topics, opening)
+            self.appender = engines.appender(self.follow, self.log, clock)
+            """Where folds and schedules of this process append; None: nowhere."""
             self.stores: Stores | None = None
             self._leases: Leases | None = None
             if "api" in roles or "work" in roles:
@@ -56,6 +62,11 @@ class Opened:
                 tables = "api" in roles or any(p.tables for p in carried)
                 self.stores = self._open_stores(opening, tables=tables)
                 self._leases = engines.open_leases(settings, self.stores.state, clock)
+            self.away = ""
+            """Why the database cannot be looked at, which is no reason not to begin."""
+            edited = "api" in roles and any(manifest.entities for manifest in manifests)
+            self.database = self._open_database(opening) if edited else None
+            """Where people edit something, and here."""
             self._closing = opening.pop_all()
 
     def close(self) -> None:
@@ -84,6 +95,15 @@ class Opened:
         follow = engines.follow_log(self._settings, topics)
         opening.callback(follow.close)
         return follow
+
+    def _open_database(self, opening: ExitStack) -> "Database":
+        database = engines.open_database(self._settings)
+        opening.callback(database.close)
+        try:
+            database.check()
+        except NotReady as away:  # ingest goes on without it, and it may come back
+            self.away = str(away)
+        return database
 
     def _written(self, *, tables: bool) -> Iterator[str]:
         """Spaces that are, as soon as there is anything to be carried."""
@@ -116,5 +136,13 @@ class Opened:
         around = circles(p for p in projections if isinstance(p, Fold))
         unique = cache(lambda topic: Repeats(topic, state, codec(topic), self._clock))
         return Stores(
-            warehouse, state, letters, self._clock, codec, self.log, self._workers, around, unique
+            warehouse,
+            state,
+            letters,
+            self._clock,
+            codec,
+            self.appender,
+            self._workers,
+            around,
+            unique,
         )

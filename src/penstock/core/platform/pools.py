@@ -8,6 +8,8 @@ from penstock.core.threads import Threads
 
 _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
+_EDITOR_THREADS = 4
+_EDIT_SECONDS = 30.0
 _GRACE_SECONDS = 0.5
 """So much later than the engine is to do askers give up, for it may not hear of its limit."""
 
@@ -20,6 +22,7 @@ class Pools:
         self._users_wait = query_seconds_max + _GRACE_SECONDS if query_seconds_max else None
         self._users = Threads("query", _QUERY_THREADS)
         self._operators = Threads("ops", _OPERATOR_THREADS)
+        self._editors = Threads("edit", _EDITOR_THREADS)
         self._jobs: list[threading.Thread] = []
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -29,6 +32,12 @@ class Pools:
     async def operate(self, work: Callable[[], T]) -> T:
         """Blocking work for an operator, which waits for no user's."""
         return await self._operators.run(work)
+
+    async def edit(self, work: Callable[[], T]) -> T:
+        """Work with the database; who asks a store waits for none of it. Raise `NotReady` when it
+        takes too long.
+        """
+        return await self._editors.run(work, _EDIT_SECONDS)
 
     def spawn(self, work: Callable[[], None]) -> None:
         """Long blocking work, on a thread of its own that `finish` waits for."""
@@ -43,5 +52,5 @@ class Pools:
 
     def close(self) -> None:
         """Wait for what is in hand, but not for what hangs."""
-        for pool in (self._users, self._operators):
+        for pool in (self._users, self._operators, self._editors):
             pool.close()

@@ -230,7 +230,7 @@ class Fold(Generic[E, S]):
     merge: Callable[[S, S], S] | None = None
     """Two parts of a key → what is known of it. Pure, and the same however records are split over
     parts, for what is asked of the embedded log is asked of a cluster too. A step hears its own
-    part; so neither timers nor jobs, `expires` or a mirror can be of such a key.
+    part; so neither timers nor jobs, `near`, `expires` or a mirror can be of such a key.
     """
     expires: Callable[[S], int | None] | None = None
     """Of a state that a step made → when, in epoch milliseconds, the key is as one that was never
@@ -275,9 +275,9 @@ class Fold(Generic[E, S]):
             raise ValueError(
                 f"{self.space}: a key of its own, and how parts of it merge, go together"
             )
-        of_one = {"jobs": self.jobs, "expires": self.expires, "mirror": self.mirror}
-        if self.merge is not None and (wrong := [name for name, one in of_one.items() if one]):
-            raise ValueError(f"{self.space} merges parts: it can have no {', '.join(wrong)}")
+        of_one = [name for name in ("jobs", "near", "expires", "mirror") if getattr(self, name)]
+        if self.merge is not None and of_one:
+            raise ValueError(f"{self.space} merges parts: it can have no {', '.join(of_one)}")
 
     def _check_jobs(self) -> None:
         works = [job.work.__name__ for job in self.jobs]

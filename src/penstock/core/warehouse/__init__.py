@@ -35,6 +35,8 @@ class Block(NamedTuple):
     """What the projection knew before this block (its state), to make the same rows again."""
     proof: str = ""
     """Of the last record before `next`; see `Position.proof`."""
+    before: str = ""
+    """Of the one before `first`: where the block is read once more, that goes on from there."""
 
     @property
     def position(self) -> Position:

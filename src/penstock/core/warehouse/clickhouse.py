@@ -288,8 +288,10 @@ class ClickHouse:
     def _add_proofs(self) -> None:
         """To a table of plans that is older than proofs; its own host's rows first."""
         for table in dict.fromkeys((self._layout.local(PLANS), PLANS)):
-            if (columns := self.columns(table)) and "proof" not in columns:
-                self._create([self._layout.add_column(table, "proof String")])
+            columns = self.columns(table)
+            for proof in ("proof", "before"):
+                if columns and proof not in columns:
+                    self._create([self._layout.add_column(table, f"{proof} String")])
 
     def _insert_plan(self, statement: str, token: str) -> None:
         if self._engine.folder is not None:

@@ -1,0 +1,1 @@
+"""Editing: entities in the database, each change with its audit and its way to the log."""
