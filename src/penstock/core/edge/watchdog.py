@@ -5,8 +5,8 @@ two reasons that are no hold: the machine gave the core to somebody else, or not
 a hold is no longer than what the loop's thread spent meanwhile.
 
 What is left of a late beat, when the thread neither had a core nor stood in the queue for one, is
-what it waited for the interpreter, which a call of some library kept on another thread; or for a
-disk itself. That too is nothing that a busy machine makes.
+what it waited for the interpreter, which another thread kept: for as long as a call of some library
+took, or, on a machine that is short of cores, as that thread had none. Or it waited for a disk.
 """
 
 import asyncio
