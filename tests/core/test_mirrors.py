@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import NotReady
+from penstock.core.log import Batch
 from penstock.core.projection import Fold, Step
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.folding import FoldSink
@@ -116,7 +119,7 @@ def test_a_key_that_changes_often_goes_in_once_and_what_changes_meanwhile_again(
             bench.settle(cursor)
         sink.settle_mirror(0, told)
 
-    mirroring.turn(bench.clock.ms, meanwhile)
+    mirroring.turn(bench.clock.ms, meanwhile, partitions=1)
     assert mirroring.table.rows == 2
     assert bench.shown(fold)["default", "a"] == (99, "x" * 99)
     assert mirroring.lag_seconds() > 0
@@ -340,6 +343,35 @@ def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
     assert bench.shown(other) == {("default", "a"): (1, "y"), ("default", "b"): (2, "y")}
     assert bench.shown(other) == bench.expected(other)
     assert bench.torn(other) == []
+
+
+def test_each_partition_fills_what_is_of_it(bench: Mirrored) -> None:
+    """Also what is filled from the states, which lie together."""
+    fold = kept()
+    assert fold.mirror is not None
+    table = fold.mirror.table
+    bench.warehouse.create([declaration(fold)])
+    split = [[key for key in "abcdefgh" if crc32(key.encode()) % 2 == part] for part in (0, 1)]
+    sink, encode = FoldSink(fold, bench.stores), fold.topic.codec().encode
+    for part, keys in enumerate(split):
+        sink.resume("log", part)
+        offsets = range(len(keys))
+        payloads = [encode(Put(key, 1)) for key in keys]
+        sink.apply("log", part, Batch(0, len(keys), offsets, payloads, 1))
+    for lost in (False, True):
+        if lost:
+            bench.warehouse.command(f"TRUNCATE TABLE {table}")
+        for part in (0, 1):
+            sink.resume("log", part)
+            mirroring, hand = sink.mirrorings[part], partial(sink.settle_mirror, part)
+            mirroring.turn(bench.clock.ms, hand, partitions=2)
+            assert mirroring.whole
+        rows = bench.warehouse.query(
+            f"SELECT bitShiftRight(log_offset, 48), arraySort(groupArray(key)) FROM {table} FINAL "
+            "GROUP BY 1 ORDER BY 1",
+            {},
+        )
+        assert [(int(str(part)), keys) for part, keys in rows] == [*enumerate(split)]
 
 
 def test_on_redis_it_is_the_same(bench: Mirrored, redis_url: str) -> None:

@@ -119,7 +119,7 @@ class Mirrored(Timed):
         def hand(told: Told) -> None:
             sink.settle_mirror(0, told)
 
-        sink.mirrorings[0].turn(self.clock.now_ms(), hand, even=even)
+        sink.mirrorings[0].turn(self.clock.now_ms(), hand, partitions=1, even=even)
 
     def shown(self, fold: Fold[Any, Any]) -> dict[tuple[str, str], tuple[int, str]]:
         """What the mirror has, by project and key."""

@@ -7,6 +7,7 @@ log, and what it hears of that is, too. So whatever else is away, the edge knows
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -89,6 +90,7 @@ class Nearing:
             reader=log.reader,
             vouch=partial(watch.vouch, fold.name),
             ends=partial(_ends, log, fold.topic.name),
+            repeats=sink.repeats,
         )
         sink.near = self._nears[fold.name] = near
         self._consumers[fold.name], self._watches[fold.name] = consumer, watch
@@ -98,6 +100,7 @@ class Nearing:
     ) -> None:
         log = self._log
         assert log is not None
+        folds = [replace(fold, mirror=None) for fold in folds]  # told by whoever has the state
         state = engines.open_near(settings)
         opening.callback(state.close)
         self._drop, self.bytes_on_disk = state.drop, state.bytes_on_disk

@@ -26,7 +26,11 @@ class Filling:
         cursors: Callable[[], Collection[Cursor]],
         clock: Clock,
         logger: Logger,
+        *,
+        partitions: Callable[[], int],
     ) -> None:
+        """`partitions`: how many the topic has; it may raise `NotReady`."""
+        self._partitions = partitions
         assert sink.fold.mirror is not None
         self.mirror = sink.fold.mirror
         self.held = threading.Lock()
@@ -80,7 +84,12 @@ class Filling:
         if mirroring is None or cursor.state != "running":
             return ""
         try:
-            mirroring.turn(self._clock.now_ms(), mirroring.hand_over, even=_is_even(cursor))
+            mirroring.turn(
+                self._clock.now_ms(),
+                mirroring.hand_over,
+                partitions=self._partitions(),
+                even=_is_even(cursor),
+            )
         except Exception as error:  # noqa: BLE001 - whatever it is, the marks stay
             self._tell(f"{type(error).__name__}: {error}")
             return told(error)
@@ -96,11 +105,11 @@ class Filling:
 
     # -- being asked, by any thread -------------------------------------------------------------
 
-    def hear(self, partitions: int) -> None:
+    def hear(self) -> None:
         """Learn of those that others carry. Raise `NotReady`."""
         own = {cursor.partition for cursor in self._cursors()}
         self.others = frozenset(
-            p for p in range(partitions) if p not in own and not self._is_whole(p)
+            p for p in range(self._partitions()) if p not in own and not self._is_whole(p)
         )
 
     def _is_whole(self, partition: int) -> bool:
@@ -109,8 +118,9 @@ class Filling:
 
     def lacks(self) -> str:
         """Why it is not to be answered from, in words."""
-        own = {partition for partition, one in self.own() if not one.whole}
-        if not own and not self.others:
+        known = self._sink.mirrorings
+        whole = [c.partition in known and known[c.partition].whole for c in [*self._cursors()]]
+        if all(whole) and not self.others:
             return ""
         why = f"; {self.last_error}" if self.last_error else ""
         return f"{self.mirror.table} is being filled from {self._sink.fold.name}{why}"
@@ -154,9 +164,14 @@ def _is_even(cursor: Cursor) -> bool:
 
 
 def filling_of(
-    sink: FoldSink, cursors: Callable[[], Collection[Cursor]], clock: Clock, logger: Logger
+    sink: FoldSink,
+    cursors: Callable[[], Collection[Cursor]],
+    clock: Clock,
+    logger: Logger,
+    *,
+    partitions: Callable[[], int],
 ) -> Filling | None:
     """Nothing for a fold without a mirror, and where there is no warehouse: others fill it."""
     if sink.fold.mirror is None or not sink.has_warehouse:
         return None
-    return Filling(sink, cursors, clock, logger)
+    return Filling(sink, cursors, clock, logger, partitions=partitions)

@@ -75,7 +75,6 @@ class Mirroring:
         self.whole = False
         """Whether the table has all that the fold knew at some time."""
         self._fold = fold
-        self._stores = stores
         self._state = stores.state
         self._space = into
         self._partition = partition
@@ -156,8 +155,9 @@ class Mirroring:
 
     # -- for whoever fills ----------------------------------------------------------------------
 
-    def turn(self, now_ms: int, hand: Hand, *, even: bool = True) -> None:
-        """Let the mirror have what it has not. `even`: the fold knows all that the log has.
+    def turn(self, now_ms: int, hand: Hand, *, partitions: int, even: bool = True) -> None:
+        """Let the mirror have what it has not. `even`: the fold knows all that the log has;
+        `partitions`: as many as the topic has.
 
         Raise `NotReady`, and what is left is marked yet.
         """
@@ -165,7 +165,7 @@ class Mirroring:
         if self._note is None:
             self._look()
         if even and not self.whole:
-            self._fill(now_ms, hand)
+            self._fill(now_ms, hand, partitions)
         self._drain(now_ms, hand)
         if self._fold.expires is not None:
             self._expire(now_ms, hand)
@@ -310,7 +310,7 @@ class Mirroring:
 
     # -- everything anew ------------------------------------------------------------------------
 
-    def _fill(self, now_ms: int, hand: Hand) -> None:
+    def _fill(self, now_ms: int, hand: Hand, partitions: int) -> None:
         """All that there is goes in, and what there is no longer goes out. What changes meanwhile
         has a higher version.
         """
@@ -321,7 +321,7 @@ class Mirroring:
             hand(Told(turn, note._replace(whole=False)))
         known, lacking = list[bytes](), set[bytes]()
         for entry in self._state.scan(self._space):
-            if entry.group and self._is_ours(entry.group):
+            if entry.group and self._is_ours(entry.group, partitions):
                 known.append(entry.group)
             if len(known) == _ROWS:
                 lacking |= self._put(dict.fromkeys(known, version), now_ms)
@@ -360,7 +360,6 @@ class Mirroring:
         of = {key: version | (states[key] != left[key]) for key, version in versions.items()}
         return self.table.put(of, left)
 
-    def _is_ours(self, key: bytes) -> bool:
-        log = self._stores.log
-        partitions = 1 if log is None else log.partitions(self._fold.topic.name)
+    def _is_ours(self, key: bytes, partitions: int) -> bool:
+        """By what chooses the partition of a record, which has the same key."""
         return partitions == 1 or crc32(key) % partitions == self._partition

@@ -53,7 +53,7 @@ class Refill:
     def _run(self, reader: Reader, *, compare: bool, swap: bool) -> Rebuilt:
         for filler in self._fillers:
             filler.resume()
-            filler.turn(self._now_ms(), _nothing)
+            filler.turn(self._now_ms(), _nothing, partitions=len(self._fillers))
         with self._live.paused():
             for cursor in self._live.whole():
                 if cursor.partition not in self._sink.mirrorings:
@@ -61,10 +61,11 @@ class Refill:
             now_ms = self._now_ms()
             for filler in self._fillers:
                 filler.mark()
-                filler.turn(now_ms, _nothing)
+                filler.turn(now_ms, _nothing, partitions=len(self._fillers))
             if compare:
                 for partition, mirroring in self._sink.mirrorings.items():
-                    mirroring.turn(now_ms, self._settling(partition))
+                    hand = self._settling(partition)
+                    mirroring.turn(now_ms, hand, partitions=len(self._fillers))
             tables = self._stores.tables
             found = (
                 comparing.mirror_differences(self._mirror, tables, self._shadow) if compare else []

@@ -51,7 +51,9 @@ class Remirror:
 
     def _turn(self, sink: FoldSink, partition: int) -> None:
         hand = partial(sink.settle_mirror, partition)
-        sink.mirrorings[partition].turn(self._stores.clock.now_ms(), hand)
+        sink.mirrorings[partition].turn(
+            self._stores.clock.now_ms(), hand, partitions=len(self._shadows)
+        )
 
     def differences(self) -> list[str]:
         return comparing.mirror_differences(self._mirror, self._stores.tables, self._table)

@@ -79,7 +79,13 @@ class Consumer:
         """What fills its mirror."""
         if isinstance(sink, FoldSink):
             sink.stir = self._wake.set
-            self.filling = filling_of(sink, lambda: [*self.cursors.values()], clock, logger)
+            self.filling = filling_of(
+                sink,
+                lambda: [*self.cursors.values()],
+                clock,
+                logger,
+                partitions=lambda: log.partitions(projection.topic.name),
+            )
         self._dealt = False
         """Whether it was told which partitions are its own; they may be none."""
         self._thread: threading.Thread | None = None
@@ -185,7 +191,7 @@ class Consumer:
         with suppress(NotReady):
             self._told = self.sink.judged()
             if self.filling is not None:
-                self.filling.hear(self._log.partitions(self.projection.topic.name))
+                self.filling.hear()
 
     def compare(self) -> None:
         """Whether the store is where the cursors are; where it fell behind, they go back too."""
