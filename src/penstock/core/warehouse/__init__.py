@@ -139,6 +139,13 @@ class Warehouse(Protocol):
         """Drop the partitions with a lower number, at most a thousand; how many there were."""
         ...
 
+    def delete(self, table: str, condition: str) -> int:
+        """The rows that meet a condition of SQL, and wait for that; how many there were. Nobody may
+        add rows meanwhile. One that was interrupted is ended by the next start of an embedded
+        engine, or by the next deletion.
+        """
+        ...
+
     def bytes_of(self, table: str) -> int:
         """Of one table."""
         ...

@@ -16,6 +16,7 @@ from typing import Any
 
 from penstock.core.errors import Moved
 from penstock.core.warehouse import Block, Row, Unavailable, Value
+from penstock.core.warehouse.sql import quoted
 
 _DECLARATION = """-- shard by: cityHash64(contents, partition)
 CREATE TABLE IF NOT EXISTS penstock_blocks (
@@ -107,13 +108,9 @@ class Plans:
 def _statement(contents: str, partition: int, block: Block) -> str:
     return (
         "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry, proof, "
-        f"before) VALUES ({_quoted(contents)}, {partition}, {_quoted(block.log)}, {block.first}, "
-        f"{block.next}, '{block.carry.hex()}', {_quoted(block.proof)}, {_quoted(block.before)})"
+        f"before) VALUES ({quoted(contents)}, {partition}, {quoted(block.log)}, {block.first}, "
+        f"{block.next}, '{block.carry.hex()}', {quoted(block.proof)}, {quoted(block.before)})"
     )
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _block(row: tuple[Any, ...]) -> Block:
