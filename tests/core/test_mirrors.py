@@ -40,6 +40,7 @@ ACTS = st.lists(
         st.tuples(st.just("put"), st.sampled_from("abc"), st.sampled_from([0, 1, 2, HIDDEN])),
         st.tuples(st.just("brief"), st.sampled_from("abc"), st.sampled_from([1, 5])),
         st.tuples(st.just("pass"), st.just(""), st.sampled_from([1, 3, 60])),
+        st.tuples(st.just("set back"), st.just(""), st.sampled_from([1, 4])),
         st.tuples(
             st.just("fill"),
             st.sampled_from(["", "refuse", "lose the reply", "crash before", "crash after"]),
@@ -89,8 +90,11 @@ def test_a_mirror_shows_what_the_fold_knows_however_it_was_killed(
             bench.settle(cursor)
         elif act == "pass":
             bench.clock.pass_hours(number)
+        elif act == "set back":
+            bench.clock.step_hours(-number)
         elif filled_and_killed(bench, cursor, act, what):
             cursor = bench.settle(bench.owner(fold))
+    bench.clock.pass_hours(100)  # what was shown to have expired has
     bench.fill(bench.settle(cursor))
     assert bench.shown(fold) == bench.expected(fold)
     assert bench.torn(fold) == []
@@ -218,6 +222,32 @@ def test_a_dead_letter_that_is_retried_is_newer_than_what_came_behind_it(bench: 
     for _ in range(2):
         bench.fill(bench.settle(bench.owner(fold)))
         assert bench.shown(fold)["default", "a"] == (9, "xretried")
+
+
+def test_a_clock_that_was_ahead_hides_nothing_for_good(bench: Mirrored) -> None:
+    """Reliability 37: what is written while it is right again expires, though all that was to
+    expire by then was told before; the process dies between the two.
+    """
+    fold, cursor = fresh(bench)
+    bench.say(fold, Put("a", 1, bench.clock.ms + HOUR_MS))
+    bench.settle(cursor)
+    bench.clock.step_hours(50)
+    bench.fill(cursor)
+    bench.clock.step_hours(-50)
+    bench.say(fold, Put("b", 1, bench.clock.ms + 10 * HOUR_MS))
+    bench.settle(cursor)
+
+    def dies_behind(told: Told) -> None:
+        cursor.sink.settle_mirror(0, told)
+        if told.marks:
+            raise Crash
+
+    with pytest.raises(Crash):
+        mirroring_of(cursor).turn(bench.clock.ms, dies_behind, partitions=1)
+    assert ("default", "b") in bench.shown(fold)
+    bench.clock.pass_hours(60)
+    bench.fill(bench.settle(bench.owner(fold)))
+    assert bench.shown(fold) == {}
 
 
 @pytest.mark.parametrize("lost", ["all of it", "its newest", "what it should not have"])
