@@ -21,6 +21,7 @@ RUN ?= smoke
 ROUNDS ?= 3
 URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
+GATE_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
 ROUNDS ?= 1000
 
@@ -118,6 +119,11 @@ services-stop: $(STAMP) ## Stop what `services` started; the data stays in .serv
 faults: $(STAMP) ## The fault tests with FAULT_ROUNDS=1000 kills and outages of a minute; takes long
 	@$(FETCHED)
 	KILL_ROUNDS=$(FAULT_ROUNDS) AWAY_SECONDS=60 $(BIN)/pytest -m faults --timeout=14400 $(ARGS)
+
+.PHONY: gate-kafka
+gate-kafka: $(STAMP) ## Kill folds, timers and jobs on three brokers GATE_ROUNDS=1000 times; ends with a line of figures
+	@$(FETCHED)
+	KILL_ROUNDS=$(GATE_ROUNDS) $(BIN)/pytest -s --timeout=14400 tests/faults/test_folds_shared_killed.py $(ARGS)
 
 .PHONY: gate
 gate: $(STAMP) ## Kill a process that decides ROUNDS=1000 times, and count what was said; a few a second

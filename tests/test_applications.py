@@ -144,9 +144,13 @@ def test_its_workload_is_found_there_too(here: Path) -> None:
         "import click\n\n@click.command()\ndef command() -> None:\n    click.echo('sent')\n"
     )
     package(here / "mute", "")
+    package(here / "strange" / "needy", "")
+    (here / "strange" / "needy" / "load.py").write_text("import stripe_of_nobody")
 
     assert CliRunner().invoke(load, ["strange"]).output == "sent\n"
     assert "no module mute.load is found" in CliRunner().invoke(load, ["mute"]).output
+    needy = CliRunner().invoke(load, ["strange.needy"])
+    assert "strange.needy.load needs stripe_of_nobody, which is not installed" in needy.output
     assert "ours are audiences" in CliRunner().invoke(load, ["nobody"]).output
 
 

@@ -14,10 +14,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined] # it is
 
 from penstock.core.errors import Misconfigured, NotReady, Overloaded, TooLarge
-from penstock.core.log import Append
+from penstock.core.log import Append, partition_of
 from penstock.core.log.kafka.edge import KafkaLog
 from penstock.core.log.kafka.follow import KafkaFollower
-from penstock.core.log.kafka.sending import partition_of
 from penstock.core.log.kafka.topics import create_topics, kept_otherwise
 from penstock.core.log.kept import FOREVER, Kept
 from penstock.core.settings import Settings

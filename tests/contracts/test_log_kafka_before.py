@@ -9,8 +9,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # it is
 
 from penstock.core.events import Codec, Event
-from penstock.core.log import Append
-from penstock.core.log.kafka.sending import partition_of
+from penstock.core.log import Append, partition_of
 from penstock.core.log.kafka.topics import create_topics, kept_otherwise
 from penstock.core.log.kept import FOREVER
 from penstock.core.projects import DEFAULT_PROJECT, order_of

@@ -11,10 +11,9 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from penstock.core.log import Append, Share
+from penstock.core.log import Append, Share, partition_of
 from penstock.core.log.kafka.edge import KafkaLog
 from penstock.core.log.kafka.follow import KafkaFollower
-from penstock.core.log.kafka.sending import partition_of
 from penstock.core.settings import Settings
 from services.kafka import Kafka
 from support.kafka import kafka_settings, new_topic, open_edge

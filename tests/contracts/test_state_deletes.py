@@ -39,6 +39,27 @@ def test_what_is_deleted_goes_with_what_is_written_and_the_rest_stays(state: Sta
     assert state.lacking(SPACE) == "", "what was deleted is not missed"
 
 
+def test_the_group_without_a_name_is_read_from_anywhere_on_in_order(state: State) -> None:
+    """It may be large, and is changed in every write: what is due waits there."""
+    sorts = [b"t\x00%b" % n.to_bytes(2) for n in range(3_000)]
+    apply(state, *(Entry(b"", sort, sort + b"v") for sort in reversed(sorts)))
+    apply(state, Entry(b"", b"j", b"other"), plain(b"a", b"1"), upto=2)
+    assert state.first(SPACE, [b""], 2) == [[(b"j", b"other"), (sorts[0], sorts[0] + b"v")]]
+    gone = [Place(SPACE, b"", sort) for sort in sorts[5:2_990]]
+    again = [Entry(b"", sorts[4], b"again")]
+    was = Position(LOG, 2)
+    state.apply(SPACE, again, partition=0, was=was, position=Position(LOG, 3), deletes=gone)
+    [found] = state.first(SPACE, [b""], 3, sorts[3] + b"\x00")
+    assert found == [(sorts[4], b"again"), *((sort, sort + b"v") for sort in sorts[2_990:2_992])]
+    assert [*map(len, state.first(SPACE, [b"", b"a", b"z"], 100, b"t"))] == [15, 0, 0]
+    rest = [Place(SPACE, b"", entry.sort) for entry in everything(state) if not entry.group]
+    was = Position(LOG, 3)
+    state.apply(SPACE, [], partition=0, was=was, position=Position(LOG, 4), deletes=rest)
+    assert state.first(SPACE, [b""], 10) == [[]]
+    assert everything(state) == [plain(b"a", b"1")]
+    assert state.lacking(SPACE) == ""
+
+
 def test_values_are_found_by_group_and_sort_and_a_group_goes_whole(state: State) -> None:
     assert state.values(SPACE, [b"g", b"h"], [b"a", b"b"]) == [[None, None], [None, None]]
     apply(state, Entry(b"g", b"a", b"1"), Entry(b"g", b"", b"2"), Entry(b"h", b"b", b""))

@@ -133,7 +133,7 @@ def test_rows_that_another_process_counts_meanwhile_are_no_loss(
             if "count()" in sql and not came:
                 came = True
                 insert(warehouse, range(ROWS, ROWS + 10), "more")
-                others = Counts(ask, counts._insert)
+                others = Counts(ask, counts._insert, counts._gone)
                 assert others.lacking("tests_rows", warehouse._contents("tests_rows")) == ""
             return rows
 

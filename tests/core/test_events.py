@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from penstock.core.events import Codec, Event, Format, Undecodable
-from penstock.core.projection import Topic
+from penstock.core.projection import Done, Topic
 from penstock.core.projects import DEFAULT_PROJECT
 
 FORMS: tuple[Format, ...] = get_args(Format)
@@ -206,3 +206,12 @@ else:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_end_of_a_job_has_what_it_returned_in_every_form(form: Format) -> None:
+    """Also where it is of a version that returned nothing in it: an array that may be empty."""
+    codec = Codec((Done,), form)
+    for returned in ((), (b"", b"\x00\xff")):
+        done = Done(b"key", "name", 1, 2, "job", 3, 4, returned, returned)
+        assert codec.read(codec.of("acme")(done)) == ("acme", done)

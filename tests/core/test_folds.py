@@ -343,3 +343,17 @@ def test_a_fold_that_cannot_work_is_refused_when_it_is_made(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         replace(purses, **change)
+
+
+@pytest.mark.parametrize("muted", [True, False])
+def test_over_a_copy_of_a_log_a_fold_says_nothing_again_if_it_is_told_so(
+    bench: Bench, fold: Fold[Moved, Purse], *, muted: bool
+) -> None:
+    """A copy does not know what its records were made from."""
+    bench.say(fold, Moved("a", 5), Moved("a", -2))
+    bench.carry(fold)
+    said = bench.said(fold)
+    other = replace(fold, space=f"{fold.space}.copied")
+    bench.rebuild(other, compare=False, muted=muted)
+    assert bench.known(other) == bench.known(fold)
+    assert (bench.said(fold) == said) is muted

@@ -20,7 +20,7 @@ from penstock.core.projection.runner import Consumer
 from penstock.core.projection.stores import Stores
 from penstock.core.state.rocksdb import RocksState
 from support.alarms import Set, Timed, fold
-from support.capped import CLICKED, Clicked, Clicks, clicks, manifest
+from support.capped import CLICKED, Clicked, Clicks, clicks, offered
 from support.folded import Bench
 from support.logs import add, wait_until
 
@@ -34,12 +34,13 @@ class Edge:
 
     number = 0
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, **of_topic: Any) -> None:
         Edge.number += 1
-        topic = replace(CLICKED, name=f"tests.clicked{self.number}")
+        topic = replace(CLICKED, name=f"tests.clicked{self.number}", **of_topic)
         self.fold: Fold[Any, Any] = replace(clicks, topic=topic, space=f"tests.clicks{self.number}")
         self.bench = bench
         self.cursor: Cursor = bench.cursor(self.fold)
+        assert isinstance(self.cursor.sink, FoldSink)
         self.near: Near[Clicked, Clicks] = Near(
             self.fold,
             bench.state,
@@ -48,8 +49,8 @@ class Edge:
             reader=bench.log.reader,
             vouch=lambda: None,
             ends=lambda: [bench.log.end(topic.name, 0)],
+            repeats=self.cursor.sink.repeats,
         )
-        assert isinstance(self.cursor.sink, FoldSink)
         self.cursor.sink.near = self.near
         self.encode = topic.codec().encode
         self.gathered: list[bytes] = []
@@ -231,6 +232,30 @@ def test_a_copy_hears_of_timers_that_came_and_sets_none_off(tmp_path: Path) -> N
         assert len(timed.elapsed(kept)) == said
 
 
+def test_what_repeats_something_by_its_id_counts_once_wherever_that_is(bench: Bench) -> None:
+    edge = Edge(bench, unique=lambda event: event.by.encode())
+    first, again = Clicked("a", "x"), Clicked("a", "x", more="7")
+    edge.take(first)
+    edge.take(again)
+    assert edge.get("a").count == 1, "the first one waits"
+    edge.fail()
+    edge.take(again)
+    assert edge.get("a").count == 1, "it was not stored, so this one is the first"
+    edge.store()
+    edge.take(first)
+    edge.hear(10)
+    assert (edge.get("a").count, edge.near.waiting) == (1, 1), "that was heard while this waits"
+    edge.store()
+    edge.hear(10)
+    edge.take(Clicked("a", "y"))
+    assert edge.get("a").count == 2
+    edge.take(again)
+    assert edge.get("a").count == 2, "it was heard before"
+    edge.store()
+    edge.hear(10)
+    assert (edge.get("a").count, edge.near.waiting) == (2, 0)
+
+
 def test_a_store_that_fell_back_is_not_asked_before_it_is_where_it_was(bench: Bench) -> None:
     """Reliability 45."""
     edge = Edge(bench)
@@ -314,10 +339,11 @@ def test_a_key_is_one_project_s(bench: Bench, project: str) -> None:
 def test_a_manifest_that_contradicts_itself_is_refused_with_the_remedy(
     fold: Fold[Any, Any] | None, asked: tuple[Fold[Any, Any], ...], said: str
 ) -> None:
+    made = offered(clicks)
     asked = tuple(fold or one for one in asked)
     with pytest.raises(ValueError, match=said):
         replace(
-            manifest,
-            ingest=(replace(manifest.ingest[0], near=asked),),
+            made,
+            ingest=(replace(made.ingest[0], near=asked),),
             projections=() if fold is None else (fold,),
         )

@@ -20,7 +20,7 @@ from penstock.core.projection.flush import Flush
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.job import Permanent, Retry
 from penstock.core.projection.workers import Workers
-from penstock.core.projects import DEFAULT_PROJECT
+from penstock.core.projects import DEFAULT_PROJECT, order_of
 from support.folded import Bench
 from support.logs import ANSWER_SECONDS, submit
 
@@ -122,6 +122,9 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
                 return [Stray()]
             case "quiet":
                 return []
+            case "many":
+                await asyncio.to_thread(doer.go.wait, ANSWER_SECONDS)
+                return [Sent(work.key, "it"), *(Sent(name, f"of {work.key}") for name in "xyz")]
     finally:
         doer.at_once -= 1
     return [Sent(work.key, work.found)]
@@ -159,7 +162,9 @@ class Errands(Bench):
         self.doer = Doer()
         self._started: list[Workers] = []
 
-    def owner(self, fold: Fold[Any, Any], workers: Workers | None = None) -> FoldCursor:
+    def owner(
+        self, fold: Fold[Any, Any], workers: Workers | None = None, partition: int = 0
+    ) -> FoldCursor:
         """As in a process of its own, if it is given no workers."""
         if workers is None:
             workers = Workers(self.lines.logger)
@@ -168,13 +173,15 @@ class Errands(Bench):
             self._started.append(workers)
         self.workers = workers
         sink = FoldSink(fold, self.stores._replace(workers=workers))
-        cursor = FoldCursor(fold, sink, self.log, self.clock, self.lines.logger)
+        logger = self.lines.logger
+        cursor = FoldCursor(fold, sink, self.log, self.clock, logger, partition=partition)
         cursor.begin()
         return cursor
 
     def ask(self, fold: Fold[Any, Any], *asked: Asked, project: str = DEFAULT_PROJECT) -> None:
         encode = fold.topic.codec().of(project)
-        submit(self.log, Append(fold.topic.name, [encode(one) for one in asked]))
+        keys = [order_of(project, fold.topic.key(one)) for one in asked] if self.log.keyed else ()
+        submit(self.log, Append(fold.topic.name, [encode(one) for one in asked], keys))
 
     def carry_on(self, cursor: FoldCursor) -> None:
         """All that is due; what is under way goes on."""

@@ -1,23 +1,25 @@
 """A fold over real stores, carried on by hand."""
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from penstock.core.events import Event
-from penstock.core.log import Log
-from penstock.core.log.sqlite import Limits, SqliteLog
+from penstock.core.log import Append, Log
 from penstock.core.projection import Fold, Topic
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.dead_letters import DeadLetters
 from penstock.core.projection.rebuild import Rebuild
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.sinks import Stores, sink
+from penstock.core.state import State
 from penstock.core.state.rocksdb import RocksState
 from support.clock import MovedClock
 from support.lines import Lines
-from support.logs import add, contents
+from support.logs import contents, submit
 from support.notes import Crash
+from support.opened import open_sqlite
 from support.purses import Moved, Purse
 
 
@@ -38,18 +40,26 @@ class Failing(RocksState):
 class Bench:
     """Real stores, and a fold that is carried on by hand."""
 
-    def __init__(self, folder: Path, engine: type[RocksState] = Failing) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: Callable[[Path], State] = Failing,
+        log: Callable[[Path, MovedClock], Log] = open_sqlite,
+    ) -> None:
         self.clock, self.lines = MovedClock(), Lines()
-        self.log: Log = SqliteLog(folder / "log.db", self.clock, Limits())
+        self.log: Log = log(folder, self.clock)
         self.state: Any = engine(folder / "state")
         self.stores = Stores(None, self.state, DeadLetters(self.state), self.clock, log=self.log)
 
-    def cursor(self, fold: Fold[Any, Any]) -> Cursor:
-        return Cursor(fold, sink(fold, self.stores), self.log, self.clock, self.lines.logger)
+    def cursor(self, fold: Fold[Any, Any], partition: int = 0) -> Cursor:
+        inner, logger = sink(fold, self.stores), self.lines.logger
+        return Cursor(fold, inner, self.log, self.clock, logger, partition=partition)
 
-    def carry(self, fold: Fold[Any, Any], block: int = 40, blocks: int = 1 << 30) -> Cursor:
+    def carry(
+        self, fold: Fold[Any, Any], block: int = 40, blocks: int = 1 << 30, partition: int = 0
+    ) -> Cursor:
         """As after a restart: resume, then all there is."""
-        cursor = self.cursor(fold)
+        cursor = self.cursor(fold, partition)
         with closing(self.log.reader()) as reader:
             cursor.resume(reader)
             while blocks and cursor.step(reader, block):
@@ -58,7 +68,8 @@ class Bench:
 
     def say(self, fold: Fold[Any, Any], *events: Event) -> None:
         encode = fold.topic.codec().encode
-        add(self.log, *map(encode, events), topic=fold.topic.name)
+        keys = list(map(fold.topic.key, events)) if self.log.keyed else ()
+        submit(self.log, Append(fold.topic.name, list(map(encode, events)), keys))
 
     def known(self, fold: Fold[Any, Any], space: str = "") -> dict[str, Any]:
         entries = [entry for entry in self.state.scan(space or fold.space) if entry.group]
@@ -68,7 +79,10 @@ class Bench:
         return [self.events(topic) for topic in fold.emits]
 
     def events(self, topic: Topic[Any]) -> list[object]:
-        return [topic.codec().decode(payload) for payload in contents(self.log, topic.name)]
+        """Partition by partition."""
+        partitions = range(self.log.partitions(topic.name))
+        found = [payload for p in partitions for payload in contents(self.log, topic.name, p)]
+        return list(map(topic.codec().decode, found))
 
     def rebuild(self, fold: Fold[Any, Any], **how: bool) -> Any:
         inner = sink(fold, self.stores)

@@ -81,7 +81,10 @@ def views(hours: float = 24.0) -> Views:
             space=f"{name}.fold", topic=topic, state=Sum, flush=FLUSH,
             step=lambda known, record: Step(Sum([*known.numbers, record.number])),
         ),
-        Table(table=table, topic=topic, row=PaidRow, rows=_rows, flush=FLUSH),
+        Table(
+            table=table, topic=topic, row=PaidRow, rows=_rows, flush=FLUSH,
+            subject="id = {subject:String}",
+        ),
         f"CREATE TABLE IF NOT EXISTS {table} (log_offset UInt64, project String, id String) "
         "ENGINE = MergeTree ORDER BY id PARTITION BY log_offset % 2 "
         "SETTINGS non_replicated_deduplication_window = 1000",

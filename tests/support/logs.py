@@ -3,9 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import TypeVar
 
-from penstock.core.log import Append, Follow, Log, Minute, Receipt
+from penstock.core.errors import NotReady
+from penstock.core.log import Append, Batch, Follow, Log, Minute, Receipt
 from penstock.core.log.awaiting import submitted
+
+T = TypeVar("T")
 
 TOPIC = "tests.events"
 ANSWER_SECONDS = 180.0
@@ -38,13 +42,29 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def contents(log: Follow, topic: str = TOPIC) -> list[bytes]:
-    """Every record that can be read of the first partition."""
-    reader, position, found = log.reader(), log.start(topic, 0), list[bytes]()
+def patiently(work: Callable[[], T]) -> T:
+    """Again while it is not ready: brokers of a slow machine may say nothing for a while."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return work()
+        except NotReady:
+            assert time.monotonic() < deadline, "they never answer"
+            time.sleep(0.1)
+
+
+def contents(log: Follow, topic: str = TOPIC, partition: int = 0) -> list[bytes]:
+    """Every record that can be read of a partition."""
+    reader, position, proof = log.reader(), log.start(topic, partition), ""
+    found: list[bytes] = []
+
+    def read() -> Batch:
+        return reader.read(topic, partition, position, 1 << 40, proof)
+
     try:
-        while (batch := reader.read(topic, 0, position, 1 << 40)).next > position:
+        while (batch := patiently(read)).next > position:
             found += batch.payloads
-            position = batch.next
+            position, proof = batch.next, batch.proof
         return found
     finally:
         reader.close()

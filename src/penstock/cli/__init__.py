@@ -9,6 +9,7 @@ import click
 from penstock import __version__
 from penstock.cli.backup import backup, salvage
 from penstock.cli.dead_letters import dead_letters
+from penstock.cli.delete import delete
 from penstock.cli.doctor import doctor
 from penstock.cli.events import events
 from penstock.cli.jobs import jobs
@@ -80,7 +81,8 @@ def serve(
 
 
 for command in (
-    migrate, copy, rebuild, dead_letters, jobs, schedules, topics, events, why, status,
+    migrate, copy, rebuild, dead_letters, jobs, schedules, topics, events, why, delete,
+    status,
     backup, salvage, republish,
     doctor, pull_sql, load,
 ):  # fmt: skip

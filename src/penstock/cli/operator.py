@@ -30,9 +30,20 @@ data_option = click.option(
 @click.option(
     "--accept-loss", is_flag=True, help="Let it take its place though it has less than there is."
 )
+@click.option(
+    "--muted",
+    is_flag=True,
+    help="From scratch, of a fold: the log has what it says already, as a copy of another log has.",
+)
 @data_option
 def rebuild(
-    projection: str, data: str | None, *, from_scratch: bool, dry_run: bool, accept_loss: bool
+    projection: str,
+    data: str | None,
+    *,
+    from_scratch: bool,
+    dry_run: bool,
+    accept_loss: bool,
+    muted: bool,
 ) -> None:
     """Rebuild a read model from the log.
 
@@ -50,6 +61,7 @@ def rebuild(
             from_scratch=from_scratch,
             dry_run=dry_run,
             accept_loss=accept_loss,
+            muted=muted,
         )
     tell(rebuilt, dry_run=dry_run)
 

@@ -18,10 +18,11 @@ import msgspec
 from penstock.core.control import FILE, Door, Job
 from penstock.core.engines import check_there, is_embedded
 from penstock.core.errors import PenstockError
-from penstock.core.listed import JobLine, Letter, TopicLine, View
+from penstock.core.listed import Deletable, JobLine, Letter, TopicLine, View
 from penstock.core.log.disk import failed_open
 from penstock.core.operations import Operations
 from penstock.core.platform import ROLES
+from penstock.core.projection.deleting import Whose
 from penstock.core.projection.rebuild import Progress
 from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.why import Asked, Why
@@ -70,9 +71,14 @@ class Operating(Protocol):
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt: ...
 
     def why(self, asked: Asked, progress: Progress) -> Why: ...
+
+    def deletable(self, whose: Whose) -> list[Deletable]: ...
+
+    def delete(self, whose: Whose, progress: Progress) -> list[Deletable]: ...
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]: ...
 
@@ -165,17 +171,26 @@ class Remote:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         wanted = {
             "projection": projection,
             "from_scratch": from_scratch,
             "dry_run": dry_run,
             "accept_loss": accept_loss,
+            "muted": muted,
         }
         return msgspec.convert(self._job("rebuild", wanted, progress), Rebuilt)
 
     def why(self, asked: Asked, progress: Progress) -> Why:
         return msgspec.convert(self._job("why", msgspec.structs.asdict(asked), progress), Why)
+
+    def deletable(self, whose: Whose) -> list[Deletable]:
+        return self._ask("deletable", msgspec.structs.asdict(whose), list[Deletable])
+
+    def delete(self, whose: Whose, progress: Progress) -> list[Deletable]:
+        told = self._job("delete", msgspec.structs.asdict(whose), progress)
+        return msgspec.convert(told, list[Deletable])
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
         return self._ask("schedules", {"schedule": name, "runs": runs}, list[Line])

@@ -19,6 +19,7 @@ from penstock.core.edge.endpoints import AnswerEndpoint
 from penstock.core.errors import NotFound, PenstockError, Rejected
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
+from penstock.core.projection.deleting import Whose
 from penstock.core.projection.rebuild import Progress
 from penstock.core.projection.why import Asked
 from penstock.core.tls import Address
@@ -74,6 +75,7 @@ class RebuildWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     from_scratch: bool = False
     dry_run: bool = False
     accept_loss: bool = False
+    muted: bool = False
 
 
 class DeadJobName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +131,8 @@ class Control:
             "drop_job": (DeadJobName, lambda n: operations.drop_job(n.number)),
             "why": (Asked, self._why),
             "rebuild": (RebuildWanted, self._rebuild),
+            "deletable": (Whose, operations.deletable),
+            "delete": (Whose, self._delete),
             "schedules": (SchedulesWanted, lambda w: operations.schedules(w.schedule, w.runs)),
             "run_schedule": (RunWanted, self._run_schedule),
             "republish": (Nothing, lambda _: operations.republish()),
@@ -173,8 +177,12 @@ class Control:
                 from_scratch=wanted.from_scratch,
                 dry_run=wanted.dry_run,
                 accept_loss=wanted.accept_loss,
+                muted=wanted.muted,
             )
         )
+
+    def _delete(self, whose: Whose) -> JobName:
+        return self._spawn(lambda progress: self._operations.delete(whose, progress))
 
     def _why(self, asked: Asked) -> JobName:
         return self._spawn(lambda progress: self._operations.why(asked, progress))

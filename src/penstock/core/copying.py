@@ -111,16 +111,16 @@ class Copy:
         codec, write, total = self._read(topic), self._write(topic), Sum()
         with closing(self._source.reader()) as reader:
             for partition in range(self._source.partitions(topic.name)):
-                position = self._source.start(topic.name, partition)
+                position, proof = self._source.start(topic.name, partition), ""
                 end = self._source.end(topic.name, partition)
                 while position < end:
-                    batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS)
+                    batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS, proof)
                     _submit(self._target, _appends(topic, codec, write, batch))
                     total = _added(total, codec, batch.payloads)
                     lost = sum(damage.next - damage.first for damage in batch.damages)
                     total = total._replace(damaged=total.damaged + lost)
                     move(batch.next - position)
-                    position = batch.next
+                    position, proof = batch.next, batch.proof
         return total
 
     def _renumbered(self, topic: Topic[Any], carried: Sum) -> bool:
@@ -189,13 +189,13 @@ def _summed(log: Follow, topic: Topic[Any], codec: Codec[Any], move: Callable[[i
     total = Sum()
     with closing(log.reader()) as reader:
         for partition in range(log.partitions(topic.name)):
-            position = log.start(topic.name, partition)
+            position, proof = log.start(topic.name, partition), ""
             end = log.end(topic.name, partition)
             while position < end:
-                batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS)
+                batch = reader.read(topic.name, partition, position, _CHUNK_RECORDS, proof)
                 total = _added(total, codec, batch.payloads)
                 move(len(batch.payloads))
-                position = batch.next
+                position, proof = batch.next, batch.proof
     return total
 
 

@@ -1,21 +1,21 @@
 """Which engine a URL names. What an installation does not use is never imported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 from penstock.core.clock import CarefulClock, Clock
 from penstock.core.errors import Misconfigured
 from penstock.core.events import Codec, Event
 from penstock.core.folder import FolderLock
-from penstock.core.log import Follow, Log, renewing
+from penstock.core.log import Appender, Follow, Log, renewing
 from penstock.core.log.backup import Bars
 from penstock.core.log.follower import SqliteFollower
 from penstock.core.log.kept import Kept
 from penstock.core.log.sqlite import Limits, SqliteLog
-from penstock.core.projection import Fold, Topic
+from penstock.core.projection import Topic
 from penstock.core.settings import Settings, redacted
 from penstock.core.state import State
 from penstock.core.state.lease import AloneLeases, Leases
@@ -169,36 +169,25 @@ def open_near(settings: Settings) -> State:
     return RocksState(settings.folder / "near")
 
 
-def check_folds(settings: Settings, folds: Sequence[Fold[Any, Any]], *, appends: bool) -> None:
-    """What folds say is appended by the process that writes the log. Raise `Misconfigured`."""
-    if not folds:
-        return
-    names = ", ".join(fold.name for fold in folds)
-    for setting, url in (("LOG", settings.log_url), ("STATE", settings.state_url)):
-        if not is_embedded(url):
-            raise Misconfigured(
-                f"PENSTOCK_{setting}: {names} decides, which needs the embedded engines"
-            )
-    if not appends and (speak := [fold.name for fold in folds if fold.speaks]):
-        raise Misconfigured(
-            f"{', '.join(speak)} decides, which needs the process that writes the log: give it the "
-            "role edge as well, or leave it out of PENSTOCK_PROJECTIONS"
-        )
-
-
-def check_emitting(settings: Settings, schedules: Sequence[str], *, appends: bool) -> None:
-    """What schedules return is in the log once, where that knows origins, by the process that
-    writes it. Raise `Misconfigured`.
+def check_appends(settings: Settings, who: Sequence[str], *, writes: bool) -> None:
+    """Folds and schedules that say events append them in their own process: on brokers any may, the
+    embedded log has one that writes it. Raise `Misconfigured`.
     """
-    if schedules and not is_embedded(settings.log_url):
+    if who and not writes and not _is_kafka(settings.log_url):
         raise Misconfigured(
-            f"PENSTOCK_LOG: {', '.join(schedules)} emits, which needs the embedded log"
+            f"{', '.join(who)} appends, which needs the process that writes the log: give it the "
+            "role edge as well, or let another one do it"
         )
-    if schedules and not appends:
-        raise Misconfigured(
-            f"{', '.join(schedules)} emits, which needs the process that writes the log: give it "
-            "the role edge as well"
-        )
+
+
+def appender(follow: Follow, log: Log | None, clock: CarefulClock) -> Appender | None:
+    """Where a process that follows the log, or writes it, may append what it made of records; None:
+    nowhere.
+    """
+    if log is not None:
+        return log
+    made: Callable[[Clock], Appender] | None = getattr(follow, "appender", None)
+    return None if made is None else made(clock)
 
 
 def check_editing(applications: Sequence[str], *, appends: bool) -> None:

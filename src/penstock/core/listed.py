@@ -55,3 +55,12 @@ class View(msgspec.Struct, frozen=True):
     name: str
     wrong: str
     """Why it is not answered from; empty when it is what the log proves."""
+
+
+class Deletable(msgspec.Struct, frozen=True):
+    """What a table has of somebody."""
+
+    table: str
+    rows: int
+    kept: str
+    """Why they stay; empty where they can go."""

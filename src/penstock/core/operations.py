@@ -19,7 +19,7 @@ from penstock.core.errors import (
     Rejected,
 )
 from penstock.core.events import Undecodable
-from penstock.core.listed import JobLine, Letter, TopicLine, View
+from penstock.core.listed import Deletable, JobLine, Letter, TopicLine, View
 from penstock.core.log import Batch, Reader
 from penstock.core.log.sqlite_reader import SqliteReader
 from penstock.core.platform import Platform
@@ -27,6 +27,7 @@ from penstock.core.projection import Fold, Table
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.dead_jobs import DeadJob, DeadJobs
 from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
+from penstock.core.projection.deleting import Whose, count, delete, kept_for
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.rebuild import Progress, Rebuild
@@ -217,6 +218,7 @@ class Operations:
         from_scratch: bool,
         dry_run: bool,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         if (mirrored := self._mirrored(projection)) is not None:
             return self._refill(mirrored, compare=not from_scratch, swap=not dry_run)
@@ -243,6 +245,7 @@ class Operations:
             compare=not from_scratch,
             swap=not dry_run,
             accept_loss=accept_loss,
+            muted=muted,
         )
 
     def _mirrored(self, table: str) -> Consumer | None:
@@ -274,6 +277,33 @@ class Operations:
         """What is known of a key, and the newest records that made it."""
         projection = self._consumer(asked.projection).projection
         return why(projection, asked, self._stores, self._platform.follow, progress)
+
+    def deletable(self, whose: Whose) -> list[Deletable]:
+        """What each table has of a project, or of one subject of it."""
+        tables, found = self._stores.tables, list[Deletable]()
+        for table in self._tables():
+            kept = kept_for(table, tables, whose)
+            rows = 0 if kept else count(table, tables, whose)
+            found.append(Deletable(table.name, rows, kept))
+        return found
+
+    def delete(self, whose: Whose, progress: Progress) -> list[Deletable]:
+        """Delete what can go, and wait for it; how many rows those were."""
+        platform, deleted = self._platform, list[Deletable]()
+        tables = [one.table for one in self.deletable(whose) if one.rows]
+        for done, name in enumerate(tables):
+            progress(done, len(tables))
+            consumer = platform.consumers[name]
+            turn = platform.consumers.turn(consumer)
+            rows = delete(consumer, platform.follow, self._stores.tables, whose, turn)
+            platform.logger.info("rows.deleted", table=name, rows=rows)
+            deleted.append(Deletable(name, rows, ""))
+        progress(len(tables), len(tables))
+        return deleted
+
+    def _tables(self) -> list[Table[Any]]:
+        known = (consumer.projection for consumer in self._platform.consumers.values())
+        return [projection for projection in known if isinstance(projection, Table)]
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
         """Raise `NotFound` for one that there is not."""

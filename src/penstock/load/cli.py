@@ -25,7 +25,8 @@ def _of_package(package: str, context: click.Context) -> click.Command:
         found = getattr(import_module(module), "command", None)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
+            told = f"{module} needs {error.name}, which is not installed"
+            raise click.UsageError(told, context) from error
         raise click.UsageError(
             f"there is no workload {package}; ours are audiences, and no module {error.name} is "
             "found: start in the folder that it lies in, name that in PYTHONPATH, or install it",

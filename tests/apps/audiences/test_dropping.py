@@ -1,4 +1,4 @@
-"""Whoever is to drop dead letters sees which they are before being asked."""
+"""Whoever is to drop dead letters, or to delete rows, sees which they are before being asked."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from apps.audiences.served import Served
+from apps.audiences.tags import a_tag
 from penstock.cli import cli, remote
 from penstock.core.errors import NotFound
 from penstock.core.operations import Operations
 from penstock.core.projection.dead_letters import DeadLetter
+from penstock.core.projection.deleting import Whose
 
 TABLE = "audiences_tags"
 QUESTION = "for good? The log keeps the records."
@@ -72,3 +74,31 @@ def test_nothing_is_asked_or_done_where_one_that_is_named_is_not_there(
     assert isinstance(refused.exception, NotFound)
     assert refused.output == ""
     assert len(operating.dead_letters(TABLE)) == 25
+
+
+def deleted(*arguments: str, answer: str = "") -> Result:
+    return CliRunner().invoke(cli, ["delete", *arguments], input=answer)
+
+
+def test_rows_of_a_project_are_deleted_from_what_serves_after_the_question(
+    operating: Operations, served: Served
+) -> None:
+    """Tags hold no cookie, so nobody's alone can be told."""
+    served.tags(a_tag(cookie=cookie) for cookie in ("ann", "bob", "ann"))
+    served.settle()
+    kept = deleted("--project", "default", "--subject", "ann").output
+    assert kept.splitlines()[1:] == [
+        f"{TABLE}  -     it says of no row whom it is about",
+        "nothing to delete",
+    ]
+    assert "nothing to delete" in deleted("--project", "shop").output
+    refused = deleted("--project", "default", answer="n\n")
+    assert f"Delete these 3 {QUESTION}" in refused.output
+    assert (refused.exit_code, operating.deletable(Whose("default"))[0].rows) == (1, 3)
+    done = deleted("--project", "default", "--yes")
+    assert (done.output.splitlines()[-1], done.exit_code) == (f"{TABLE}: 3 rows deleted", 0)
+    served.tags([a_tag(cookie="cid")])
+    served.settle()
+    assert operating.deletable(Whose("default"))[0].rows == 1
+    served.platform.watch._prove(TABLE, served.platform.consumers[TABLE])
+    served.until("/readyz", 200)

@@ -22,9 +22,12 @@ from penstock.main import build
 from support.killing.orders import MANIFEST, ORDERS, Ordered, note, noting
 from support.logs import add
 
-_KEYS = 8
+_KEYS = 4
 _ORDERS = 12
 """In a round, at most: about as many as it gets done."""
+_ROUNDS = 4
+"""So many share their keys: however slow the machine is, no key comes to have more due than it may.
+"""
 _NUMBERS = 1_000
 """A round has so many for its orders."""
 _LIFE_SECONDS = 0.2
@@ -102,7 +105,8 @@ def _live(folder: Path, numbers: Sequence[int], tell: int) -> None:
         os.write(tell, b"\n")
         encode = ORDERS.codec().encode
         for number in numbers:
-            add(log, encode(Ordered(str(number % _KEYS), number)), topic=ORDERS.name)
+            key = f"{number // _NUMBERS // _ROUNDS}/{number % _KEYS}"
+            add(log, encode(Ordered(key, number)), topic=ORDERS.name)
             os.write(tell, b"%d\n" % number)
         signal.pause()
 

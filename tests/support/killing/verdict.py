@@ -15,6 +15,7 @@ from support.logs import contents
 
 _STILL_SECONDS = 60.0
 """After so long without anything said what is lacking is lost."""
+_SHOWN = 5
 
 
 class Judgement(NamedTuple):
@@ -38,7 +39,7 @@ class Judgement(NamedTuple):
             f"{self.orders:,} orders, {self.outputs:,} outputs, {self.repeats:,} repeats, "
             f"{self.losses:,} losses; {self.again:,} outputs were offered again and not taken, "
             f"{self.anew:,} attempts of jobs were made again; "
-            + ("; ".join(self.wrong) or "the rebuilt fold is equal")
+            + ("; ".join(self.wrong[:_SHOWN]) or "the rebuilt fold is equal")
         )
 
 

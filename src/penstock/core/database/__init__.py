@@ -30,7 +30,8 @@ from penstock.core.errors import Misconfigured, NotReady, lacking
 from penstock.core.settings import redacted
 
 _CONNECT_SECONDS_MAX = 5
-_STATEMENT_MS_MAX = 30_000
+_STATEMENT_MS_MAX = 10_000
+"""Less than askers wait for: what they are told has failed does not happen afterwards."""
 _CONNECTIONS = 8
 _WRITES = "writes"
 

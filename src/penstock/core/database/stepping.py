@@ -51,6 +51,7 @@ class Steps:
                     f"PENSTOCK_DATABASE has the encoding {encoding}, which has no place for every "
                     "text; make a database with ENCODING 'UTF8'"
                 )
+            connection.execute(text("SET LOCAL statement_timeout = 0"))  # a step may take long
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_ONE_AT_A_TIME})"))
         found = self.found(connection)
         if found.step >= self.newest:

@@ -173,7 +173,7 @@ def _field(event: type[Event], of: msgspec.structs.FieldInfo) -> dict[str, Any]:
     if of.required:
         return field
     value = of.default_factory() if of.default is msgspec.NODEFAULT else of.default
-    told = msgspec.to_builtins(value)
+    told = msgspec.json.decode(msgspec.json.encode(value))
     if isinstance(kind, list):  # the default is of a union's first type
         own = "map" if isinstance(told, dict) else _PYTHON.get(type(told), "array")
         kind.sort(key=lambda one: (one["type"] if isinstance(one, dict) else one) != own)

@@ -12,6 +12,7 @@ of offsets is the order of acceptance. The embedded engine has one partition per
 the key of a record chooses its partition.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -29,6 +30,22 @@ class Origin(NamedTuple):
     """One for each payload, never falling: of the record of the source that it was made from. All
     payloads of one number come in one append.
     """
+    attempt: bytes = b""
+    """Where another try may say something else under the same number, its name: of the first that
+    comes the log has all, and of others nothing.
+    """
+    alone: bool = False
+    """Whether nothing else comes of this source: it need not be remembered for ever."""
+
+
+class Made(NamedTuple):
+    """What one record was made from, where the log keeps that beside it."""
+
+    source: str
+    partition: int
+    number: int
+    nth: int
+    """Which it is of all that its topic has of this number."""
 
 
 class Append(NamedTuple):
@@ -49,9 +66,10 @@ class Append(NamedTuple):
     answer: bytes = b""
     """What repeats of this append are to be told; they find it in their receipt."""
     origin: Origin | None = None
-    """Embedded engines store only the payloads whose numbers are above the last that the topic took
-    from this partition of the source; the others are no event that was received, and count as
-    nothing. The receipt is that of the first that was stored, or `DUPLICATE`.
+    """Only payloads whose numbers are above the last that the topic took from this partition of the
+    source are ever read. Embedded engines store no others, which count as no event that was
+    received; the receipt is that of the first that was stored, or `DUPLICATE`. On brokers all are
+    stored, and readers pass over the others: the receipt tells nothing of that.
     """
     taken_ms: int = 0
     """When another log took its records, of which this one is to be a copy; 0: now."""
@@ -118,6 +136,10 @@ class Batch(NamedTuple):
     """When the log took each of them; empty where it took all of them when it took the oldest."""
     proof: str = ""
     """By which the record before `next` is known again, if that was asked for and there is one."""
+    origins: Sequence[Made | None] = ()
+    """Of each of them; empty where that is not told."""
+    before: str = ""
+    """The proof that it was read behind, if it was."""
     records: Sequence[Any] | None = None
     """What somebody made of all the payloads already, for everybody who reads them."""
     repeats: Mapping[int, int | None] = NO_REPEATS
@@ -262,6 +284,10 @@ class Follow(Protocol):
     def close(self) -> None: ...
 
 
+RECORD_BYTES_MAX = 900_000
+"""Of what is to go into any log: a request to a broker is at most a million bytes, key, headers
+and framing included.
+"""
 RECORD_BITS = 48
 
 
@@ -281,6 +307,11 @@ def record_place(number: int) -> tuple[int, int]:
     return number >> RECORD_BITS, number & (1 << RECORD_BITS) - 1
 
 
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where records of this key are: as librdkafka's partitioner `consistent` would have it."""
+    return zlib.crc32(key) % partitions
+
+
 class Whole:
     """The share of one who is alone with its log."""
 
@@ -294,20 +325,29 @@ class Whole:
         """There is nobody to take over."""
 
 
-class Log(Follow, Protocol):
+class Appender(Protocol):
+    """The writing half: all that folds and schedules need."""
+
+    def partitions(self, topic: str) -> int:
+        """See `Follow`."""
+        ...
+
     @property
     def keyed(self) -> bool:
-        """Whether keys matter to this engine; if not, nobody need work them out."""
+        """Whether keys choose partitions; if not, nobody need work them out."""
         ...
 
     def submit(self, appends: Sequence[Append], done: Done) -> None:
         """Add the appends, in this order, and tell `done`; never blocks on the disk.
 
         Raise `Overloaded` when too much is waiting already. `done` gets `NotReady` when the records
-        could not be made durable; then none of them is stored.
+        could not be made durable; then none of them is stored, but of those with an origin perhaps
+        some are, which is no matter when they are said again.
         """
         ...
 
+
+class Log(Follow, Appender, Protocol):
     def tally(self, topic: str, *, rejected: int) -> None:
         """Account for events that were refused before they could become an append."""
         ...

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 
 from penstock.core.errors import PenstockError
-from penstock.core.log import Append, Log, Receipt
+from penstock.core.log import Append, Appender, Receipt
 
 
-def submitted(log: Log, appends: Sequence[Append]) -> "Future[Sequence[Receipt]]":
+def submitted(log: Appender, appends: Sequence[Append]) -> "Future[Sequence[Receipt]]":
     """It has the receipts, or what the log says instead, once the log has answered."""
     answer: Future[Sequence[Receipt]] = Future()
 
@@ -21,6 +21,6 @@ def submitted(log: Log, appends: Sequence[Append]) -> "Future[Sequence[Receipt]]
     return answer
 
 
-def stored(log: Log, appends: Sequence[Append]) -> Sequence[Receipt]:
+def stored(log: Appender, appends: Sequence[Append]) -> Sequence[Receipt]:
     """Add the appends and wait until they are durable. Raise what the log says instead."""
     return submitted(log, appends).result()

@@ -25,6 +25,7 @@ from penstock.core.log.disk import FATAL
 from penstock.core.log.forgetting import Forgetting
 from penstock.core.manifest import Manifest, check_columns
 from penstock.core.platform.answering import ApplicationContext, Sources
+from penstock.core.platform.asking import Asked, AskedElsewhere, Later
 from penstock.core.platform.checking import check
 from penstock.core.platform.choosing import chosen
 from penstock.core.platform.consumers import Consumers
@@ -109,7 +110,7 @@ class Platform:
             self.near = self._know(opening)
             self.kept, self.forgetting = self._opened.kept, self._forget()
             self._contexts = self._reached(applications)
-            self._offer(applications)
+            self._offer(applications, self._asked(opening))
             self.scheduler = self._schedule(owner)
             self._closing = opening.pop_all()
 
@@ -234,14 +235,28 @@ class Platform:
         self.registry.sources.append(made)
         return made
 
-    def _offer(self, applications: Mapping[str, msgspec.Struct]) -> None:
+    def _asked(self, opening: ExitStack) -> Mapping[str, Asked]:
+        """Who answers what operations ask of folds, by application: of an edge alone the state, if
+        it is one that processes share.
+        """
+        asks = any(offer.ask for manifest in self.manifests for offer in manifest.ingest)
+        if self.stores is not None or not asks or engines.is_embedded(self.settings.state_url):
+            return self._contexts
+        state = Later(partial(engines.open_state, self.settings), self.clock)
+        opening.callback(state.close)
+        asked = AskedElsewhere(state, self.follow, self.pools, clock=self.clock, logger=self.logger)
+        return {manifest.name: asked for manifest in self.manifests}
+
+    def _offer(
+        self, applications: Mapping[str, msgspec.Struct], asked: Mapping[str, Asked]
+    ) -> None:
         if self.log is not None:
             offer_ingest(
                 self.edge,
                 self.settings,
                 applications,
                 self.manifests,
-                self._contexts,
+                asked,
                 nears=self.near.nears,
             )
         if "api" in self.roles:

@@ -12,11 +12,12 @@ import msgspec
 from penstock.core.clock import Clock
 from penstock.core.entities import Entities
 from penstock.core.errors import NotReady
+from penstock.core.events import Event
 from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
 from penstock.core.projection import Fold, parts
 from penstock.core.projection.sinks import Stores
-from penstock.core.projects import DEFAULT_PROJECT, key_of
+from penstock.core.projects import DEFAULT_PROJECT, key_of, order_of
 from penstock.core.state import History
 from penstock.core.telemetry import Logger, Samples
 from penstock.core.warehouse import Row, Value
@@ -110,6 +111,11 @@ class ApplicationContext:
     async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
         self._sources.watch.vouch_sound(projection)
         return await self._sources.positions.caught_up(projection, timeout_seconds)
+
+    async def heard(self, fold: Fold[Any, Any], event: Event, seconds: float) -> bool:
+        self._sources.watch.vouch_sound(fold.name)
+        own = order_of(self.project, fold.topic.key(event))
+        return await self._sources.positions.caught_up(fold.name, seconds, own)
 
     async def edit(self, work: Callable[[Entities], T]) -> T:
         editing, project = self._sources.editing, self.project

@@ -22,8 +22,7 @@ def check(settings: Settings, manifests: Sequence[Manifest], roles: Collection[s
         engines.check_editing(edited, appends="edge" in roles)
     carried = chosen(settings, manifests)
     if "work" in roles:
-        folds = [p for p in carried if isinstance(p, Fold)]
-        engines.check_folds(settings, folds, appends="edge" in roles)
-        emitting = [of.name for manifest in manifests for of in manifest.schedules if of.emits]
-        engines.check_emitting(settings, emitting, appends="edge" in roles)
+        appending = [p.name for p in carried if isinstance(p, Fold) and p.speaks]
+        appending += [of.name for manifest in manifests for of in manifest.schedules if of.emits]
+        engines.check_appends(settings, appending, writes="edge" in roles)
         Bounds(settings.reach_networks, settings.reach_ports)

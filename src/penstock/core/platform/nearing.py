@@ -1,12 +1,14 @@
 """Near folds of a process with an edge: the state that it carries itself, or a copy of its own.
 
-Where the process carries a fold, near is what the fold has. Elsewhere the edge keeps a copy in its
-own folder, which hears all partitions of the topic and says nothing: what a fold says is in the
-log, and what it hears of that is, too. So whatever else is away, the edge knows what the log knows.
+Where the process carries a fold alone, near is what the fold has. Elsewhere, where others carry it
+or some of its partitions, or the state is on a server, the edge keeps a copy in its own folder.
+That hears all partitions of the topic and says nothing: what a fold says is in the log, and what it
+hears of that is, too. So whatever else is away, the edge knows what the log knows.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -65,7 +67,8 @@ class Nearing:
             for fold in manifest.projections
             if isinstance(fold, Fold) and fold.near and self._log is not None
         ]
-        carried = {consumer.projection.name for consumer in consumers.carried}
+        alone = all(map(engines.is_embedded, (settings.log_url, settings.state_url)))
+        carried = {consumer.projection.name for consumer in consumers.carried if alone}
         for fold in wanted:
             if fold.name in carried:
                 stores = opened.require_stores()
@@ -89,6 +92,7 @@ class Nearing:
             reader=log.reader,
             vouch=partial(watch.vouch, fold.name),
             ends=partial(_ends, log, fold.topic.name),
+            repeats=sink.repeats,
         )
         sink.near = self._nears[fold.name] = near
         self._consumers[fold.name], self._watches[fold.name] = consumer, watch
@@ -98,6 +102,7 @@ class Nearing:
     ) -> None:
         log = self._log
         assert log is not None
+        folds = [replace(fold, mirror=None) for fold in folds]  # told by whoever has the state
         state = engines.open_near(settings)
         opening.callback(state.close)
         self._drop, self.bytes_on_disk = state.drop, state.bytes_on_disk

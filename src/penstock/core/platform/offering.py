@@ -15,6 +15,7 @@ from penstock.core.ingesting import Nears, gate, hearing, ingest_endpoints, page
 from penstock.core.interface import Offer
 from penstock.core.manifest import Ask, Manifest, Route
 from penstock.core.platform.answering import ApplicationContext
+from penstock.core.platform.asking import Asked
 from penstock.core.settings import Settings
 
 
@@ -32,7 +33,7 @@ def offer_ingest(
     settings: Settings,
     applications: Mapping[str, Any],
     manifests: Iterable[Manifest],
-    contexts: Mapping[str, ApplicationContext],
+    contexts: Mapping[str, Asked],
     *,
     nears: Mapping[str, Nears],
 ) -> None:
@@ -71,7 +72,7 @@ def offer_routes(
         offer_at(edge, route, endpoint)
 
 
-def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec[Any]) -> Asking:
+def _asking(ask: Ask[Any, Any], context: Asked | None, codec: Codec[Any]) -> Asking:
     """The event is safe whatever becomes of this, so nothing is an error any more."""
     fold, key = ask.fold, ask.fold.key_of
 
@@ -81,7 +82,7 @@ def _asking(ask: Ask[Any, Any], context: ApplicationContext | None, codec: Codec
         project, event = codec.read(payload)
         own = context.of(project)
         try:
-            if not await own.caught_up(fold.name, ask.seconds):
+            if not await own.heard(fold, event, ask.seconds):
                 return ask.late
             return ask.render(await own.get(fold, key(event)), event) or ask.late
         except NotReady:

@@ -53,6 +53,8 @@ class Opened:
         with ExitStack() as opening:
             self.log = self._write_log(topics, opening) if "edge" in roles else None
             self.follow = self.log or self._follow_log(topics, opening)
+            self.appender = engines.appender(self.follow, self.log, clock)
+            """Where folds and schedules of this process append; None: nowhere."""
             self.stores: Stores | None = None
             self._leases: Leases | None = None
             if "api" in roles or "work" in roles:
@@ -134,5 +136,13 @@ class Opened:
         around = circles(p for p in projections if isinstance(p, Fold))
         unique = cache(lambda topic: Repeats(topic, state, codec(topic), self._clock))
         return Stores(
-            warehouse, state, letters, self._clock, codec, self.log, self._workers, around, unique
+            warehouse,
+            state,
+            letters,
+            self._clock,
+            codec,
+            self.appender,
+            self._workers,
+            around,
+            unique,
         )

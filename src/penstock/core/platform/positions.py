@@ -7,7 +7,7 @@ from functools import partial
 
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
-from penstock.core.log import Follow
+from penstock.core.log import Follow, partition_of
 from penstock.core.platform.pools import Pools
 from penstock.core.projection.runner import Consumer
 
@@ -30,12 +30,15 @@ class Positions:
             return cursor.position
         return consumer.sink.position(partition)
 
-    async def caught_up(self, projection: str, timeout_seconds: float) -> bool:
-        """Wait until the projection has everything that the log has now."""
+    async def caught_up(
+        self, projection: str, timeout_seconds: float, key: bytes | None = None
+    ) -> bool:
+        """Wait until the projection has all that the log has now, or all where that key is."""
         consumer = self._consumers[projection]
         topic = consumer.projection.topic.name
         deadline = self._clock.monotonic() + timeout_seconds
-        for partition in range(self._follow.partitions(topic)):
+        count = self._follow.partitions(topic)
+        for partition in range(count) if key is None else [partition_of(key, count)]:
             end = self._follow.end(topic, partition)
             cursor = consumer.cursors.get(partition)
             if cursor is not None:

@@ -13,6 +13,7 @@ from penstock.core.reach import Reach
 from penstock.core.schedules.attempts import Attempts
 from penstock.core.schedules.book import Book
 from penstock.core.schedules.leading import Leading, Offered
+from penstock.core.schedules.returned import Returned
 from penstock.core.schedules.running import Appending
 from penstock.core.schedules.scheduler import Everywhere, Scheduler
 from penstock.core.telemetry import Logger
@@ -33,8 +34,11 @@ def scheduler(
     logger: Logger,
 ) -> Scheduler:
     """`manifests` are those whose schedules run here, `contexts` what they reach, by name."""
-    codec = Topic.codec if opened.stores is None else opened.stores.codec
-    attempts = Attempts(reach, Appending(opened.log, codec), clock=clock, logger=logger)
+    stores = opened.stores
+    codec = Topic.codec if stores is None else stores.codec
+    returned = None if stores is None else Returned(stores.state)
+    appending = Appending(opened.appender, codec, returned)
+    attempts = Attempts(reach, appending, clock=clock, logger=logger)
     leading = []
     everywhere = [Offered("penstock", ours, None)] if ours else []
     for manifest in manifests:

@@ -39,6 +39,9 @@ E = TypeVar("E", bound=Event)
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+SUBJECT = "{subject:String}"
+
+
 def no_key(event: Event) -> bytes:
     """Of topics whose events need no order among each other."""
     del event
@@ -127,6 +130,10 @@ class Table(Generic[E]):
     So does a rebuild, wherever the log begins by then: what was trimmed is to matter no more.
     """
     flush: Flush
+    subject: str = ""
+    """SQL condition of the rows that are about `{subject:String}`, as `cookie = {subject:String}`:
+    they can be deleted. Empty: no row tells, and they can be deleted by their project only.
+    """
     retained: str = "1"
     """SQL condition of the rows that retention has not given up; only they are compared."""
     compared: str = ""
@@ -139,6 +146,10 @@ class Table(Generic[E]):
     """From the carry: numbers for `penstock_application{number=…}`."""
     newest_ms: Callable[[Any], int | None] = field(default=lambda _: None)
     """From the carry: the time of the newest event by its sender's clock, in epoch milliseconds."""
+
+    def __post_init__(self) -> None:
+        if self.subject and SUBJECT not in self.subject:
+            raise ValueError(f"{self.table}: a condition of a subject says {SUBJECT}")
 
     @property
     def name(self) -> str:

@@ -23,6 +23,8 @@ class Resume(NamedTuple):
     """Where to go on. What lies between this and the position may be in already, and is to be
     applied first, as one block.
     """
+    before: str = ""
+    """The proof of the record before `first`, where that is not the position's."""
 
 
 class Sink(Protocol):

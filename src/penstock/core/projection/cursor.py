@@ -7,7 +7,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
-from penstock.core.projection.contract import Outcome, Sink
+from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import Stopped
 from penstock.core.projection.flush import Backlog
 from penstock.core.projection.reading import exact
@@ -127,7 +127,7 @@ class Cursor:
     def resume(self, reader: Reader) -> None:
         """Go to where the store says; apply again what may not have gone in."""
         was, counted = self.position, self.counts
-        known, first, unproved = self.proved(reader)
+        known, (_, first, before), unproved = self.proved(reader)
         if unproved:
             self.sink.adopt(self.partition, self._proof)
         self.sink.judge(self.partition, "")
@@ -137,7 +137,7 @@ class Cursor:
         self.again = min(max(self.again, fell_back), self._log.end(self._topic, self.partition))
         self._waiters.release(self.position)
         if first < known:
-            self._proof = ""  # whoever knows the end of a block knows what is before it
+            self._proof = before
             self.step(exact(reader), known - first)
             if was >= known:
                 self.counts = counted
@@ -150,18 +150,18 @@ class Cursor:
         known, _, _ = self.proved(reader)
         return self._repeats.catch_up(self._log, self.partition, known)
 
-    def proved(self, reader: Reader) -> tuple[int, int, bool]:
-        """What the store has, with the log: where it ends, where the last block begins that may not
-        be in, and whether there was no proof of it yet. Raise `Disproved`.
+    def proved(self, reader: Reader) -> tuple[int, Resume, bool]:
+        """What the store has, with the log: where it ends, which of that may not be in, and whether
+        there was no proof of it yet. Raise `Disproved`.
         """
         self._identity = self._log.identity(self._topic)
         if self._repeats is not None:
             self._repeats.forget(self.partition)
-        position, first = self.sink.resume(self._identity, self.partition)
+        position = (resumed := self.sink.resume(self._identity, self.partition)).position
         known = 0 if position is None else position.next
         proof = "" if position is None else position.proof
         self._proof = self._read(reader, known, 0, proof).proof
-        return known, first, not proof and bool(self._proof)
+        return known, resumed, not proof and bool(self._proof)
 
     def _prove(self, reader: Reader) -> None:
         """Compare what is behind, though nothing is ahead."""
@@ -200,7 +200,7 @@ class Cursor:
         if self._repeats is not None:
             batch = self._repeats.marked(self._log, self.partition, batch)
         began = self._stepped_at = self._clock.monotonic()
-        outcome = self.sink.apply(identity, self.partition, batch)
+        outcome = self.sink.apply(identity, self.partition, batch._replace(before=self._proof))
         self.cost_seconds = self._clock.monotonic() - began
         self._account(batch, outcome)
         self.position, self._proof = batch.next, batch.proof

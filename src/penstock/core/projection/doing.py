@@ -1,9 +1,9 @@
 """The jobs of one partition of a fold: begun, tried again, and said to have ended.
 
 What waits is on disk, and each attempt is counted there before it begins. How one ended is said in
-the turns of `core.projection.timers`: what the log has not taken was not heard, and is said again;
-what it has taken is heard, and ends the waiting. So nothing is added twice, though an attempt whose
-process was killed is made once more.
+the turns of `core.projection.timers`, with what it returned: what was not heard is said again; what
+is heard ends the waiting, and has it say what was returned. So nothing is added twice, though an
+attempt whose process was killed is made once more.
 """
 
 from collections import deque
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from penstock.core.clock import Clock
 from penstock.core.events import Codec
+from penstock.core.log import RECORD_BYTES_MAX
 from penstock.core.projection import Fold, due
 from penstock.core.projection.dead_jobs import DeadJob, DeadJobs, place_of
 from penstock.core.projection.due import GROUP, Placed, Queued, Waiting
@@ -30,10 +31,7 @@ class Ending(NamedTuple):
     sort: bytes
     project: str
     event: Ended
-    payloads: Sequence[bytes]
-    """What it returned, as the log is to have it."""
-    keys: Sequence[bytes]
-    """Of the event and of these."""
+    key: bytes
 
 
 class Doing:
@@ -89,7 +87,7 @@ class Doing:
         self.queue.note(entries, deletes)
         for sort in ended:
             self.queue.release(sort)
-        self._forget({place.sort for place in deletes}.__contains__)
+        self._forget({*ended, *(place.sort for place in deletes)}.__contains__)
 
     def due_ms(self) -> int | None:
         """When there is something to begin; None: nothing that there is room for."""
@@ -183,11 +181,11 @@ class Doing:
             self._again(one, one.queued._replace(attempts=attempts, begun=False), one.at.at_ms)
         elif not outcome.failed:
             try:
-                payloads, keys = self._said(one.project, outcome)
+                done = self._done(one, outcome)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with what it returned
                 self._give_up(one, f"what it returned: {error}", now_ms)
             else:
-                self._say(one, Done(*_about(one)), payloads, keys)
+                self._say(one, done)
         elif outcome.permanent or one.queued.attempts >= retry.attempts:
             self._give_up(one, outcome.failed, now_ms)
         else:
@@ -218,16 +216,14 @@ class Doing:
                 at_ms=now_ms,
             )
         )
-        self._say(one, Failed(*_about(one), reason), (), ())
+        self._say(one, Failed(*_about(one), reason))
 
-    def _say(
-        self, one: Claimed, event: Ended, payloads: Sequence[bytes], keys: Sequence[bytes]
-    ) -> None:
-        self.endings.append(Ending(one.at.sort, one.project, event, payloads, [one.at.key, *keys]))
+    def _say(self, one: Claimed, event: Ended) -> None:
+        self.endings.append(Ending(one.at.sort, one.project, event, one.at.key))
 
-    def _said(self, project: str, outcome: Outcome) -> tuple[list[bytes], list[bytes]]:
-        """What it returned, as the log is to have it. Raise `ValueError`."""
-        fold, topic = self._fold, self._fold.topic
+    def _done(self, one: Claimed, outcome: Outcome) -> Done:
+        """With what it returned, as the log is to have it. Raise `ValueError`."""
+        fold, topic, project = self._fold, self._fold.topic, one.project
         if len(outcome.events) > fold.events_max:
             raise ValueError(f"{len(outcome.events)} events; at most {fold.events_max}")
         for event in outcome.events:
@@ -238,7 +234,11 @@ class Doing:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max}")
         for payload in payloads:
             self._codec.decode(payload)
-        return payloads, [order_of(project, topic.key(event)) for event in outcome.events]
+        keys = [order_of(project, topic.key(event)) for event in outcome.events]
+        done = Done(*_about(one), tuple(keys), tuple(payloads))
+        if (size := len(self._codec.of(project)(done))) > RECORD_BYTES_MAX:
+            raise ValueError(f"{size} bytes in one record; at most {RECORD_BYTES_MAX}")
+        return done
 
     # -- by hand --------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ exactly once, whenever the process ends, and none of them before what it was mad
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import partial
+from os import urandom
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from penstock.core.projection.decoding import Decoded, told_of
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
 from penstock.core.projection.expiry import GRACE_MS, Expiry
+from penstock.core.projection.job import Done
 from penstock.core.projection.mirroring import Mirroring, Told
 from penstock.core.projection.near import Near
 from penstock.core.projection.outputs import Outputs
@@ -108,7 +110,8 @@ class FoldSink(SpaceSink):
         record = self._decoding.record(letter)
         self._positions[letter.partition] = position
         block = self._block(letter.partition, [record])
-        said = Saying(f"{self.fold.space}/{letter.partition}/{letter.offset}", letter.partition)
+        name = f"{self.fold.space}/{letter.partition}/{letter.offset}"
+        said = Saying(name, letter.partition, alone=True)
         found = self._stepper.step(block, record, lambda _: generation(letter.payload))
         said.add(record.number, found)
         self._say(said)
@@ -143,15 +146,15 @@ class FoldSink(SpaceSink):
                 stale += 1
                 continue
             self.stepping = record.number
+            found = self._returned(event)
             try:
-                found = step(block, record, counted)
+                found = [*found, *step(block, record, counted)]
             except Disproved:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a step raises is poison
                 _, offset = record_place(record.number)
                 self._decoding.dead_letter(partition, offset, batch, "rows", told_of(error))
                 poison += 1
-                continue
             if found:
                 said.add(record.number, found)
                 if said.records >= _PORTION_RECORDS or said.bytes >= _PORTION_BYTES:
@@ -161,6 +164,13 @@ class FoldSink(SpaceSink):
         self.stepping = None
         self._say(said)
         return stale, poison
+
+    def _returned(self, event: Any) -> Sequence[Said]:
+        """By the job whose end this is; it is in the log whatever the step makes of that."""
+        if not isinstance(event, Done):
+            return ()
+        topic = self.fold.topic.name
+        return [Said(topic, *one) for one in zip(event.returned, event.keys, strict=True)]
 
     def _say(self, said: "Saying") -> None:
         if self.muted and self.outputs is not None:
@@ -284,10 +294,14 @@ class FoldSink(SpaceSink):
     def say_due(self, partition: int, now_ms: int) -> bool:
         """Say which of the timers have elapsed whose time has come, and which jobs have ended.
         False when the log had this turn already, and took nothing.
+
+        Where that is not told, all of it goes on waiting until it is heard. So what was said before
+        is to be heard first.
         """
         if self._log is None:
             raise NotReady(f"{self.fold.space} decides, and this process may not append")
         timers, endings = self._timers[partition], self.doing(partition).endings
+        timers.check_heard()
         elapsed = timers.elapsed(now_ms, _PORTION_RECORDS) if self.fold.times else []
         turn, of = timers.turn + 1, self._codec.of
         payloads, keys, size, said = list[bytes](), list[bytes](), 0, 0
@@ -297,18 +311,21 @@ class FoldSink(SpaceSink):
             payloads.append(of(project, count)(event))
             keys.append(at.key)
         for one in endings:
-            ended = msgspec.structs.replace(one.event, turn=turn)
-            payloads += [of(one.project)(ended), *one.payloads]
-            keys += one.keys
-            size, said = size + sum(map(len, one.payloads)), said + 1
-            if size > _PORTION_BYTES or len(payloads) > 2 * _PORTION_RECORDS:
+            payloads.append(of(one.project)(msgspec.structs.replace(one.event, turn=turn)))
+            keys.append(one.key)
+            size, said = size + len(payloads[-1]), said + 1
+            if size > _PORTION_BYTES or said > _PORTION_RECORDS:
                 break
         if not payloads:
             return True
-        origin = Origin(f"{self.fold.space}/due", partition, [turn] * len(payloads))
+        numbers = [turn] * len(payloads)
+        origin = Origin(f"{self.fold.space}/due", partition, numbers, attempt=urandom(8))
         append = Append(self.fold.topic.name, payloads, keys, origin=origin)
         if not stored(self._log, [append])[0].stored:
             return False
+        if self._log.keyed:
+            timers.said = turn
+            return True
         if elapsed:
             timers.past(elapsed[-1][1])
         for _ in range(said):
@@ -343,7 +360,9 @@ def _generation(batch: Batch, number: int) -> int:
 class Saying:
     """What some records had a fold say, topic by topic."""
 
-    def __init__(self, source: str, partition: int) -> None:
+    def __init__(self, source: str, partition: int, *, alone: bool = False) -> None:
+        """`alone`: nothing else comes of this source."""
+        self._alone = alone
         self.records = 0
         self.bytes = 0
         self._source = source
@@ -368,7 +387,8 @@ class Saying:
                 outputs.see(topic, number, payload)
 
     def appends(self) -> list[Append]:
+        origin = Origin(self._source, self._partition, (), alone=self._alone)
         return [
-            Append(topic, payloads, keys, origin=Origin(self._source, self._partition, numbers))
+            Append(topic, payloads, keys, origin=origin._replace(numbers=numbers))
             for topic, (payloads, keys, numbers) in self._topics.items()
         ]

@@ -53,7 +53,7 @@ class Job(Generic[W]):
     """A frozen struct; what a step says is due of it is kept as MessagePack."""
     run: Callable[[W, Reach], Awaitable[Sequence[Event]]]
     """The work and what there is of the world outside → events of the fold's topic, which are added
-    with `Done`, all or none. It raises `Permanent` or `OutOfBounds`, or anything else to be tried
+    behind `Done`, all or none. It raises `Permanent` or `OutOfBounds`, or anything else to be tried
     again, and must not block.
     """
     compute: Callable[[W], W] | None = None
@@ -94,7 +94,13 @@ class Ended(Heard, frozen=True, array_like=True, gc=False):
 
 
 class Done(Ended, frozen=True, array_like=True, gc=False, tag="done/1"):
-    """It ended well. What it returned follows."""
+    """It ended well. What it returned follows, once this is heard."""
+
+    keys: tuple[bytes, ...] = ()
+    returned: tuple[bytes, ...] = ()
+    """As the log is to have it. In this one record it is there whole or not at all, on brokers too,
+    and whoever hears it can say it again.
+    """
 
 
 class Failed(Ended, frozen=True, array_like=True, gc=False, tag="failed/1"):

@@ -7,11 +7,12 @@ is given up when the cursor has passed it, or when it could not be stored.
 """
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ from penstock.core.events import Codec, Event
 from penstock.core.log import Batch, Reader
 from penstock.core.projection import Fold, Record
 from penstock.core.projection.block import Block
+from penstock.core.projection.ids import id_of
+from penstock.core.projection.repeats import Repeats
 from penstock.core.projection.stepping import Stepper
 from penstock.core.state import State
 
@@ -35,31 +38,58 @@ _VOUCHED_SECONDS = 0.05
 _READ_AT_ONCE = 5_000
 
 
+class _Said(NamedTuple):
+    record: Record[Any]
+    id: bytes
+    """By which repeats of it are left out; empty where it has none."""
+
+
 class _Ahead(Generic[S]):
     """A key of which something is on its way."""
 
-    __slots__ = ("block", "of", "stored", "to_step", "waiting")
+    __slots__ = ("block", "ids", "known", "of", "seen", "stored", "to_step", "waiting")
 
     def __init__(self, stored: bytes | None) -> None:
         self.stored = stored
         """Its value, with all that was heard and nothing that waits."""
-        self.waiting: dict[int, Record[Any]] = {}
+        self.known: set[bytes] = set()
+        """Ids of what was heard while something waits: whoever has one repeats it."""
+        self.seen: set[bytes] = set()
+        """With those of what was stepped behind it."""
+        self.waiting: dict[int, _Said] = {}
         """By turn, in the order in which they were said."""
+        self.ids: Counter[bytes] = Counter()
+        """Of those."""
         self.of: dict[bytes, deque[int]] = {}
         """Turns, by payload."""
         self.block: Block[S] | None = None
         """What comes of it with all of them but those that are yet to be stepped."""
-        self.to_step: deque[Record[Any]] = deque()
+        self.to_step: deque[_Said] = deque()
 
-    def add(self, turn: int, payload: bytes, record: Record[Any]) -> None:
-        self.waiting[turn] = record
+    def know(self, name: bytes) -> None:
+        """It was heard: whatever has this id now repeats that."""
+        self.known.add(name)
+        self.seen.add(name)
+
+    def has(self, name: bytes) -> bool:
+        """Whether something of this id was heard of late, or waits."""
+        return name in self.known or name in self.ids
+
+    def add(self, turn: int, payload: bytes, said: _Said) -> None:
+        self.waiting[turn] = said
+        self.ids[said.id] += 1
         self.of.setdefault(payload, deque()).append(turn)
-        self.to_step.append(record)
+        self.to_step.append(said)
 
-    def remove(self, payload: bytes) -> bool:
-        """Whether there is no other one like it."""
+    def remove(self, payload: bytes, *, heard: bool) -> bool:
+        """The first that is like it, or the last if it was not heard; whether there is no other."""
         turns, self.block = self.of[payload], None
-        del self.waiting[turns.popleft()]
+        said = self.waiting.pop(turns.popleft() if heard else turns.pop())
+        self.ids[said.id] -= 1
+        if not self.ids[said.id]:
+            del self.ids[said.id]
+        if heard and said.id:
+            self.know(said.id)
         if not turns:
             del self.of[payload]
         return not turns
@@ -81,10 +111,11 @@ class Near(Generic[E, S]):
         reader: Callable[[], Reader],
         vouch: Callable[[], None],
         ends: Callable[[], Sequence[int] | None],
+        repeats: Repeats | None = None,
     ) -> None:
         """`reader` reads the log; `vouch` raises `NotReady` while the state is not to be believed,
         as before it has once caught up; `ends` tells where each partition ends, None where that
-        cannot be known.
+        cannot be known; `repeats` whose an id is, where the topic has some.
         """
         self.fold = fold
         self._state = state
@@ -93,6 +124,7 @@ class Near(Generic[E, S]):
         self._reader = reader
         self._vouch = vouch
         self._ends = ends
+        self._repeats = repeats
         self._vouched_until = 0.0
         self._stepper: Stepper[E, S] = Stepper(fold, codec)
         self._lock = threading.Lock()
@@ -147,9 +179,13 @@ class Near(Generic[E, S]):
         block, step = ahead.block, self._stepper.step
         if block is None:
             block = ahead.block = Block({} if ahead.stored is None else {key: ahead.stored})
-            ahead.to_step = deque(ahead.waiting.values())
+            ahead.to_step, ahead.seen = deque(ahead.waiting.values()), set(ahead.known)
         while ahead.to_step:
-            record = ahead.to_step.popleft()
+            record, name = ahead.to_step.popleft()
+            if name in ahead.seen:
+                continue
+            if name:
+                ahead.seen.add(name)
             try:
                 step(block, record, lambda _: 0)
             except Exception:  # noqa: BLE001, S112 - whatever a step raises: a dead letter soon
@@ -188,13 +224,15 @@ class Near(Generic[E, S]):
             try:
                 project, event = self._codec.read(payload)
                 record = Record(number, project, self._clock.now_ms(), event)
-                key = self._stepper.key(record)
+                key, name = self._stepper.key(record), self._id_of(record)
             except Exception:  # noqa: BLE001 - whatever it is, it will be a dead letter
                 return
             ahead = self._ahead.get(key)
             if ahead is None:
                 ahead = self._begin(key)
-            ahead.add(next(self._turns), payload, record)
+            if name and not ahead.has(name) and self._is_known(name, record.at_ms):
+                ahead.know(name)
+            ahead.add(next(self._turns), payload, _Said(record, name))
             self._key_of[payload] = key
             self._waiting += 1
 
@@ -208,10 +246,20 @@ class Near(Generic[E, S]):
         made = self._ahead[key] = _Ahead(stored)
         return made
 
+    def _id_of(self, record: Record[E]) -> bytes:
+        unique = self.fold.topic.unique
+        return b"" if unique is None else id_of(unique, record.project, record.event)
+
+    def _is_known(self, name: bytes, at_ms: int) -> bool:
+        """Whether it repeats what was heard before, by this fold or another projection."""
+        with suppress(NotReady):  # then nothing else is told of the fold either
+            return self._repeats is not None and self._repeats.holds(name, at_ms)
+        return False
+
     def drop(self, payload: bytes) -> None:
         """It was not stored."""
         with self._lock:
-            self._remove(payload)
+            self._remove(payload, heard=False)
             self._settle(1)
 
     def keep(self, events: int) -> None:
@@ -224,12 +272,12 @@ class Near(Generic[E, S]):
         if self._lost is not None:
             self._lost -= events
 
-    def _remove(self, payload: bytes) -> None:
+    def _remove(self, payload: bytes, *, heard: bool) -> None:
         key = self._key_of.get(payload)
         if key is None:
             return
         ahead = self._ahead[key]
-        if ahead.remove(payload):
+        if ahead.remove(payload, heard=heard):
             del self._key_of[payload]
         if not ahead.waiting:
             del self._ahead[key]
@@ -279,7 +327,7 @@ class Near(Generic[E, S]):
 
     def _pass(self, payloads: Collection[bytes]) -> None:
         for payload in payloads:
-            self._remove(payload)
+            self._remove(payload, heard=True)
 
     def resumed(self, log: str, partition: int, position: int) -> None:
         """The cursor goes by the store again, and on from here, whoever has filled it."""

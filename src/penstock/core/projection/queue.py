@@ -88,6 +88,11 @@ class Queue:
             if group == due.GROUP and sort.startswith(self._begin):
                 self._lane(sort).gone(sort)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any is under way, or its end not heard."""
+        return bool(self._taken)
+
     def has(self, sort: bytes) -> bool:
         """Whether the one here is under way, or its end not heard."""
         return sort in self._taken

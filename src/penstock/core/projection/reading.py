@@ -281,6 +281,7 @@ def _cut(batch: Batch, offset: int) -> Batch:
             if damage.next > offset
         ),
         taken_ms=times,
+        origins=batch.origins[skipped:],
         records=None if batch.records is None else batch.records[skipped:],
     )
 

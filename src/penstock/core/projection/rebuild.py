@@ -7,7 +7,7 @@ start drops.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 import msgspec
 
@@ -82,11 +82,13 @@ class Rebuild:
         compare: bool = True,
         swap: bool = True,
         accept_loss: bool = False,
+        muted: bool = False,
     ) -> Rebuilt:
         """`statement` creates the table, empty for what is in the state. Blocks until done.
 
         With `compare=False` the live model is only counted: it may be of another log. With
-        `accept_loss` it is replaced though what was built has less. Raise `NoDiskSpace`, `NotReady`
+        `accept_loss` it is replaced though what was built has less; `muted`, a fold says nothing
+        of what it says, for the log has that already. Raise `NoDiskSpace`, `NotReady`
         with the live model as it was.
         """
         name = self._live.projection.name
@@ -101,7 +103,7 @@ class Rebuild:
             opened.callback(reader.close)
             if isinstance(self._sink, FoldSink):
                 # Beside a live fold that gets as far; from scratch, what the log lacks it gets now.
-                self._sink.muted = compare or not swap
+                self._sink.muted = muted or compare or not swap
                 self._sink.outputs = self._outputs(opened) if compare else None
             for table in self._live.projection.tables:
                 create_shadow(self._stores, statement, table)
@@ -145,13 +147,16 @@ class Rebuild:
     def _outputs(self, opened: ExitStack) -> Outputs:
         fold, log = self._live.projection, self._log
         assert isinstance(fold, Fold)
+        keyed = self._stores.log is not None and self._stores.log.keyed
         outputs = Outputs(
             fold,
-            opened.enter_context(closing(log.reader())),
+            log.reader,
             self._stores.codec,
-            starts=lambda topic: log.start(topic, 0),
+            starts=lambda topic: max(log.start(topic, p) for p in range(log.partitions(topic))),
             shared={*self._shared, self._topic},  # it began with what somebody else said
+            partitions=log.partitions if keyed else None,
         )
+        opened.callback(outputs.close)
         if outputs.not_compared:
             self._logger.warning("rebuild.not_compared", topics=", ".join(outputs.not_compared))
         return outputs

@@ -118,6 +118,16 @@ class Repeats:
             if first <= offset < following
         }
 
+    def holds(self, name: bytes, at_ms: int) -> bool:
+        """Whether a record of this time that has this id would be a repeat, as far as the topic was
+        asked. Raise `NotReady`.
+        """
+        for partition, known in self._partitions.copy().items():
+            held = self._held(partition, known, [Named(known.next, at_ms, name)])
+            if name in held and at_ms - held[name].at_ms < self._lasts_ms:
+                return True
+        return False
+
     # -- how far it is --------------------------------------------------------------------------
 
     def _known(self, log: Follow, partition: int) -> _Known:

@@ -81,7 +81,7 @@ class TableSink(ViewSink):
         if not is_of(planned.log, log):
             raise verdicts.other_log(self._into, "table")
         self._carries[partition] = _unpack(planned.carry)
-        return Resume(planned.position, planned.first)
+        return Resume(planned.position, planned.first, planned.before)
 
     def adopt(self, partition: int, proof: str) -> None:
         planned = self._planned[partition]
@@ -101,7 +101,7 @@ class TableSink(ViewSink):
         planned = self._planned.get(partition)
         if planned is not None and planned.first < planned.next:
             carry = _pack(self._carries[partition])
-            self._plan(partition, planned._replace(first=planned.next, carry=carry))
+            self._plan(partition, planned._replace(first=planned.next, carry=carry, before=""))
 
     def lacks(self, *, deep: bool = False) -> str:
         if damage := self._warehouse.damage(self._into, deep=deep):
@@ -113,7 +113,8 @@ class TableSink(ViewSink):
         carry = self._carries.get(partition, self._table.carry)
         rows, poison = self._rows(partition, decoded, batch, carry)
         block = self._plan(
-            partition, Block(log, batch.first, batch.next, _pack(carry), batch.proof)
+            partition,
+            Block(log, batch.first, batch.next, _pack(carry), batch.proof, batch.before),
         )
         refused = self._settle(partition, block, rows.rows, batch)
         self._carries[partition] = rows.carry

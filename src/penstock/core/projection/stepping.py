@@ -15,6 +15,7 @@ import msgspec
 
 from penstock.core.errors import Disproved
 from penstock.core.events import Codec, Encode, Event
+from penstock.core.log import RECORD_BYTES_MAX
 from penstock.core.projection import Fold, Record, Topic
 from penstock.core.projection.block import Block
 from penstock.core.projection.circles import Circle
@@ -180,6 +181,8 @@ class Stepper(Generic[E, S]):
                 later = self._next(record, generation)
             payload = way.of(project, later if way.comes_back else 0)(event)
             size += len(payload)
+            if len(payload) > RECORD_BYTES_MAX:
+                raise ValueError(f"an event of {len(payload)} bytes; at most {RECORD_BYTES_MAX}")
             said.append(Said(way.topic, payload, order_of(project, way.key(event))))
         if size > fold.events_bytes_max:
             raise ValueError(f"{size} bytes of events; at most {fold.events_bytes_max} of one step")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
 from penstock.core.events import Codec
-from penstock.core.log import Log
+from penstock.core.log import Appender
 from penstock.core.projection import Topic
 from penstock.core.projection.circles import Circle
 from penstock.core.projection.dead_letters import DeadLetters
@@ -26,7 +26,7 @@ class Stores(NamedTuple):
     clock: Clock
     codec: Callable[[Topic[Any]], Codec[Any]] = Topic.codec
     """What the records of a topic are read with."""
-    log: Log | None = None
+    log: Appender | None = None
     """What folds say goes there; None in a process that may not append."""
     workers: Workers | None = None
     """Who does the work of jobs; None in a process that does none."""

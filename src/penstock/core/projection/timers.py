@@ -2,8 +2,9 @@
 
 Whoever owns the partition says that they have elapsed, into the fold's own topic: a fold hears the
 log and nothing else. What is said so has a *turn*, one more than the last that was heard, as its
-origin, and the log takes each turn once. So only one who has heard everything that was said before
-can say more, and of two that both believe the partition is theirs the later one adds nothing.
+origin, and the log takes each turn once: the first attempt at it, whole, and nothing of others. So
+only one who has heard everything that was said before can say more, and of two that both believe
+the partition is theirs the later one adds nothing.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,10 @@ class Timers:
         of_turn = found and found[0][0] == due.turn(partition)
         self.turn = int.from_bytes(found[0][1]) if of_turn else 0
         """The last one that was heard."""
+        self.said = 0
+        """The last turn that was said here and is to be heard yet, where the log does not tell who
+        was first.
+        """
         self._skip = 1
 
     def note(self, entries: Sequence[Entry]) -> None:
@@ -68,6 +73,12 @@ class Timers:
         """All up to this one have been said, and will be heard."""
         self._from = last.sort + b"\0"
         self._known = False
+
+    def check_heard(self) -> None:
+        """All that was said was read; a turn that was not among it will never be."""
+        if self.said > self.turn:
+            self.skip()
+        self.said = 0
 
     def skip(self) -> None:
         """A turn that was said before cannot be read: damaged, or given up. So the next is tried,

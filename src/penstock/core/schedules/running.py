@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from penstock.core.errors import NotReady
 from penstock.core.events import Codec, Event
-from penstock.core.log import Append, Log, Origin
+from penstock.core.log import RECORD_BYTES_MAX, Append, Appender, Origin
 from penstock.core.log.awaiting import stored
 from penstock.core.manifest import Owned, Run, Schedule
 from penstock.core.projection import Topic
 from penstock.core.projects import DEFAULT_PROJECT, order_of
 from penstock.core.reach import Reach
+from penstock.core.schedules.returned import Returned
 from penstock.core.telemetry import Logger
 
 _EVENTS_MAX = 10_000
@@ -35,14 +36,22 @@ class Outcome(NamedTuple):
 class Appending:
     """Where what a run returns goes."""
 
-    def __init__(self, log: Log | None, codec: Callable[[Topic[Any]], Codec[Any]]) -> None:
+    def __init__(
+        self,
+        log: Appender | None,
+        codec: Callable[[Topic[Any]], Codec[Any]],
+        returned: Returned | None = None,
+    ) -> None:
+        """`returned` is needed where an append may come to lie in parts: on brokers."""
         self._log = log
         self._codec = codec
+        self._returned = returned
 
     def appends(
-        self, schedule: Schedule, events: Sequence[Event | Owned], origin: str, number: int
+        self, schedule: Schedule, events: Sequence[Event | Owned], origin: Origin
     ) -> list[Append]:
-        """Raise `ValueError` for what the schedule may not return."""
+        """`origin` has one number. Raise `ValueError` for what the schedule may not return."""
+        [number] = origin.numbers
         topics = {kind: topic for topic in schedule.emits for kind in topic.events}
         if len(events) > _EVENTS_MAX:
             raise ValueError(f"{len(events)} events of one run; at most {_EVENTS_MAX}")
@@ -59,19 +68,25 @@ class Appending:
             payloads.append(self._codec(topic).of(project)(event))
             keys.append(order_of(project, topic.key(event)))
             size += len(payloads[-1])
+            if len(payloads[-1]) > RECORD_BYTES_MAX:
+                raise ValueError(f"an event of more than {RECORD_BYTES_MAX} bytes")
         if size > _EVENTS_BYTES_MAX:
             raise ValueError(f"{size} bytes of events; at most {_EVENTS_BYTES_MAX} of one run")
         return [
-            Append(topic, payloads, keys, origin=Origin(origin, 0, [number] * len(payloads)))
+            Append(topic, payloads, keys, origin=origin._replace(numbers=[number] * len(payloads)))
             for topic, (payloads, keys) in made.items()
         ]
 
-    def append(self, appends: Sequence[Append]) -> bool:
-        """Durable when this returns; whether the log had some of it already."""
+    def append(self, schedule: Schedule, origin: Origin, appends: Sequence[Append]) -> bool:
+        """Durable when this returns; whether the log had some of it already, as far as it tells."""
+        if self._log is None:
+            if appends:
+                raise NotReady("it emits, and this process may not append")
+            return False
+        if self._returned is not None and self._log.keyed and schedule.emits:
+            appends = self._returned.first(schedule.name, origin, appends)
         if not appends:
             return False
-        if self._log is None:
-            raise NotReady("it emits, and this process may not append")
         return any(receipt.is_duplicate for receipt in stored(self._log, appends))
 
 
@@ -96,7 +111,8 @@ class Attempt:
         self._reach = reach
         self._appending = appending
         number = run.interval.number
-        self._origin = schedule.name if in_order else f"{schedule.name}/{number}"
+        name = schedule.name if in_order else f"{schedule.name}/{number}"
+        self._origin = Origin(name, 0, [number], alone=not in_order)
         self._wake = wake
         self._logger = logger
         self._lock = threading.Lock()
@@ -148,13 +164,12 @@ class Attempt:
     def _result(self) -> Outcome:
         with asyncio.Runner() as runner:
             events = list(runner.run(self._events()))
-        number = self.run.interval.number
-        appends = self._appending.appends(self.schedule, events, self._origin, number)
+        appends = self._appending.appends(self.schedule, events, self._origin)
         with self._lock:
             if self._given_up:
                 return Outcome(succeeded=False)
             self._appends = True
-        repeated = self._appending.append(appends)
+        repeated = self._appending.append(self.schedule, self._origin, appends)
         return Outcome(succeeded=True, events=len(events), repeated=repeated)
 
     async def _events(self) -> Sequence[Event | Owned]:

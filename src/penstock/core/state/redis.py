@@ -7,6 +7,7 @@ move the pointer, and what nobody points to any more is unlinked behind. The key
 - `penstock:garbage`: a set of the generations that are to be unlinked,
 - `penstock:<generation>`: a set of the names of its keys,
 - `penstock:<generation>:=<group>`: a hash of the group's values by their sort keys,
+- `penstock:<generation>:#`: the sort keys of the group without a name, in order,
 - `penstock:<generation>:@<partition>`: a position,
 - `penstock:lease:<name>`, `penstock:tokens`: who holds a lease, and the latest token of each.
 
@@ -25,14 +26,16 @@ import msgspec
 
 from penstock.core.errors import Moved, NotReady
 from penstock.core.state import OURS, Entry, History, Place, Position, Trim
+from penstock.core.state import redis_scripts as scripts
 from penstock.core.state.redis_keys import (
+    ORDER,
+    OURS_NAME,
     group_name,
     keys_of,
     lease,
     position_name,
     registry_of,
 )
-from penstock.core.state.redis_scripts import ACQUIRE, DELETE, LACKING, RENEW, REPLACE
 from penstock.core.state.redis_server import (
     RedisError,
     WatchError,
@@ -46,6 +49,8 @@ _LOOKED_FOR_AT_ONCE = 100
 """Keys, of all that a space is to have: of a server that lost one in a hundred, two looks of three
 find out.
 """
+_DELETED_AT_ONCE = 5_000
+"""By one call of a script."""
 _UNLINKED_AT_ONCE = 500
 """Keys; the server does nothing else meanwhile, for a millisecond or so."""
 
@@ -82,11 +87,11 @@ class RedisState:
         self._evicted = evicted_by(self._redis)
         self._forgetful: set[bytes] = set()
         """Generations that may have lost keys: the server evicted some of somebody's."""
-        self._replace = self._redis.register_script(REPLACE)
-        self._delete = self._redis.register_script(DELETE)
-        self._lacking = self._redis.register_script(LACKING)
-        self._acquire = self._redis.register_script(ACQUIRE)
-        self._renew = self._redis.register_script(RENEW)
+        self._replace = self._redis.register_script(scripts.REPLACE)
+        self._delete = self._redis.register_script(scripts.DELETE)
+        self._lacking = self._redis.register_script(scripts.LACKING)
+        self._acquire = self._redis.register_script(scripts.ACQUIRE)
+        self._renew = self._redis.register_script(scripts.RENEW)
         self._closing = threading.Event()
         self._background = ThreadPoolExecutor(1, thread_name_prefix="penstock-unlink")
         self._background.submit(self._collect)  # what another process did not come to do
@@ -122,7 +127,7 @@ class RedisState:
     def first(
         self, space: str, groups: Sequence[bytes], limit: int, start: bytes = b""
     ) -> list[History]:
-        histories = self._histories(space, groups)
+        histories = self._histories(space, groups, limit, start)
         found = self._generations.get(space, _NOWHERE)
         known = self._expected.get(space, _NOWHERE)
         if known == _NOWHERE:
@@ -201,12 +206,22 @@ class RedisState:
                 return answers
             self._generations[space] = found
 
-    def _histories(self, space: str, groups: Sequence[bytes]) -> list[History]:
+    def _histories(
+        self, space: str, groups: Sequence[bytes], limit: int | None = None, start: bytes = b""
+    ) -> list[History]:
+        """In order; of the group without a name only `limit` from `start` on, of others all."""
+
         def ask(pipe: Any, keys: bytes) -> None:
             for group in groups:
-                pipe.hgetall(keys + group_name(group))
+                if group or limit is None:
+                    pipe.hgetall(keys + group_name(group))
+                else:
+                    pipe.eval(scripts.ORDERED, 1, keys, b"[" + start, limit)
 
-        return [sorted(found.items()) for found in self._read(space, ask)]
+        return [
+            sorted(found.items()) if isinstance(found, dict) else list(zip(*found, strict=True))
+            for found in self._read(space, ask)
+        ]
 
     def _groups(self, space: str) -> tuple[bytes, list[bytes]]:
         with self._reporting():
@@ -261,12 +276,15 @@ class RedisState:
                 for name, items in fields.items():
                     pipe.hset(keys + name, items=items)
                 names = [*fields]
+                if ours := fields.get(OURS_NAME):
+                    pipe.zadd(keys + ORDER, dict.fromkeys(ours[::2], 0))
+                    names.append(ORDER)
                 if step is not None:
                     names.append(position_name(step.partition))
                     pipe.set(keys + names[-1], _encode(step.position))
-                    for place in step.deletes:
-                        pipe.eval(DELETE, 1, _SPACES, *place)
                 pipe.sadd(registry_of(generation), *names)
+                for of, gone in _by_space(step.deletes if step is not None else ()):
+                    pipe.eval(scripts.DELETE, 1, _SPACES, of, *gone)
                 pipe.execute()
                 self._expected.setdefault(space, generation)
                 return keys
@@ -359,3 +377,13 @@ def _check(pipe: Any, space: str, keys: bytes, step: _Step) -> None:
     found = None if stored is None else _decode_position(stored)
     if found != step.was:
         raise Moved(f"{space} is at {found} in partition {step.partition}, not at {step.was}")
+
+
+def _by_space(places: Sequence[Place]) -> Iterator[tuple[str, list[bytes]]]:
+    """Groups and sort keys in turn, of each space and not too many."""
+    spaces: dict[str, list[bytes]] = {}
+    for space, group, sort in places:
+        spaces.setdefault(space, []).extend((group, sort))
+    for space, gone in spaces.items():
+        for at in range(0, len(gone), 2 * _DELETED_AT_ONCE):
+            yield space, gone[at : at + 2 * _DELETED_AT_ONCE]

@@ -1,6 +1,10 @@
 """Keys of the state on a server; what holds what, `core.state.redis` says."""
 
 TOKENS = "penstock:tokens"
+ORDER = b"#"
+"""The name of the key that has the sort keys of `OURS_NAME` in order."""
+OURS_NAME = b"="
+"""That of the group without a name, which may be large, and is read from somewhere on."""
 
 
 def registry_of(generation: bytes) -> bytes:

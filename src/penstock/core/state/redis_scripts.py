@@ -10,10 +10,28 @@ if old and old ~= new then redis.call('SADD', KEYS[2], old) end
 DELETE = """
 local generation = redis.call('HGET', KEYS[1], ARGV[1])
 if not generation then return end
-local registry, name = 'penstock:' .. generation, '=' .. ARGV[2]
-redis.call('HDEL', registry .. ':' .. name, ARGV[3])
--- A name without its key would be missed.
-if redis.call('EXISTS', registry .. ':' .. name) == 0 then redis.call('SREM', registry, name) end
+local registry = 'penstock:' .. generation
+for at = 2, #ARGV, 2 do
+  local name = '=' .. ARGV[at]
+  redis.call('HDEL', registry .. ':' .. name, ARGV[at + 1])
+  if name == '=' then redis.call('ZREM', registry .. ':#', ARGV[at + 1]) end
+  -- A name without its key would be missed.
+  if redis.call('EXISTS', registry .. ':' .. name) == 0 then
+    redis.call('SREM', registry, name)
+    if name == '=' then redis.call('SREM', registry, '#') end
+  end
+end
+"""
+ORDERED = """
+local sorts = redis.call('ZRANGEBYLEX', KEYS[1] .. '#', ARGV[1], '+', 'LIMIT', 0, ARGV[2])
+local values = {}
+for at = 1, #sorts, 1000 do
+  local part = {unpack(sorts, at, math.min(at + 999, #sorts))}
+  for _, value in ipairs(redis.call('HMGET', KEYS[1] .. '=', unpack(part))) do
+    values[#values + 1] = value
+  end
+end
+return {sorts, values}
 """
 ACQUIRE = """
 local holder = redis.call('GET', KEYS[1])
@@ -32,6 +50,7 @@ if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[3] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[4])
 """
+
 LACKING = """
 local generation = redis.call('HGET', KEYS[1], ARGV[1])
 if not generation then return {'', 0, 0} end

@@ -35,6 +35,8 @@ class Block(NamedTuple):
     """What the projection knew before this block (its state), to make the same rows again."""
     proof: str = ""
     """Of the last record before `next`; see `Position.proof`."""
+    before: str = ""
+    """Of the one before `first`: where the block is read once more, that goes on from there."""
 
     @property
     def position(self) -> Position:
@@ -135,6 +137,13 @@ class Warehouse(Protocol):
 
     def expire(self, table: str, bound: int) -> int:
         """Drop the partitions with a lower number, at most a thousand; how many there were."""
+        ...
+
+    def delete(self, table: str, condition: str) -> int:
+        """The rows that meet a condition of SQL, and wait for that; how many there were. Nobody may
+        add rows meanwhile. One that was interrupted is ended by the next start of an embedded
+        engine, or by the next deletion.
+        """
         ...
 
     def bytes_of(self, table: str) -> int:

@@ -23,6 +23,7 @@ from penstock.core.warehouse import (
 )
 from penstock.core.warehouse.columns import COLUMNS, Columns
 from penstock.core.warehouse.counts import COUNTS, Counts
+from penstock.core.warehouse.deletions import DELETIONS, Deletions
 from penstock.core.warehouse.engine import FAILURES, Engine, embedded
 from penstock.core.warehouse.parts import OWN, Parts
 from penstock.core.warehouse.plans import PLANS, Plans, declaration
@@ -51,13 +52,17 @@ class ClickHouse:
         )
         self._pinging = threading.Lock()
         self._parts = Parts(self._ask_hosts, self._layout, self._engine.folder)
-        self._counts = Counts(self.query, lambda statement: self._command(statement, {}))
+        self._deletions = Deletions(self.query, self.command, self._layout)
+        self._counts = Counts(
+            self.query, lambda statement: self._command(statement, {}), self._deletions.gone
+        )
         self._columns = Columns(self.query, self.command, self._layout)
         try:
-            for table in (declaration(alone=alone), COUNTS, COLUMNS):
+            for table in (declaration(alone=alone), COUNTS, COLUMNS, DELETIONS):
                 self._create(self._layout.create_everywhere(table))
             self._put_aside(deep=True)
             self._add_proofs()
+            self._finish_deletions()
         except BaseException:
             self.close()
             raise
@@ -145,6 +150,9 @@ class ClickHouse:
         for (partition,) in outdated:
             self.command(self._layout.drop_partition(table, int(str(partition))))
         return len(outdated)
+
+    def delete(self, table: str, condition: str) -> int:
+        return self._deletions.delete(table, self._contents(table), condition)
 
     @property
     def folder(self) -> Path | None:
@@ -288,8 +296,22 @@ class ClickHouse:
     def _add_proofs(self) -> None:
         """To a table of plans that is older than proofs; its own host's rows first."""
         for table in dict.fromkeys((self._layout.local(PLANS), PLANS)):
-            if (columns := self.columns(table)) and "proof" not in columns:
-                self._create([self._layout.add_column(table, "proof String")])
+            columns = self.columns(table)
+            for proof in ("proof", "before"):
+                if columns and proof not in columns:
+                    self._create([self._layout.add_column(table, f"{proof} String")])
+
+    def _finish_deletions(self) -> None:
+        """Of an engine that nobody else has: elsewhere it may be under way."""
+        if self._engine.folder is None:
+            return
+        tables = self.query(
+            "SELECT name, toString(uuid) FROM system.tables WHERE database = currentDatabase() "
+            "AND toString(uuid) IN (SELECT contents FROM penstock_deletions)",
+            {},
+        )
+        for table, contents in tables:
+            self._deletions.finish(str(table), str(contents))
 
     def _insert_plan(self, statement: str, token: str) -> None:
         if self._engine.folder is not None:

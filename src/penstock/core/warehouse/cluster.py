@@ -117,6 +117,16 @@ class Layout:
     def drop_partition(self, table: str, partition: int) -> str:
         return f"ALTER TABLE {self.local(table)}{self.on_cluster} DROP PARTITION {partition}"
 
+    def delete(self, table: str, condition: str) -> str:
+        """Returns when it is done, on every host."""
+        statement = f"ALTER TABLE {self.local(table)}{self.on_cluster} DELETE WHERE {condition}"
+        return f"{statement} SETTINGS mutations_sync = 2"
+
+    def merge_everywhere(self, table: str) -> str:
+        """What `create_everywhere` made, so that what was replaced is no more."""
+        name = table if self.replicated else self.local(table)
+        return f"OPTIMIZE TABLE {name}{self.on_cluster} FINAL"
+
     def replace_partition(self, table: str, partition: str, source: str) -> str:
         """By links to the same files; on each host its own."""
         return (

@@ -1,12 +1,14 @@
 """Counts: how many rows each partition of a table had, so that one that lost some is noticed.
 
 An engine does not miss a part that is gone altogether. Rows only ever come to a partition, until it
-is dropped as a whole because it is outdated; so the most that was counted is the least there is.
+is dropped as a whole because it is outdated, or an operator has some deleted, which is written
+down; so the most that was counted is the least there is, with what was deleted.
 """
 
 from collections.abc import Callable, Mapping
 
 from penstock.core.warehouse import Row, Value
+from penstock.core.warehouse.deletions import Gone
 
 COUNTS = """-- shard by: cityHash64(contents, partition)
 CREATE TABLE IF NOT EXISTS penstock_counts (
@@ -21,21 +23,26 @@ class Counts:
         self,
         query: Callable[[str, Mapping[str, Value]], list[Row]],
         insert: Callable[[str], None],
+        gone: Callable[[str], Gone],
     ) -> None:
         self._query = query
         self._insert = insert
+        self._gone = gone
         self._known: dict[str, dict[str, int]] = {}
 
     def lacking(self, table: str, contents: str) -> str:
         """`contents`: identity of what the table holds."""
-        now = self._count(table)
+        gone = self._gone(contents)
+        if gone.under_way:
+            return ""
+        now = self._count(table, gone)
         known = self._known.get(contents)
         if known is None or fewer(known, now):  # another process may have dropped what is outdated
             known = self._known[contents] = self._read(contents)
         if fewer(known, now):  # or it may have counted more meanwhile, which is there then
-            now = self._count(table)
+            now = self._count(table, gone)
             if lost := fewer(known, now):
-                return lost
+                return lost if self._gone(contents) == gone else ""
         self._add(contents, {p: count for p, count in now.items() if count > known.get(p, 0)})
         return ""
 
@@ -51,9 +58,13 @@ class Counts:
         if bound > known.get(_BOUND, 0):
             self._add(contents, {_BOUND: bound})
 
-    def _count(self, table: str) -> dict[str, int]:
+    def _count(self, table: str, gone: Gone) -> dict[str, int]:
+        """With those that an operator had deleted: so they only ever grow."""
         rows = self._query(f"SELECT _partition_id, count() FROM {table} GROUP BY _partition_id", {})
-        return {str(partition): int(str(count)) for partition, count in rows}
+        counted = dict(gone.rows)
+        for partition, count in rows:
+            counted[str(partition)] = counted.get(str(partition), 0) + int(str(count))
+        return counted
 
     def _read(self, contents: str) -> dict[str, int]:
         rows = self._query(

@@ -17,7 +17,7 @@ from pathlib import Path
 from penstock.core.warehouse import Row, Unavailable, Value
 from penstock.core.warehouse.cluster import Layout
 
-OWN = ("penstock_blocks", "penstock_counts", "penstock_columns")
+OWN = ("penstock_blocks", "penstock_counts", "penstock_columns", "penstock_deletions")
 """What we write down for ourselves. A part of it that cannot be read is better put aside: rows then
 are ahead of their plans, which is noticed, are counted anew, or have a column that nobody knows."""
 _HARMLESS = "('', 'ignored', 'clone', 'attaching', 'deleting', 'tmp-fetch', 'covered-by-broken')"
@@ -109,12 +109,13 @@ class Parts:
         return f"{len(rows)} parts are out of use, such as {name} ({why})"
 
     def _twice(self, table: str) -> str:
-        """An engine takes whatever part lies in its folder, a copy of another one too. What
-        replaces itself may be there twice.
+        """An engine takes whatever part lies in its folder, a copy of another one too. Those that
+        a deletion has left empty are all alike, and what replaces itself may be there twice.
         """
         rows = self._ask(
-            "SELECT min(name), max(name) FROM system.parts WHERE active AND database = "
-            "{database:String} AND table = {table:String} AND engine NOT LIKE '%Replacing%' "
+            "SELECT min(name), max(name) FROM system.parts WHERE active AND rows > 0 "
+            "AND database = {database:String} AND table = {table:String} "
+            "AND engine NOT LIKE '%Replacing%' "
             "GROUP BY hash_of_all_files HAVING count() > 1",
             self._of(table),
         )

@@ -16,11 +16,12 @@ from typing import Any
 
 from penstock.core.errors import Moved
 from penstock.core.warehouse import Block, Row, Unavailable, Value
+from penstock.core.warehouse.sql import quoted
 
 _DECLARATION = """-- shard by: cityHash64(contents, partition)
 CREATE TABLE IF NOT EXISTS penstock_blocks (
   contents String, partition UInt32, log String, first UInt64, next UInt64, carry String,
-  planned_at DateTime64(6) DEFAULT now64(6), proof String
+  planned_at DateTime64(6) DEFAULT now64(6), proof String, before String
 ) ENGINE = ReplacingMergeTree(next) ORDER BY (contents, partition)
 SETTINGS {window}fsync_after_insert = 1, fsync_part_directory = 1"""
 PLANS = "penstock_blocks"
@@ -53,7 +54,7 @@ class Plans:
 
     def last(self, contents: str, partition: int) -> Block | None:
         rows = self._query(
-            "SELECT log, first, next, carry, proof FROM penstock_blocks WHERE contents = "
+            "SELECT log, first, next, carry, proof, before FROM penstock_blocks WHERE contents = "
             "{contents:String} AND partition = {partition:UInt32} "
             # Not by time: the clock may have stepped back. A block that got its proof is there
             # without as well, and one that is settled as it was before.
@@ -106,19 +107,15 @@ class Plans:
 
 def _statement(contents: str, partition: int, block: Block) -> str:
     return (
-        "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry, proof) "
-        f"VALUES ({_quoted(contents)}, {partition}, {_quoted(block.log)}, {block.first}, "
-        f"{block.next}, '{block.carry.hex()}', {_quoted(block.proof)})"
+        "INSERT INTO penstock_blocks (contents, partition, log, first, next, carry, proof, "
+        f"before) VALUES ({quoted(contents)}, {partition}, {quoted(block.log)}, {block.first}, "
+        f"{block.next}, '{block.carry.hex()}', {quoted(block.proof)}, {quoted(block.before)})"
     )
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 def _block(row: tuple[Any, ...]) -> Block:
-    log, first, following, carry, proof = row
-    return Block(log, first, following, bytes.fromhex(carry), proof)
+    log, first, following, carry, proof, before = row
+    return Block(log, first, following, bytes.fromhex(carry), proof, before)
 
 
 def _end(block: Block | None) -> int:

@@ -56,3 +56,8 @@ def _without_comments(text: str) -> str:
         for line in text.splitlines()
         if line.startswith(SHARD_BY) or not line.lstrip().startswith("--")
     )
+
+
+def quoted(text: str) -> str:
+    """As a text of a statement."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

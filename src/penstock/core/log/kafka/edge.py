@@ -6,7 +6,7 @@ from functools import partial
 
 from penstock.core.clock import Clock, careful
 from penstock.core.errors import NotReady, PenstockError, TooLarge
-from penstock.core.log import Append, Done, Minute, added_up
+from penstock.core.log import RECORD_BYTES_MAX, Append, Done, Minute, added_up
 from penstock.core.log.kafka.account import Account
 from penstock.core.log.kafka.address import properties
 from penstock.core.log.kafka.cluster import Cluster
@@ -19,9 +19,6 @@ from penstock.core.log.kafka.topics import unreachable, verified
 from penstock.core.log.kafka.traffic import Traffic
 from penstock.core.log.sqlite import Limits
 from penstock.core.settings import Settings
-
-RECORD_BYTES_MAX = 900_000
-"""A request to a broker is at most a million bytes, key, header and framing included."""
 
 
 class KafkaLog(KafkaFollow):
@@ -40,7 +37,7 @@ class KafkaLog(KafkaFollow):
         """Raise `Misconfigured`. When the brokers are away but were there before, what is taken in
         is spooled: the spool remembers the topics.
         """
-        clock = careful(clock)
+        self._clock = clock = careful(clock)
         limits = Limits(
             settings.queue_records_max,
             settings.queue_bytes_max,
@@ -72,6 +69,9 @@ class KafkaLog(KafkaFollow):
             self._closing = opened.pop_all()
 
     def submit(self, appends: Sequence[Append], done: Done) -> None:
+        if any(append.origin is not None for append in appends):
+            self.appender(self._clock).submit(appends, done)
+            return
         if refusal := self._refusal(appends):
             for append in appends:
                 self.tally(append.topic, rejected=len(append.payloads) + append.rejected)

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 
+from penstock.core.clock import Clock
 from penstock.core.errors import NotReady
 from penstock.core.folder import member_of
 from penstock.core.log import Extent, Minute, Share, added_up
 from penstock.core.log.kafka.address import properties
+from penstock.core.log.kafka.appending import KafkaAppender
 from penstock.core.log.kafka.cluster import Cluster, Described, Place
 from penstock.core.log.kafka.ends import Ends
 from penstock.core.log.kafka.reader import KafkaReader
@@ -33,6 +35,7 @@ class KafkaFollow:
         self._logger = logger(settings.log_level, settings.log_format)
         self._folder = settings.folder
         self._ends = Ends(cluster, self.partitions, self._forget, self._logger)
+        self._appender: KafkaAppender | None = None
 
     def identity(self, topic: str) -> str:
         """Of the cluster and of the topic: one that was made anew under the same name differs.
@@ -62,6 +65,14 @@ class KafkaFollow:
 
     def reader(self) -> KafkaReader:
         return KafkaReader(self._properties)
+
+    def appender(self, clock: Clock) -> KafkaAppender:
+        """For what is said in this process of what it reads; it is closed with this."""
+        if self._appender is None:
+            self._appender = KafkaAppender(
+                self._properties, self.partitions, self._ends.reach, clock
+            )
+        return self._appender
 
     def start(self, topic: str, partition: int) -> int:
         """As it was a few seconds ago, for only retention moves it; while the brokers are away, as
@@ -94,6 +105,8 @@ class KafkaFollow:
         return self._ends.trouble
 
     def close(self) -> None:
+        if self._appender is not None:
+            self._appender.close()
         self._ends.close()
 
     def _described(self, topic: str) -> Described:

@@ -1,7 +1,7 @@
 """One session of librdkafka's idempotent producer: what it is given arrives, once and in order.
 
-It never gives up by itself. Should it fail nevertheless, what has arrived of the rest is unknown:
-the session is abandoned, and another one begins by looking.
+It gives up by itself only if it is told when. Should it fail, what has arrived of the rest is not
+known: the session is abandoned, and whoever begins another one looks, or says it all again.
 """
 
 import logging
@@ -15,11 +15,11 @@ from uuid import uuid4
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from penstock.core.log.kafka import repeats
 from penstock.core.log.kafka.address import client, reason
 from penstock.core.log.kafka.sending import Part, Report
 
 if TYPE_CHECKING:
-    from confluent_kafka._types import HeadersType
     from confluent_kafka.cimpl import DeliveryCallback
 
 HEADER = "penstock-id"
@@ -33,7 +33,6 @@ PROPERTIES = {
     "enable.idempotence": True,
     # That a later record arrived means that all before it did, or nothing does any more.
     "enable.gapless.guarantee": True,
-    "message.timeout.ms": 0,
     # What waits is bounded by the log, which answers; a full queue would have no answer.
     "queue.buffering.max.messages": 0,
     "queue.buffering.max.kbytes": 2_147_483_647,
@@ -53,8 +52,14 @@ class KafkaSession:
     """`report` and `failed` are called on its own thread, `failed` once at most."""
 
     def __init__(
-        self, properties: Mapping[str, Any], report: Report, failed: Callable[[str], None]
+        self,
+        properties: Mapping[str, Any],
+        report: Report,
+        failed: Callable[[str], None],
+        *,
+        patience_seconds: float = 0.0,
     ) -> None:
+        """With `patience_seconds` it fails when something has not arrived for so long."""
         self.id = uuid4().bytes
         self._numbers = count()
         self._report = report
@@ -63,7 +68,8 @@ class KafkaSession:
         silent = logging.getLogger(f"{__name__}.silent")
         silent.propagate = False
         silent.addHandler(logging.NullHandler())
-        wanted = {**DEFAULTS, **properties, **PROPERTIES, "logger": silent}
+        patience = {"message.timeout.ms": round(1000 * patience_seconds)}
+        wanted = {**DEFAULTS, **properties, **PROPERTIES, **patience, "logger": silent}
         producer = client(Producer, wanted)
         self._producer: Producer | None = producer
         self._thread = threading.Thread(
@@ -87,7 +93,9 @@ class KafkaSession:
             for n, payload in enumerate(part.payloads):
                 if n == last:
                     told = partial(self._arrived, part)
-                headers: HeadersType = [(HEADER, part.ids[n])]
+                headers: list[tuple[str, str | bytes | None]] = [(HEADER, part.ids[n])]
+                if part.origins:
+                    headers.append((repeats.HEADER, part.origins[n]))
                 produce(topic, payload, part.keys[n], partition, told, None, at_ms, headers)
                 told = None
         except (BufferError, KafkaException) as error:

@@ -1,4 +1,4 @@
-"""Reading at positions that others keep: no group, and never a silent jump."""
+"""Reading at positions that others keep: no group, never a silent jump, and no repeat."""
 
 import time
 from collections import deque
@@ -9,9 +9,11 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from penstock.core.errors import Disproved, NotReady
-from penstock.core.log import FORGOTTEN, Batch, Damage
+from penstock.core.log import FORGOTTEN, Batch, Damage, Made
+from penstock.core.log.kafka import repeats
 from penstock.core.log.kafka.address import client, reason
 from penstock.core.log.kafka.cluster import Place
+from penstock.core.log.kafka.repeats import Memory
 
 _BATCH_BYTES_MAX = 16 << 20
 _AHEAD_BYTES_MAX = 4 << 20
@@ -48,15 +50,16 @@ class _Tail:
     """What was fetched of one partition and not yet read."""
 
     __slots__ = (
-        "asked_at", "ended", "error", "fetched", "heard", "lost", "paused", "position", "proof",
-        "records", "since", "size",
+        "asked_at", "ended", "error", "fetched", "heard", "lost", "memory", "paused", "position",
+        "records", "seal", "since", "size",
     )  # fmt: skip
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, proof: str = "") -> None:
+        """`proof` is that of the record before `offset`, with what is remembered of all before."""
         self.position = offset
         """What will be read next."""
-        self.proof = ""
-        """Of the last record that was read, as far as any was."""
+        self.seal, self.memory = _sealed(proof)
+        """Of the last record that was read, as far as any was; and what is known of repeats."""
         self.fetched = offset
         """What the client will hand over next."""
         self.records: deque[Message] = deque()
@@ -89,12 +92,13 @@ class _Tail:
             lost = self.lost._replace(first=first, next=self.position)
             self.lost = None if self.position == self.lost.next else self.lost
             return Batch(first, self.position, (), (), 0, (lost,), proof=self.proof)
-        taken = [self.records.popleft() for _ in range(min(limit, len(self.records)))]
-        self.size -= sum(map(len, taken))
-        self.position = (self.records[0].offset() or 0) if self.records else self.fetched
+        origins, taken = list[Made | None](), list[Message]()
+        for message in self.next(limit):
+            said = _said(message)
+            if said is None or self.memory.takes(said):
+                taken.append(message)
+                origins.append(said and said.made)
         times = [message.timestamp()[1] for message in taken]
-        if taken:
-            self.proof = _proof(taken[-1])
         return Batch(
             first,
             self.position,
@@ -103,7 +107,22 @@ class _Tail:
             times[0] if times else 0,
             taken_ms=times,
             proof=self.proof,
+            origins=origins,
         )
+
+    def next(self, limit: int) -> list[Message]:
+        """The next records, repeats among them."""
+        taken = [self.records.popleft() for _ in range(min(limit, len(self.records)))]
+        self.size -= sum(map(len, taken))
+        self.position = (self.records[0].offset() or 0) if self.records else self.fetched
+        if taken:
+            self.seal = _seal(taken[-1])
+        return taken
+
+    @property
+    def proof(self) -> str:
+        """Of all that was read."""
+        return f"{self.seal}:{known}" if (known := self.memory.text) else self.seal
 
 
 class KafkaReader:
@@ -165,18 +184,19 @@ class KafkaReader:
         at = _place(proof) if proof else offset - 1
         tail = self._begin(place, at, _Tail(at))
         self._fill(place, tail, 1)
-        found = tail.take(1)
-        if found.damages:
-            return self._begin(place, offset, _Tail(offset))
-        if not found.offsets and tail.fetched <= at:
+        if tail.lost is not None:
+            return self._begin(place, offset, _Tail(offset, proof))
+        found = tail.next(1)
+        if not found and tail.fetched <= at:
             _, end = self._ends(place)
             if end > at:
                 raise NotReady(f"record {at} of {place[0]}/{place[1]} does not show yet")
             raise Disproved(f"the log ends at {end}")
-        if proof and tail.proof != proof:
+        known, tail.memory = _sealed(proof)
+        if proof and tail.seal != known:
             raise Disproved("the log has other records there")
-        if at not in found.offsets:
-            return self._begin(place, offset, _Tail(offset))
+        if at not in [message.offset() for message in found]:
+            return self._begin(place, offset, _Tail(offset, proof))
         tail.position, tail.fetched = offset, max(offset, tail.fetched)  # no record lies between
         return tail
 
@@ -263,7 +283,7 @@ class KafkaReader:
         self._trouble = reason(error)
 
 
-def _proof(record: Message) -> str:
+def _seal(record: Message) -> str:
     """Its place, and a digest of all that makes it what it is. Ours have a name in their headers
     that no other record has; of others the time tells those of equal contents apart.
     """
@@ -275,6 +295,19 @@ def _proof(record: Message) -> str:
     ):  # fmt: skip
         digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
     return f"{record.offset()}:{digest.hexdigest()}"
+
+
+def _said(message: Message) -> repeats.Said | None:
+    headers: Any = message.headers()
+    # Our own name is the first; what was made of other records has a second one.
+    return None if headers is None or len(headers) < 2 else repeats.said(headers)
+
+
+def _sealed(proof: str) -> tuple[str, Memory]:
+    """What a proof tells of its record, and what it remembers."""
+    place, _, rest = proof.partition(":")
+    digest, _, known = rest.partition(":")
+    return f"{place}:{digest}" if proof else "", Memory.of(known)
 
 
 def _place(proof: str) -> int:

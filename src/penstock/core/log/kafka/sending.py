@@ -5,21 +5,16 @@ record of a part has arrived, all before it have. Only the last one reports, and
 append, whose offset is in the receipt: a report per record would cost more than the sending.
 """
 
-import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from penstock.core.log import Append, Done, Receipt
+from penstock.core.log import Append, Done, Receipt, partition_of
+from penstock.core.log.kafka import repeats
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
 UNKNOWN = Receipt(partition=-1, first=-2)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """Where records of this key are: as librdkafka's partitioner `consistent` would have it."""
-    return zlib.crc32(key) % partitions
 
 
 class Submission:
@@ -63,8 +58,8 @@ class Part:
     """Records for one partition, in their order."""
 
     __slots__ = (
-        "append", "arrived", "at_ms", "ids", "keys", "partition", "payloads", "spooled", "stretch",
-        "submission", "topic",
+        "append", "arrived", "at_ms", "ids", "keys", "origins", "partition", "payloads", "spooled",
+        "stretch", "submission", "topic",
     )  # fmt: skip
 
     def __init__(self, topic: str, partition: int, at_ms: int) -> None:
@@ -74,6 +69,8 @@ class Part:
         self.ids: list[bytes] = []
         self.keys: list[bytes | None] = []
         self.payloads: list[bytes] = []
+        self.origins: list[bytes] = []
+        """Headers of what was made of other records; else none."""
         self.append = -1
         """Of which append of the submission it holds the first record."""
         self.submission: Submission | None = None
@@ -97,20 +94,23 @@ class Part:
 def divide(append: Append, partitions: int, turn: int, at_ms: int) -> list[Part]:
     """By partition: that of its key, or the one whose turn it is."""
     payloads, topic = append.payloads, append.topic
+    origins = repeats.headers(append)
     if not append.keys:
         alone = Part(topic, turn % partitions, at_ms)
         alone.payloads = list(payloads)
         alone.keys = [None] * len(payloads)
+        alone.origins = list(origins)
         return [alone] if payloads else []
     parts: dict[int, Part] = {}
-    crc32 = zlib.crc32
-    for key, payload in zip(append.keys, payloads, strict=True):
-        partition = crc32(key) % partitions
+    for n, (key, payload) in enumerate(zip(append.keys, payloads, strict=True)):
+        partition = partition_of(key, partitions)
         part = parts.get(partition)
         if part is None:
             part = parts[partition] = Part(topic, partition, at_ms)
         part.payloads.append(payload)
         part.keys.append(key)
+        if origins:
+            part.origins.append(origins[n])
     return list(parts.values())
 
 
