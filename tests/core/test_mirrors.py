@@ -5,14 +5,13 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import NotReady
-from penstock.core.log import Batch
+from penstock.core.log import Batch, partition_of
 from penstock.core.projection import Fold, Step
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.folding import FoldSink
@@ -381,7 +380,9 @@ def test_each_partition_fills_what_is_of_it(bench: Mirrored) -> None:
     assert fold.mirror is not None
     table = fold.mirror.table
     bench.warehouse.create([declaration(fold)])
-    split = [[key for key in "abcdefgh" if crc32(key.encode()) % 2 == part] for part in (0, 1)]
+    split = [
+        [key for key in "abcdefgh" if partition_of(key.encode(), 2) == part] for part in (0, 1)
+    ]
     sink, encode = FoldSink(fold, bench.stores), fold.topic.codec().encode
     for part, keys in enumerate(split):
         sink.resume("log", part)

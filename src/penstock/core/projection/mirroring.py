@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from penstock.core.errors import NotReady
+from penstock.core.log import partition_of
 from penstock.core.projection import Fold, due, marks
 from penstock.core.projection.due import GROUP
 from penstock.core.projection.expiry import lasting
@@ -364,4 +364,4 @@ class Mirroring:
 
     def _is_ours(self, key: bytes, partitions: int) -> bool:
         """By what chooses the partition of a record, which has the same key."""
-        return partitions == 1 or crc32(key) % partitions == self._partition
+        return partitions == 1 or partition_of(key, partitions) == self._partition
