@@ -5,22 +5,17 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.errors import NotReady
-from penstock.core.log import Batch
+from penstock.core.log import Batch, partition_of
 from penstock.core.projection import Fold, Step
 from penstock.core.projection.deciding import FoldCursor
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.mirroring import Mirroring, Told
-from penstock.core.projection.rebuild import Rebuild
-from penstock.core.projection.refilling import Refill
-from penstock.core.projection.runner import Consumer
-from penstock.core.projection.shadows import Rebuilt
 from penstock.core.state.redis import RedisState
 from support.logs import add
 from support.mirrored import HIDDEN, NEGATIVE, ODD, Held, Mirrored, Put, declaration, kept
@@ -40,6 +35,7 @@ ACTS = st.lists(
         st.tuples(st.just("put"), st.sampled_from("abc"), st.sampled_from([0, 1, 2, HIDDEN])),
         st.tuples(st.just("brief"), st.sampled_from("abc"), st.sampled_from([1, 5])),
         st.tuples(st.just("pass"), st.just(""), st.sampled_from([1, 3, 60])),
+        st.tuples(st.just("set back"), st.just(""), st.sampled_from([1, 4])),
         st.tuples(
             st.just("fill"),
             st.sampled_from(["", "refuse", "lose the reply", "crash before", "crash after"]),
@@ -89,8 +85,11 @@ def test_a_mirror_shows_what_the_fold_knows_however_it_was_killed(
             bench.settle(cursor)
         elif act == "pass":
             bench.clock.pass_hours(number)
+        elif act == "set back":
+            bench.clock.step_hours(-number)
         elif filled_and_killed(bench, cursor, act, what):
             cursor = bench.settle(bench.owner(fold))
+    bench.clock.pass_hours(100)  # what was shown to have expired has
     bench.fill(bench.settle(cursor))
     assert bench.shown(fold) == bench.expected(fold)
     assert bench.torn(fold) == []
@@ -220,6 +219,32 @@ def test_a_dead_letter_that_is_retried_is_newer_than_what_came_behind_it(bench: 
         assert bench.shown(fold)["default", "a"] == (9, "xretried")
 
 
+def test_a_clock_that_was_ahead_hides_nothing_for_good(bench: Mirrored) -> None:
+    """Reliability 37: what is written while it is right again expires, though all that was to
+    expire by then was told before; the process dies between the two.
+    """
+    fold, cursor = fresh(bench)
+    bench.say(fold, Put("a", 1, bench.clock.ms + HOUR_MS))
+    bench.settle(cursor)
+    bench.clock.step_hours(50)
+    bench.fill(cursor)
+    bench.clock.step_hours(-50)
+    bench.say(fold, Put("b", 1, bench.clock.ms + 10 * HOUR_MS))
+    bench.settle(cursor)
+
+    def dies_behind(told: Told) -> None:
+        cursor.sink.settle_mirror(0, told)
+        if told.marks:
+            raise Crash
+
+    with pytest.raises(Crash):
+        mirroring_of(cursor).turn(bench.clock.ms, dies_behind, partitions=1)
+    assert ("default", "b") in bench.shown(fold)
+    bench.clock.pass_hours(60)
+    bench.fill(bench.settle(bench.owner(fold)))
+    assert bench.shown(fold) == {}
+
+
 @pytest.mark.parametrize("lost", ["all of it", "its newest", "what it should not have"])
 def test_a_table_that_has_less_or_other_than_it_had_is_filled_from_the_states(
     bench: Mirrored, lost: str
@@ -257,101 +282,15 @@ def test_a_table_that_has_less_or_other_than_it_had_is_filled_from_the_states(
     assert (rows > 0, mirroring_of(cursor).table.rows) == (True, 0)
 
 
-def rebuilt(bench: Mirrored, fold: Fold[Any, Any], **how: bool) -> Rebuilt:
-    live = Consumer(fold, FoldSink(fold, bench.stores), bench.log, bench.clock, bench.lines.logger)
-    work = Rebuild(live, bench.stores, bench.log, bench.clock, bench.lines.logger)
-    return work.run(declaration(fold), lambda *_: None, **how)
-
-
-def test_a_mirror_is_rebuilt_with_its_fold_and_compared(bench: Mirrored) -> None:
-    fold, cursor = fresh(bench)
-    assert fold.mirror is not None
-    bench.say(fold, Put("a", 1), Put("b", 2), Put("c", 1, bench.clock.ms + HOUR_MS), Put("d", 0))
-    bench.settle(cursor)
-    bench.clock.pass_hours(2)
-    assert rebuilt(bench, fold, swap=False).differences == []
-    line = "(0, 'default', 'b', 99, 'x', 1000000, 0)"
-    bench.warehouse.command(f"INSERT INTO {fold.mirror.table} VALUES {line}")
-    found = rebuilt(bench, fold)
-    assert len(found.differences) == 2
-    assert found.swapped
-    assert bench.shown(fold) == bench.expected(fold)
-    cursor = bench.settle(bench.owner(fold))
-    bench.fill(cursor)
-    assert cursor.sink.mirrorings[0].table.rows == 0
-    bench.say(fold, Put("a", 5))
-    bench.settle(cursor)
-    bench.fill(cursor)
-    assert bench.shown(fold) == bench.expected(fold)
-
-
-def test_a_mirror_is_made_again_from_the_states_and_compared(bench: Mirrored) -> None:
-    """Also without the log: what was marked and not written yet is in both."""
-    fold, cursor = fresh(bench)
-    assert fold.mirror is not None
-    bench.say(fold, Put("a", 1), Put("b", 2), Put("c", 1, bench.clock.ms + HOUR_MS))
-    bench.settle(cursor)
-    bench.fill(cursor)
-    bench.say(fold, Put("a", 3))
-    bench.settle(cursor)
-    bench.clock.pass_hours(2)
-
-    def refilled(**how: bool) -> Rebuilt:
-        live = Consumer(
-            fold, FoldSink(fold, bench.stores), bench.log, bench.clock, bench.lines.logger
-        )
-        work = Refill(live, bench.stores, bench.log, None)
-        with closing(bench.log.reader()) as reader:
-            return work.run(declaration(fold), reader, **how)
-
-    assert refilled(compare=True, swap=False).differences == []
-    line = "(0, 'default', 'stranger', 99, 'x', 1000000, 0)"
-    bench.warehouse.command(f"INSERT INTO {fold.mirror.table} VALUES {line}")
-    found = refilled(compare=True, swap=True)
-    assert (len(found.differences), found.swapped) == (1, True)
-    assert bench.shown(fold) == bench.expected(fold)
-    cursor = bench.settle(bench.owner(fold))
-    bench.fill(cursor)
-    assert mirroring_of(cursor).table.rows == 0
-    bench.say(fold, Put("b", 5))
-    bench.settle(cursor)
-    bench.fill(cursor)
-    assert bench.shown(fold) == bench.expected(fold)
-
-
-def test_a_rebuild_that_dies_between_state_and_table_is_ended_by_the_next_start(
-    bench: Mirrored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reliability 47. With other rows than before of the same records."""
-    fold, cursor = fresh(bench)
-    bench.say(fold, Put("a", 1), Put("b", 2))
-    bench.settle(cursor)
-    bench.fill(cursor)
-    other = replace(
-        fold, step=lambda held, record: Step(Held(record.event.amount, held.word + "y"))
-    )
-
-    def die(*_: object) -> None:
-        raise Crash
-
-    with monkeypatch.context() as patched:
-        patched.setattr(bench.warehouse, "exchange", die)
-        with pytest.raises(Crash):
-            rebuilt(bench, other, compare=False)
-    cursor = bench.settle(bench.owner(other))
-    bench.fill(cursor)
-    assert bench.shown(other) == {("default", "a"): (1, "y"), ("default", "b"): (2, "y")}
-    assert bench.shown(other) == bench.expected(other)
-    assert bench.torn(other) == []
-
-
 def test_each_partition_fills_what_is_of_it(bench: Mirrored) -> None:
     """Also what is filled from the states, which lie together."""
     fold = kept()
     assert fold.mirror is not None
     table = fold.mirror.table
     bench.warehouse.create([declaration(fold)])
-    split = [[key for key in "abcdefgh" if crc32(key.encode()) % 2 == part] for part in (0, 1)]
+    split = [
+        [key for key in "abcdefgh" if partition_of(key.encode(), 2) == part] for part in (0, 1)
+    ]
     sink, encode = FoldSink(fold, bench.stores), fold.topic.codec().encode
     for part, keys in enumerate(split):
         sink.resume("log", part)

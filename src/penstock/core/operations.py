@@ -31,7 +31,7 @@ from penstock.core.projection.deleting import Whose, count, delete, kept_for
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.rebuild import Progress, Rebuild
-from penstock.core.projection.refilling import Refill
+from penstock.core.projection.refilling import Refill, mirrored_in
 from penstock.core.projection.runner import Consumer
 from penstock.core.projection.shadows import Rebuilt
 from penstock.core.projection.sinks import sink
@@ -220,7 +220,7 @@ class Operations:
         accept_loss: bool = False,
         muted: bool = False,
     ) -> Rebuilt:
-        if (mirrored := self._mirrored(projection)) is not None:
+        if (mirrored := mirrored_in(self._platform.consumers.values(), projection)) is not None:
             return self._refill(mirrored, compare=not from_scratch, swap=not dry_run)
         consumer = self._consumer(projection)
         platform, stores = self._platform, self._stores
@@ -247,11 +247,6 @@ class Operations:
             accept_loss=accept_loss,
             muted=muted,
         )
-
-    def _mirrored(self, table: str) -> Consumer | None:
-        """Whose mirror this is."""
-        found = (c for c in self._platform.consumers.values() if c.projection.name != table)
-        return next((c for c in found if table in c.projection.tables), None)
 
     def _refill(self, consumer: Consumer, *, compare: bool, swap: bool) -> Rebuilt:
         platform, turn = self._platform, self._platform.consumers.turn(consumer)

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
-from zlib import crc32
 
 from penstock.core.errors import NotReady
+from penstock.core.log import partition_of
 from penstock.core.projection import Fold, due, marks
 from penstock.core.projection.due import GROUP
 from penstock.core.projection.expiry import lasting
@@ -164,6 +164,7 @@ class Mirroring:
         self.table.refused = None
         if self._note is None:
             self._look()
+        self._set_back(now_ms, hand)
         if even and not self.whole:
             self._fill(now_ms, hand, partitions)
         self._drain(now_ms, hand)
@@ -244,16 +245,17 @@ class Mirroring:
                 hand(Told(turn, known._replace(version=max(known.version, version)), done))
             start = found[-1][0] + b"\0"
 
-    def _expire(self, now_ms: int, hand: Hand) -> None:
-        """Say of what has expired that it has. It lies in the order of time, at its time or before.
-
-        Where the clock was set back, all that expires between is looked at once more.
+    def _set_back(self, now_ms: int, hand: Hand) -> None:
+        """Where the clock was, all that expires between is looked at once more: before anything is
+        written that has not expired by now.
         """
-        known = self._known()
-        if now_ms < known.until_ms:
+        if now_ms < (known := self._known()).until_ms:
             hand(Told(self._turn, known._replace(until_ms=now_ms)))
             self._next_ms = 0
-            return
+
+    def _expire(self, now_ms: int, hand: Hand) -> None:
+        """Say of what has expired that it has. It lies by its time, or by an earlier one."""
+        known = self._known()
         if now_ms < self._next_ms:
             return
         with self._lock:
@@ -362,4 +364,4 @@ class Mirroring:
 
     def _is_ours(self, key: bytes, partitions: int) -> bool:
         """By what chooses the partition of a record, which has the same key."""
-        return partitions == 1 or crc32(key) % partitions == self._partition
+        return partitions == 1 or partition_of(key, partitions) == self._partition

@@ -1,6 +1,6 @@
 """A mirror that is made again from the states of its fold: into a shadow, compared, swapped in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 
 from penstock.core.log import Follow, Reader
@@ -83,6 +83,12 @@ class Refill:
 
     def _settling(self, partition: int) -> Callable[[Told], None]:
         return lambda told: self._sink.settle_mirror(partition, told)
+
+
+def mirrored_in(consumers: Iterable[Consumer], table: str) -> Consumer | None:
+    """Whose mirror this is."""
+    found = (one for one in consumers if one.projection.name != table)
+    return next((one for one in found if table in one.projection.tables), None)
 
 
 def _nothing(told: Told) -> None:
