@@ -338,11 +338,12 @@ def test_edges_on_kafka_know_what_the_others_let_in(tmp_path: Path, kafka: Kafka
     shops = [b"%d" % n for n in range(6)]
     with ExitStack() as opened:
         one, other = (
-            Bench(tmp_path / name, ("edge",), manifest, log=kafka.url, kafka_partitions=3)
-            for name in ("one", "other")
+            Bench(tmp_path / name, roles, manifest, log=kafka.url, kafka_partitions=3)
+            for name, roles in (("one", ("edge",)), ("other", ("edge", "work")))
         )
         for bench in (one, other):
             opened.callback(bench.close)
+            assert bench.platform.near.copies
         for shop in shops:
             told = one.on(partial(clicking, one, shop))
             assert told == {204: CAP, 429: 5}

@@ -234,7 +234,7 @@ def test_a_copy_hears_of_timers_that_came_and_sets_none_off(tmp_path: Path) -> N
 
 def test_what_repeats_something_by_its_id_counts_once_wherever_that_is(bench: Bench) -> None:
     edge = Edge(bench, unique=lambda event: event.by.encode())
-    first, again = Clicked("a", "x"), Clicked("a", "x", cents=7)
+    first, again = Clicked("a", "x"), Clicked("a", "x", more="7")
     edge.take(first)
     edge.take(again)
     assert edge.get("a").count == 1, "the first one waits"
@@ -247,8 +247,9 @@ def test_what_repeats_something_by_its_id_counts_once_wherever_that_is(bench: Be
     assert (edge.get("a").count, edge.near.waiting) == (1, 1), "that was heard while this waits"
     edge.store()
     edge.hear(10)
-    edge.take(again)
     edge.take(Clicked("a", "y"))
+    assert edge.get("a").count == 2
+    edge.take(again)
     assert edge.get("a").count == 2, "it was heard before"
     edge.store()
     edge.hear(10)

@@ -28,7 +28,7 @@ CAP = 50
 class Clicked(Event, frozen=True, array_like=True, gc=False, tag="clicked/1"):
     shop: str
     by: str = ""
-    cents: int = 0
+    more: str = ""
 
 
 class Clicks(msgspec.Struct, frozen=True, array_like=True):

@@ -101,6 +101,11 @@ ROWS: Mapping[int, Row] = {
         "The process is stopped under load",
         "What is under way is answered and stored, and connections end between two requests.",
     ),
+    18: Row(
+        "Work that is heavy ends its process, by its memory or its time",
+        "It is a failed attempt with its reason, tried again and given up; nothing else is "
+        "disturbed.",
+    ),
     19: Row(
         "Clients that send or read slowly, or stop in the middle",
         "Each costs a bounded time and memory, and who behaves is answered beside them.",

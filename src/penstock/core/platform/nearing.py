@@ -1,8 +1,9 @@
 """Near folds of a process with an edge: the state that it carries itself, or a copy of its own.
 
-Where the process carries a fold, near is what the fold has. Elsewhere the edge keeps a copy in its
-own folder, which hears all partitions of the topic and says nothing: what a fold says is in the
-log, and what it hears of that is, too. So whatever else is away, the edge knows what the log knows.
+Where the process carries a fold alone, near is what the fold has. Elsewhere, where others carry it
+or some of its partitions, or the state is on a server, the edge keeps a copy in its own folder.
+That hears all partitions of the topic and says nothing: what a fold says is in the log, and what it
+hears of that is, too. So whatever else is away, the edge knows what the log knows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,7 +67,8 @@ class Nearing:
             for fold in manifest.projections
             if isinstance(fold, Fold) and fold.near and self._log is not None
         ]
-        carried = {consumer.projection.name for consumer in consumers.carried}
+        alone = all(map(engines.is_embedded, (settings.log_url, settings.state_url)))
+        carried = {consumer.projection.name for consumer in consumers.carried if alone}
         for fold in wanted:
             if fold.name in carried:
                 stores = opened.require_stores()

@@ -9,6 +9,7 @@ is given up when the cursor has passed it, or when it could not be stored.
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -65,6 +66,11 @@ class _Ahead(Generic[S]):
         """What comes of it with all of them but those that are yet to be stepped."""
         self.to_step: deque[_Said] = deque()
 
+    def know(self, name: bytes) -> None:
+        """It was heard: whatever has this id now repeats that."""
+        self.known.add(name)
+        self.seen.add(name)
+
     def has(self, name: bytes) -> bool:
         """Whether something of this id was heard of late, or waits."""
         return name in self.known or name in self.ids
@@ -83,7 +89,7 @@ class _Ahead(Generic[S]):
         if not self.ids[said.id]:
             del self.ids[said.id]
         if heard and said.id:
-            self.known.add(said.id)
+            self.know(said.id)
         if not turns:
             del self.of[payload]
         return not turns
@@ -225,7 +231,7 @@ class Near(Generic[E, S]):
             if ahead is None:
                 ahead = self._begin(key)
             if name and not ahead.has(name) and self._is_known(name, record.at_ms):
-                ahead.known.add(name)
+                ahead.know(name)
             ahead.add(next(self._turns), payload, _Said(record, name))
             self._key_of[payload] = key
             self._waiting += 1
@@ -246,11 +252,9 @@ class Near(Generic[E, S]):
 
     def _is_known(self, name: bytes, at_ms: int) -> bool:
         """Whether it repeats what was heard before, by this fold or another projection."""
-        try:
+        with suppress(NotReady):  # then nothing else is told of the fold either
             return self._repeats is not None and self._repeats.holds(name, at_ms)
-        except NotReady:
-            self._lose()
-            return False
+        return False
 
     def drop(self, payload: bytes) -> None:
         """It was not stored."""
