@@ -12,10 +12,11 @@ from penstock.cli.operator import data_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @data_option
 def delete(project: str, subject: str, data: str | None, *, yes: bool) -> None:
-    """Delete the rows of a project, or of one subject of it, from all tables.
+    """Delete rows of a project or a subject.
 
-    It shows how many each table has, and which tables cannot tell, and asks. The log and the state
-    keep what they have: a rebuild brings the rows back.
+    They go from all tables: those of a project, or of one subject of it. It shows how many each
+    table has, and which tables cannot tell, and asks. The log and the state keep what they have: a
+    rebuild brings the rows back.
     """
     from penstock.cli.progress import Bar  # noqa: PLC0415 - heavy
     from penstock.cli.remote import operations  # noqa: PLC0415 - heavy

@@ -27,7 +27,7 @@ from penstock.core.projection import Fold, Table
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.dead_jobs import DeadJob, DeadJobs
 from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
-from penstock.core.projection.deleting import Whose, count, delete, kept_for
+from penstock.core.projection.deleting import Whose, deletable, delete
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.rebuild import Progress, Rebuild
@@ -275,30 +275,20 @@ class Operations:
 
     def deletable(self, whose: Whose) -> list[Deletable]:
         """What each table has of a project, or of one subject of it."""
-        tables, found = self._stores.tables, list[Deletable]()
-        for table in self._tables():
-            kept = kept_for(table, tables, whose)
-            rows = 0 if kept else count(table, tables, whose)
-            found.append(Deletable(table.name, rows, kept))
-        return found
+        return deletable(self._platform.consumers.values(), self._stores.tables, whose)
 
     def delete(self, whose: Whose, progress: Progress) -> list[Deletable]:
         """Delete what can go, and wait for it; how many rows those were."""
         platform, deleted = self._platform, list[Deletable]()
-        tables = [one.table for one in self.deletable(whose) if one.rows]
-        for done, name in enumerate(tables):
-            progress(done, len(tables))
-            consumer = platform.consumers[name]
-            turn = platform.consumers.turn(consumer)
-            rows = delete(consumer, platform.follow, self._stores.tables, whose, turn)
-            platform.logger.info("rows.deleted", table=name, rows=rows)
-            deleted.append(Deletable(name, rows, ""))
-        progress(len(tables), len(tables))
+        found = [one for one in self.deletable(whose) if one.rows]
+        for done, one in enumerate(found):
+            progress(done, len(found))
+            live = platform.consumers[one.table]
+            turn = platform.consumers.turn(live)
+            rows = delete(live, platform.follow, self._stores.tables, whose, turn)
+            platform.logger.info("rows.deleted", table=one.table, rows=rows)
+            deleted.append(Deletable(one.table, rows, ""))
         return deleted
-
-    def _tables(self) -> list[Table[Any]]:
-        known = (consumer.projection for consumer in self._platform.consumers.values())
-        return [projection for projection in known if isinstance(projection, Table)]
 
     def schedules(self, name: str = "", runs: int = 1) -> list[Line]:
         """Raise `NotFound` for one that there is not."""

@@ -4,12 +4,13 @@ The log keeps the records, so a rebuild brings the rows back. Nothing else does:
 start would make again is settled before anything goes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
 import msgspec
 
+from penstock.core.listed import Deletable
 from penstock.core.log import Follow, record_number
 from penstock.core.projection import SUBJECT, Table
 from penstock.core.projection.cursor import Cursor
@@ -47,6 +48,17 @@ def count(table: Table[Any], warehouse: Warehouse, whose: Whose) -> int:
         f"SELECT count() FROM {table.table} WHERE {condition(table, whose)}", {}
     )
     return int(str(found[0][0]))
+
+
+def deletable(consumers: Iterable[Consumer], warehouse: Warehouse, whose: Whose) -> list[Deletable]:
+    """What each of their tables has."""
+    found = list[Deletable]()
+    for table in (consumer.projection for consumer in consumers):
+        if isinstance(table, Table):
+            kept = kept_for(table, warehouse, whose)
+            rows = 0 if kept else count(table, warehouse, whose)
+            found.append(Deletable(table.name, rows, kept))
+    return found
 
 
 def delete(
