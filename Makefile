@@ -23,7 +23,6 @@ URL ?= http://127.0.0.1:8080
 FAULT_ROUNDS ?= 1000
 GATE_ROUNDS ?= 1000
 FUZZ_SECONDS ?= 600
-ROUNDS ?= 1000
 
 # Real servers for tests: where they cannot be had, the tests that need them are left out, but not on CI.
 SERVICES := PYTHONPATH=tests $(BIN)/python -m services
@@ -126,8 +125,8 @@ gate-kafka: $(STAMP) ## Kill folds, timers and jobs on three brokers GATE_ROUNDS
 	KILL_ROUNDS=$(GATE_ROUNDS) $(BIN)/pytest -s --timeout=14400 tests/faults/test_folds_shared_killed.py $(ARGS)
 
 .PHONY: gate
-gate: $(STAMP) ## Kill a process that decides ROUNDS=1000 times, and count what was said; a few a second
-	@PYTHONPATH=tests $(BIN)/python -m support.killing --rounds $(ROUNDS) $(ARGS)
+gate: $(STAMP) ## Kill a process that decides GATE_ROUNDS=1000 times, and count what was said; a few a second
+	@PYTHONPATH=tests $(BIN)/python -m support.killing --rounds $(GATE_ROUNDS) $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(STAMP) ## Any bytes to the edge, heads known and new, for FUZZ_SECONDS=600; what it finds is in .make/fuzz
