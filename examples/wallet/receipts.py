@@ -1,5 +1,6 @@
 """Receipts: sent to where the purchase said, tried again, and given up with a reason."""
 
+import hmac
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -45,6 +46,8 @@ async def send(receipt: Receipt, reach: Reach) -> Sequence[Event]:
     name = f"{receipt.account}/{receipt.payment}"
     headers = [("Content-Type", "application/json"), ("Idempotency-Key", name)]
     body = msgspec.json.encode(receipt)
+    if secret := reach.settings.receipt_secret:
+        headers.append(("Signature", hmac.digest(secret.encode(), body, "sha256").hex()))
     answer = await reach.http.request("POST", receipt.to, headers=headers, body=body)
     if answer.status in (400, 404, 410):
         raise Permanent(f"the receiver does not want it: {answer.status}")

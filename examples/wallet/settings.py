@@ -11,3 +11,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     shop_open_cents_max: Annotated[
         int, Meta(ge=0, description="What all open purchases of a shop may come to, in cents.")
     ] = 100_000_00
+    receipt_secret: Annotated[
+        str, Meta(description="What receipts are signed with, for receivers to check; empty: not.")
+    ] = ""

@@ -42,6 +42,15 @@ def told(platform: Platform, key: bytes) -> Told:
     return Told() if value is None else FOLD.read(value)
 
 
+def test_a_job_has_the_settings_of_its_application(platform: Platform) -> None:
+    platform.start()
+    assert platform.log is not None
+    add(
+        platform.log, FOLD.topic.codec().encode(Asked("c", trick="settings")), topic=FOLD.topic.name
+    )
+    wait_until(lambda: str(Settings()) in told(platform, b"c").of)
+
+
 def test_a_job_that_is_given_up_is_listed_shown_tried_again_and_dropped(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,8 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
     if work.trick.startswith("http"):
         await reach.http.request("GET", work.trick)
         return []
+    if work.trick == "settings":
+        return [Sent(work.key, str(reach.settings))]
     doer.ran.append(work.key)
     doer.by.append(work.at)
     doer.at_once += 1

@@ -25,7 +25,7 @@ SELECT word, minute, count() AS sold, sum(price) AS total FROM shop_sales GROUP 
 
 CREATE TABLE IF NOT EXISTS penstock_blocks (
   contents String, partition UInt32, log String, first UInt64, next UInt64, carry String,
-  planned_at DateTime64(6) DEFAULT now64(6), proof String
+  planned_at DateTime64(6) DEFAULT now64(6), proof String, before String
 ) ENGINE = ReplacingMergeTree(next) ORDER BY (contents, partition)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 

@@ -69,6 +69,7 @@ class Platform:
         `judge` answers for the `ingest_endpoints` of the same settings and manifests.
         """
         self.settings = settings
+        self._applications = applications
         self.manifests = tuple(manifests)
         self.roles = frozenset(roles)
         self.clock = careful(clock)
@@ -293,7 +294,7 @@ class Platform:
                 check_columns(self.stores.warehouse, manifest)
         self._observing.begin()
         if self.consumers.jobs:
-            self._workers.start(self.reach)
+            self._workers.start(self.reach, self._applications)
         self.near.start()
         self.consumers.start()
         if not engines.is_embedded(self.settings.log_url):  # who may be away for long

@@ -3,7 +3,8 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -41,6 +42,8 @@ class Workers:
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._reach: Reach | None = None
+        self._reaches: Mapping[str, Reach] = {}
+        """By application."""
         self._computers = Computers(logger)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -53,9 +56,14 @@ class Workers:
         self._ended: Counter[tuple[str, str]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, reach: Reach) -> None:
-        """`reach`: what jobs have of the world outside. Before this nobody has room."""
+    def start(self, reach: Reach, settings: Mapping[str, Any] | None = None) -> None:
+        """`reach`: what jobs have of the world outside, and of the `settings` of applications by
+        name. Before this nobody has room.
+        """
         self._reach = reach
+        self._reaches = {
+            name: replace(reach, settings=own) for name, own in (settings or {}).items()
+        }
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._live, name="penstock-jobs", daemon=True)
         self._thread.start()
@@ -142,7 +150,8 @@ class Workers:
         ended(outcome)
 
     async def _outcome(self, claimed: Claimed) -> Outcome:
-        job, reach = claimed.job, self._reach
+        job = claimed.job
+        reach = self._reaches.get(job.name.partition(".")[0], self._reach)
         assert reach is not None
         try:
             work = msgspec.msgpack.decode(claimed.queued.work, type=job.work)

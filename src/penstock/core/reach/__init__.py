@@ -8,7 +8,7 @@ checked, goes where it was told and nowhere else, and takes no more than was agr
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from penstock.core.errors import PenstockError
 
@@ -67,3 +67,7 @@ class Http(Protocol):
 @dataclass(frozen=True)
 class Reach:
     http: Http
+    settings: Any = None
+    """The own settings struct of the application whose job it is; a schedule has those of its
+    context.
+    """
