@@ -29,8 +29,8 @@ def test_a_role_that_nobody_has_fails_and_names_the_remedy(
 
     found = list(vacant(Settings(data=str(tmp_path))))
 
-    assert [(finding.what, finding.verdict) for finding in found] == [(r, "fail") for r in missing]
-    assert all(f"penstock serve --role {f.what} --data {tmp_path}" in f.detail for f in found)
+    assert [(finding.check, finding.verdict) for finding in found] == [(r, "fail") for r in missing]
+    assert all(f"penstock serve --role {f.check} --data {tmp_path}" in f.detail for f in found)
 
 
 def test_where_brokers_have_the_log_the_roles_may_be_anywhere(tmp_path: Path) -> None:
