@@ -28,6 +28,7 @@ from support.logs import ANSWER_SECONDS, wait_until
 from support.pipes import asked
 from wallet.accounts import OPEN_MAX, REMEMBERED, Account, render, step
 from wallet.events import Confirmed, Moved, Paid, Purchased, Released, ToppedUp, Wanted
+from wallet.load.beforehand import TOPIC, Unfit, judge
 from wallet.load.oracle import account as written
 from wallet.manifest import manifest
 from wallet.settings import Settings
@@ -241,6 +242,26 @@ def test_a_seed_is_a_day_and_the_oracle_s_books_are_balanced() -> None:
         assert account.balance == account.credited - account.debited
         assert account.held == sum(account.opened.values())
         assert account.available >= 0
+
+
+@pytest.mark.parametrize(
+    ("topics", "remedy"),
+    [
+        ({"audiences.tags": 0}, "PENSTOCK_APPLICATIONS=wallet"),
+        ({TOPIC: 7}, "another folder for --data"),
+    ],
+)
+def test_a_server_that_cannot_be_graded_is_refused_with_the_remedy(
+    topics: dict[str, int], remedy: str
+) -> None:
+    with pytest.raises(Unfit, match=remedy):
+        judge(
+            {"topics": [{"topic": name, "end": end} for name, end in topics.items()]},
+            "",
+            again=False,
+        )
+    for end, again in ((0, False), (7, True), (None, False)):
+        judge({"topics": [{"topic": TOPIC, "end": end}]}, "", again=again)
 
 
 # -- the whole of it ----------------------------------------------------------------------------
