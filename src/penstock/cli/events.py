@@ -138,10 +138,11 @@ def _line(told: dict[str, object]) -> str:
 
 def _event(payload: bytes, codec: "Codec[Any]") -> dict[str, object]:
     from penstock.core.events import Undecodable  # noqa: PLC0415 - heavy
+    from penstock.core.events.shown import shown  # noqa: PLC0415 - heavy
 
     try:
         project, event = codec.read(payload)
     except Undecodable:
         return {"undecodable": payload.hex()}
     fact = event.__struct_config__.tag
-    return {"project": project, "type": fact, "event": msgspec.structs.asdict(event)}
+    return {"project": project, "type": fact, "event": shown(event)}
