@@ -237,6 +237,7 @@ class Cursor:
                 first=batch.first,
                 next=batch.next,
                 dead_lettered=outcome.dead_lettered,
+                reason=self.sink.reason(self.partition),
             )
         damaged = sum(damage.next - damage.first for damage in batch.damages)
         poison = outcome.dead_lettered - damaged

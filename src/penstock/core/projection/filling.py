@@ -10,7 +10,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import NotReady, told
 from penstock.core.projection.cursor import Cursor, backoff
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.mirroring import Mirroring
+from penstock.core.projection.mirroring import Mirroring, TakenOver
 from penstock.core.projects import own_key, project_of
 from penstock.core.stages import MirrorStage
 from penstock.core.telemetry import Logger, Samples
@@ -90,6 +90,8 @@ class Filling:
                 partitions=self._partitions(),
                 even=_is_even(cursor),
             )
+        except TakenOver:  # nothing has failed; the next turn goes by what the fold has then
+            return ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the marks stay
             self._tell(f"{type(error).__name__}: {error}")
             return told(error)
