@@ -246,7 +246,7 @@ def test_a_record_at_which_the_projection_raises_is_a_dead_letter_with_the_reaso
     for projection in ("tests_notes", "tests.notes"):
         (letter,) = bench.letters(projection)
         assert (letter.offset, letter.code) == (2, "rows")
-        assert letter.reason == "ValueError: cannot bear this word"
+        assert letter.reason == "ValueError: cannot bear this word \\udcff"
         assert letter.attempts == 1
     assert [line["dead_lettered"] for line in bench.lines.named("projection.dead_lettered")] == [
         1,

@@ -21,6 +21,7 @@ class PenstockError(Exception):
     status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal"
 
+    message: str = ""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """What its answer says beside it, whatever its body is."""
     field: str = ""
@@ -301,13 +302,17 @@ def meaning(kind: type[PenstockError]) -> str:
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
 
 
-def told_of(error: BaseException, characters_max: int = 1_000) -> str:
-    """Kind and words of whatever was raised, for people who read along; never raises."""
+def words_of(error: BaseException) -> str:
+    """What was raised says; an error that cannot even tell itself has no words."""
     try:
-        words = error.message if isinstance(error, PenstockError) else str(error)
-        return f"{type(error).__name__}: {sound(words)}"[:characters_max]
-    except Exception:  # noqa: BLE001 - an error's own way to tell itself may be what is wrong
-        return type(error).__name__
+        return sound(error)
+    except Exception:  # noqa: BLE001 - its own way to tell itself may be what is wrong
+        return "it has no words"
+
+
+def told_of(error: BaseException, characters_max: int = 1_000) -> str:
+    """Kind and words of whatever was raised, for those who read along; never raises."""
+    return f"{type(error).__name__}: {words_of(error)}"[:characters_max]
 
 
 def told(error: Exception) -> str:

@@ -17,6 +17,7 @@ from penstock.core.errors import (
     NotReady,
     PenstockError,
     Rejected,
+    told_of,
 )
 from penstock.core.events import Undecodable
 from penstock.core.listed import Deletable, JobLine, Letter, TopicLine, View
@@ -133,7 +134,7 @@ class Operations:
             except PenstockError:
                 raise
             except Exception as error:
-                raise Rejected(f"projecting it again: {type(error).__name__}: {error}") from error
+                raise Rejected(f"projecting it again: {told_of(error)}") from error
         self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from penstock.core.errors import told_of
 from penstock.core.events import Undecodable
 from penstock.core.log import Batch, record_number, record_numbers, record_place
 from penstock.core.projection import Projection, Record
@@ -147,7 +148,3 @@ class Decoding(Generic[T]):
                 self.dead_letter(partition, offset, batch, "rows", told_of(error))
                 dead_lettered += 1
         return dead_lettered
-
-
-def told_of(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

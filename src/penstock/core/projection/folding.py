@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.core.errors import Disproved, Moved, NotReady
+from penstock.core.errors import Disproved, Moved, NotReady, told_of
 from penstock.core.events.generations import generation
 from penstock.core.log import Append, Batch, Origin, record_place
 from penstock.core.log.awaiting import stored
@@ -23,7 +23,7 @@ from penstock.core.projection.block import Block
 from penstock.core.projection.contract import Outcome, Resume
 from penstock.core.projection.dead_jobs import DeadJob
 from penstock.core.projection.dead_letters import DeadLetter, place_of
-from penstock.core.projection.decoding import Decoded, told_of
+from penstock.core.projection.decoding import Decoded
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
 from penstock.core.projection.expiry import GRACE_MS, Expiry
