@@ -8,7 +8,7 @@ import msgspec
 from penstock.core import codings, errors
 from penstock.core.edge import NO_CONTENT, Received, Reply, Response, repeats
 from penstock.core.edge.endpoints import Endpoint, IngestEndpoint, Way
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, sound
 from penstock.core.events import Event
 from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Handle
@@ -176,8 +176,8 @@ def answer(endpoints: Mapping[str, IngestEndpoint]) -> Handle:
             return _encode(judge(endpoint, received, keyed=case.keyed))
         except PenstockError as error:
             return _encode(_refused(error))
-        except Exception:  # noqa: BLE001 - a defect of ours is answered where the request came from
-            return _encode(_Failed(traceback.format_exc()))
+        except BaseException:  # noqa: BLE001 - a defect is answered where the request came from
+            return _encode(_Failed(sound(traceback.format_exc())))
 
     return handle
 

@@ -4,7 +4,7 @@ import random
 from contextlib import suppress
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
+from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told, told_of
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Outcome, Resume, Sink
@@ -336,7 +336,7 @@ class Cursor:
         self._logger.error(
             "projection.failed",
             state=state,
-            error=f"{type(error).__name__}: {error}",
+            error=told_of(error),
             position=self.position,
             attempts=self.failures,
         )

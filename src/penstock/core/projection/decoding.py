@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from penstock.core.errors import told_of
 from penstock.core.events import Undecodable
 from penstock.core.log import Batch, record_number, record_numbers, record_place
 from penstock.core.projection import Projection, Record
@@ -154,10 +155,6 @@ class Decoding(Generic[T]):
                 self.dead_letter(partition, offset, batch, "rows", raised(error))
                 dead_lettered += 1
         return dead_lettered
-
-
-def told_of(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def raised(error: Exception) -> str:
