@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import sha256
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,12 +33,17 @@ class Keeping:
         project: str,
         clock: Clock,
         changed: Callable[[], None],
+        *,
+        until: float = inf,
     ) -> None:
-        """`changed` is called after every change, once it is durable."""
+        """`changed` is called after every change, once it is durable; after `until`, of
+        `time.monotonic`, there is none.
+        """
         self._database = database
         self._own = {"application": application, "project": project}
         self._clock = clock
         self._changed = changed
+        self._until = until
 
     def listed(self, entity: Entity[Any], wanted: Wanted) -> tuple[list[Kept], int]:
         which = and_(self._all(entity), *selected(entity, wanted, self._database.embedded))
@@ -208,7 +214,7 @@ class Keeping:
     def _write(self, change: Callable[[Connection], T]) -> T:
         for _ in range(_ATTEMPTS):
             try:
-                with self._database.write() as connection:
+                with self._database.write(self._until) as connection:
                     found = change(connection)
             except IntegrityError:  # somebody was quicker; a second look says with what
                 continue
