@@ -15,6 +15,7 @@ from penstock.core.database.schema import AUDIT, ENTITIES, TAKEN, USES
 from penstock.core.editing import outbox
 from penstock.core.editing.listing import ordered, selected
 from penstock.core.entities import By, Entity, Entry, Kept, Wanted
+from penstock.core.entities.values import plain
 from penstock.core.errors import BadField, Conflict, InUse, KeyReused, NotFound, Taken
 
 M = TypeVar("M", bound=msgspec.Struct)
@@ -64,10 +65,10 @@ class Keeping:
             return self._found(connection, entity, id_)
 
     def create(self, entity: Entity[M], model: M, by: By) -> Kept:
-        id_, body = f"{entity.prefix}_{by.id}", msgspec.to_builtins(model)
+        id_, body = f"{entity.prefix}_{by.id}", plain(model)
 
         def change(connection: Connection) -> Kept:
-            if by.repeats and (known := self._made(connection, entity, id_, body)):
+            if by.repeats and (known := self._made(connection, entity, id_, model)):
                 return known
             now_ms = self._clock.now_ms()
             kept = Kept(id_, 1, archived=False, created_ms=now_ms, updated_ms=now_ms, body=body)
@@ -79,11 +80,11 @@ class Keeping:
         return self._write(change)
 
     def replace(self, entity: Entity[M], id_: str, model: M, expected: int | None, by: By) -> Kept:
-        body = msgspec.to_builtins(model)
+        body = plain(model)
 
         def change(connection: Connection) -> Kept:
             before = self._held(connection, entity, id_, expected)
-            if before.body == body:
+            if entity.same(before.body, model):
                 return before
             after = self._saved(connection, entity, before, body=body)
             self._forget(connection, entity, id_)
@@ -179,15 +180,13 @@ class Keeping:
             )
         return found
 
-    def _made(
-        self, connection: Connection, entity: Entity[Any], id_: str, body: dict[str, Any]
-    ) -> Kept | None:
+    def _made(self, connection: Connection, entity: Entity[M], id_: str, model: M) -> Kept | None:
         """What the same request has made before, if it has. Raise `KeyReused`."""
         first = and_(self._one(AUDIT, entity, id_), AUDIT.c.revision == 1)
         made = connection.scalar(select(AUDIT.c.after).where(first))
         if made is None:
             return None
-        if made["body"] != body:
+        if not entity.same(made["body"], model):
             raise KeyReused
         return self._found(connection, entity, id_)
 
