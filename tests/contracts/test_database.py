@@ -1,6 +1,7 @@
 """What the database promises, whichever it is: its schema, its transactions, its outbox."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -20,10 +21,11 @@ from penstock.core.errors import (
     BadField,
     Misconfigured,
     NotFound,
+    NotReady,
     Taken,
 )
 from support.clock import MovedClock
-from support.databases import by, keeping, opened, shelves
+from support.databases import by, codes, keeping, opened, shelves, sqlite
 from support.shop import ITEM, SHELF, Item, Shelf
 
 FIRST = Path(__file__).parents[2] / "src/penstock/core/database/steps/s0001_entities.py"
@@ -134,6 +136,95 @@ def test_one_leads_at_a_time_where_several_can(database_url: str) -> None:
                 assert another
         with other.leads("tests.job") as leads:
             assert leads
+
+
+# -- when it does not answer ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("says", ["SELECT * FROM nowhere", "SELECT nothing", "this is no SQL"])
+def test_whatever_a_database_says_that_is_about_no_row_is_that_it_is_not_ready(
+    database: Database, says: str
+) -> None:
+    for open_ in (database.read, database.write):
+        with pytest.raises(NotReady), open_() as connection:
+            connection.execute(text(says))
+    with database.read() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_what_is_not_committed_in_time_is_not_there(database: Database, shop: Keeping) -> None:
+    """What its asker was told has failed. Reliability 15."""
+    late = Keeping(database, "shop", "default", MovedClock(), lambda: None, until=0)
+    with pytest.raises(NotReady):
+        shelves(late, "a")
+
+    def slow() -> None:
+        with database.write(time.monotonic() + 0.05) as connection:
+            connection.execute(text("INSERT INTO numbers VALUES ('other', 1, 1, 0)"))
+            time.sleep(0.06)
+
+    with pytest.raises(NotReady, match="too long"):
+        slow()
+    with database.read() as connection:
+        assert outbox.standing(connection, "other") == outbox.Standing()
+    assert codes(shop) == []
+    shelves(shop, "a")
+
+
+def test_whoever_waits_for_the_writer_of_a_file_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.core.database._WRITER_SECONDS_MAX", 0.01)
+
+    def write() -> None:
+        with database.write():
+            pass
+
+    with (
+        closing(sqlite(tmp_path)) as database,
+        database.write(),
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(NotReady, match="being written to"),
+    ):
+        threads.submit(write).result()
+
+
+@pytest.mark.parametrize("at", ["before", "within"])
+@pytest.mark.parametrize("instead", ["nothing", "another"])
+def test_nothing_is_written_to_a_file_that_was_taken_away(
+    tmp_path: Path, clock: MovedClock, at: str, instead: str
+) -> None:
+    """Reliability 15."""
+
+    def take_away() -> None:
+        for path in tmp_path.glob("database.db*"):
+            path.rename(away / path.name)
+        if instead == "another":
+            sqlite(tmp_path).close()
+
+    def write() -> None:
+        with database.write() as connection:
+            connection.execute(text("INSERT INTO numbers VALUES ('other', 1, 1, 0)"))
+            take_away()
+
+    away = tmp_path / "away"
+    away.mkdir()
+    with closing(sqlite(tmp_path)) as database:
+        shop = keeping(database, clock)
+        shelves(shop, "a")
+        if at == "before":
+            take_away()
+        for does in (write, lambda: codes(shop), lambda: shelves(shop, "b")):
+            with pytest.raises(NotReady, match="taken away") as told:
+                does()
+            assert str(tmp_path) not in told.value.message
+        assert (tmp_path / "database.db").exists() == (instead == "another")
+        for path in away.iterdir():
+            path.rename(tmp_path / path.name)
+        shelves(shop, "c")
+        assert codes(shop) == ["a", "c"]
+        with database.read() as connection:
+            assert outbox.standing(connection, "other") == outbox.Standing()
 
 
 # -- history and outbox ---------------------------------------------------------------------------

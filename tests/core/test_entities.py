@@ -1,7 +1,7 @@
 """What may be declared of entities, and asked about them."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from penstock.core.edge import Received
 from penstock.core.entities import Entity, Wanted, asked, changes
-from penstock.core.errors import Rejected
+from penstock.core.errors import BadField, Rejected
 from penstock.core.manifest import Manifest
 from support.shop import ITEM, SHELF, Name, Settings, manifest
 
@@ -127,6 +127,66 @@ def test_what_is_no_entity_is_refused_and_told_where(body: bytes, field: str | N
     assert refused.value.field == (field or refused.value.field)
 
 
+THING = entity(
+    model(
+        ("tags", Annotated[tuple[str, ...], TITLED], ()),
+        ("extra", Annotated[dict[str, Any], TITLED], {}),
+        ("sizes", Annotated[dict[Annotated[str, Meta(max_length=2)], list[int]], TITLED], {}),
+        ("number", Annotated[int | None, TITLED], None),
+        ("whole", Annotated[int, TITLED], 0),
+        ("text", Annotated[str | None, TITLED], None),
+        ("room", Annotated[Literal["front", None], TITLED], None),  # noqa: PYI061 - one literal
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"tags":["a",7]}', "tags"),
+        (b'{"tags":["\\u0000"]}', "tags"),
+        (b'{"sizes":{"a":["x"]}}', "sizes"),
+        (b'{"sizes":{"abc":[1]}}', "sizes"),
+        (b'{"sizes":7}', "sizes"),
+        (b'{"number":9223372036854775808}', "number"),
+        (b'{"extra":{"a":-9223372036854775809}}', "extra"),
+        *((b'{"extra":{"a":' + b"[" * n + b"]" * n + b"}}", "extra") for n in (101, 500, 900)),
+        (b'{"extra":' + b'{"a":' * 500 + b"1" + b"}" * 500 + b"}", "extra"),
+    ],
+)
+def test_the_field_is_named_however_deep_in_it_something_is_wrong(body: bytes, field: str) -> None:
+    with pytest.raises(BadField) as refused:
+        asked.model(THING, body)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("n", [*range(940, 1_001), 2_000, 20_000])
+def test_no_depth_is_a_fault_of_ours(n: int) -> None:
+    with pytest.raises(Rejected):
+        asked.model(THING, b'{"extra":{"a":' + b"[" * n + b"]" * n + b"}}")
+
+
+def test_what_is_not_too_deep_or_too_large_is_taken() -> None:
+    whole = (-(1 << 63), (1 << 63) - 1)
+    for number in whole:
+        found = asked.model(
+            THING, b'{"whole":%d,"extra":{"a":%s}}' % (number, b"[" * 100 + b"]" * 100)
+        )
+        assert found.whole == number
+        query = f"whole={number}&number={number}".encode()
+        assert asked.wanted(THING, received(query)).filters == {"whole": number, "number": number}
+
+
+def test_null_is_null_wherever_it_may_be() -> None:
+    query = b"number=null&text=null&room=null&name=null"
+    assert asked.wanted(THING, received(query)).filters == {
+        "number": None, "text": None, "room": None, "name": "null",
+    }  # fmt: skip
+    assert asked.wanted(THING, received(b"text=nul")).filters == {"text": "nul"}
+    with pytest.raises(BadField):
+        asked.wanted(THING, received(b"whole=null"))
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -139,6 +199,7 @@ def test_what_is_no_entity_is_refused_and_told_where(body: bytes, field: str | N
         ("archived=maybe", "archived"),
         ("height=tall", "height"),
         ("height=99999999999999999999", "height"),
+        ("height=-9223372036854775809", "height"),
         ("load=nan", "load"),
         ("lit=perhaps", "lit"),
         ("room=cellar", "room"),

@@ -157,6 +157,27 @@ def test_its_thread_goes_on_when_the_log_does_and_says_so_once(bench: Bench) -> 
     assert len(bench.lines.named("changes.held_up")) == 1
 
 
+@pytest.mark.parametrize("what", [AWAY, RuntimeError("secret"), OSError(28, "secret")])
+def test_its_thread_outlives_whatever_is_raised_and_readiness_warns_of_it(
+    bench: Bench, what: Exception
+) -> None:
+    """Reliability 15."""
+    bench.log.before = what
+    relay = bench.relay()
+    relay.start()
+    try:
+        bench.shelves("a")
+        relay.wake()
+        wait_until(lambda: bool(dict(relay.warnings())))
+        assert "secret" not in dict(relay.warnings())["changes"]
+        bench.log.before = None
+        relay.wake()
+        wait_until(lambda: not dict(relay.warnings()))
+        assert numbers(bench.said()) == [1]
+    finally:
+        relay.stop()
+
+
 def test_two_that_relay_at_once_say_nothing_out_of_order(bench: Bench) -> None:
     bench.shelves("a", "b", "c")
     one, other = bench.relay(), bench.relay()
@@ -179,9 +200,11 @@ def astray(bench: Bench) -> str:
     line = bench.lines.named("changes.astray")[-1]
     assert line["remedy"] == REMEDY
     assert line["why"] == relay.astray["shop"]
+    assert dict(relay.warnings()) == {"changes of shop": f"{line['why']}; {REMEDY}"}
     republish(bench)
     relay.turn()
     assert relay.astray == {}
+    assert dict(relay.warnings()) == {}
     return str(line["why"])
 
 

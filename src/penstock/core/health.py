@@ -156,6 +156,8 @@ class Health:
             return Response.json(Unready("not_ready", problems), 503)
         odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
         odd.update(self._platform.near.warnings())
+        if (editing := self._platform.editing) is not None and editing.relay is not None:
+            odd.update(editing.relay.warnings())
         return Response.json(Ready("ready", odd))
 
     async def problems(self) -> dict[str, str]:

@@ -7,9 +7,11 @@ What can be lost? Nothing that `write` has returned from: it is one transaction,
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +21,7 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     DBAPIError,
-    InterfaceError,
-    OperationalError,
+    IntegrityError,
     SQLAlchemyError,
     TimeoutError,  # noqa: A004 - of the pool
 )
@@ -31,7 +32,8 @@ from penstock.core.settings import redacted
 
 _CONNECT_SECONDS_MAX = 5
 _STATEMENT_MS_MAX = 10_000
-"""Less than askers wait for: what they are told has failed does not happen afterwards."""
+_WRITER_SECONDS_MAX = 10.0
+"""So long others wait for the one writer of a file."""
 _CONNECTIONS = 8
 _WRITES = "writes"
 
@@ -51,26 +53,33 @@ class Database:
         self._writing = threading.Lock() if self.embedded else None
         """SQLite has one writer; others wait here, and not by looking again and again."""
         self._checked = False
+        self._file: tuple[int, int] | None = None
+        """The file whose schema was looked at; connections stay with it when its name does not."""
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """One moment's view. Raise `NotReady` while the database is away, and `Misconfigured` for a
-        schema that this program cannot go on with.
+        """One moment's view. Raise `NotReady` while the database is away, whatever it says of that
+        and if its file is another one by now; and `Misconfigured` for a schema that this program
+        cannot go on with.
         """
         self.check()
         with self._told(), self._engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end, and durable then. Raise as `read` does, and
-        `IntegrityError` where a row may not be.
+    def write(self, until: float = inf) -> Iterator[Connection]:
+        """A transaction that is committed at the end, and durable then; after `until`, of
+        `time.monotonic`, it is not. Raise as `read` does, and `IntegrityError` where a row may not
+        be.
         """
         self.check()
         with self._alone(), self._told(), self._engine.connect() as connection:
             writing = connection.execution_options(**{_WRITES: True})
             with writing.begin():
+                _in_time(until)  # waiting for the file may have taken long
                 yield writing
+                _in_time(until)
+                self._same_file()
 
     @contextmanager
     def leads(self, name: str) -> Iterator[bool]:
@@ -106,7 +115,7 @@ class Database:
             raise Misconfigured(
                 f"PENSTOCK_DATABASE: {redacted(self.url)} cannot be prepared: {_reason(error)}"
             ) from error
-        self._checked = True
+        self._looked_at()
         return taken
 
     def check(self) -> None:
@@ -116,7 +125,8 @@ class Database:
         if not self._checked:
             with self._told(), self._engine.connect() as connection, connection.begin():
                 self._steps.check(connection)
-            self._checked = True
+            self._looked_at()
+        self._same_file()
 
     def bytes_on_disk(self) -> int:
         if self.path is not None:
@@ -133,15 +143,34 @@ class Database:
         if self._writing is None:
             yield
             return
-        with self._writing:
+        if not self._writing.acquire(timeout=_WRITER_SECONDS_MAX):
+            raise NotReady("the database is being written to")
+        try:
             yield
+        finally:
+            self._writing.release()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError, TimeoutError) as error:
+        except IntegrityError:  # it answers
+            raise
+        except (DBAPIError, TimeoutError) as error:
             raise NotReady("the database does not answer", detail=_reason(error)) from error
+
+    def _looked_at(self) -> None:
+        self._file = _identity(self.path)
+        self._checked = True
+
+    def _same_file(self) -> None:
+        """What is written to a file that was deleted is lost. Raise `NotReady` where it was."""
+        if self._file != (now := _identity(self.path)):
+            there = "is another one" if now else "is not there"
+            raise NotReady(
+                "the database's file was taken away",
+                detail=f"{self.path} {there}; put it back, or restart to go on with what is there",
+            )
 
 
 def _engine(url: str) -> Engine:
@@ -176,6 +205,21 @@ def _engine(url: str) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Of the file, whatever its content; None where there is none."""
+    if path is None:
+        return None
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _in_time(until: float) -> None:
+    if time.monotonic() > until:
+        raise NotReady("the database takes too long")
 
 
 def _reason(error: SQLAlchemyError) -> str:

@@ -13,7 +13,8 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPIModule
 
-_BUSY_MS = 30_000
+_BUSY_MS = 10_000
+"""So long it waits for who writes to the file from outside."""
 
 Error = apsw.Error
 
@@ -81,8 +82,6 @@ class Cursor:
             self._rows = list(run(statement, parameters))
         except apsw.ConstraintError as error:
             raise IntegrityError(str(error)) from error
-        except apsw.SQLError:
-            raise
         except apsw.Error as error:
             raise OperationalError(str(error)) from error
         self.description = [(name, *[None] * 6) for name, _ in told] or None

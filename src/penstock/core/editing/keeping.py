@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import sha256
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from penstock.core.database.schema import AUDIT, ENTITIES, TAKEN, USES
 from penstock.core.editing import outbox
 from penstock.core.editing.listing import ordered, selected
 from penstock.core.entities import By, Entity, Entry, Kept, Wanted
+from penstock.core.entities.values import plain
 from penstock.core.errors import BadField, Conflict, InUse, KeyReused, NotFound, Taken
 
 M = TypeVar("M", bound=msgspec.Struct)
@@ -32,12 +34,17 @@ class Keeping:
         project: str,
         clock: Clock,
         changed: Callable[[], None],
+        *,
+        until: float = inf,
     ) -> None:
-        """`changed` is called after every change, once it is durable."""
+        """`changed` is called after every change, once it is durable; after `until`, of
+        `time.monotonic`, there is none.
+        """
         self._database = database
         self._own = {"application": application, "project": project}
         self._clock = clock
         self._changed = changed
+        self._until = until
 
     def listed(self, entity: Entity[Any], wanted: Wanted) -> tuple[list[Kept], int]:
         which = and_(self._all(entity), *selected(entity, wanted, self._database.embedded))
@@ -58,10 +65,10 @@ class Keeping:
             return self._found(connection, entity, id_)
 
     def create(self, entity: Entity[M], model: M, by: By) -> Kept:
-        id_, body = f"{entity.prefix}_{by.id}", msgspec.to_builtins(model)
+        id_, body = f"{entity.prefix}_{by.id}", plain(model)
 
         def change(connection: Connection) -> Kept:
-            if by.repeats and (known := self._made(connection, entity, id_, body)):
+            if by.repeats and (known := self._made(connection, entity, id_, model)):
                 return known
             now_ms = self._clock.now_ms()
             kept = Kept(id_, 1, archived=False, created_ms=now_ms, updated_ms=now_ms, body=body)
@@ -73,11 +80,11 @@ class Keeping:
         return self._write(change)
 
     def replace(self, entity: Entity[M], id_: str, model: M, expected: int | None, by: By) -> Kept:
-        body = msgspec.to_builtins(model)
+        body = plain(model)
 
         def change(connection: Connection) -> Kept:
             before = self._held(connection, entity, id_, expected)
-            if before.body == body:
+            if entity.same(before.body, model):
                 return before
             after = self._saved(connection, entity, before, body=body)
             self._forget(connection, entity, id_)
@@ -173,15 +180,13 @@ class Keeping:
             )
         return found
 
-    def _made(
-        self, connection: Connection, entity: Entity[Any], id_: str, body: dict[str, Any]
-    ) -> Kept | None:
+    def _made(self, connection: Connection, entity: Entity[M], id_: str, model: M) -> Kept | None:
         """What the same request has made before, if it has. Raise `KeyReused`."""
         first = and_(self._one(AUDIT, entity, id_), AUDIT.c.revision == 1)
         made = connection.scalar(select(AUDIT.c.after).where(first))
         if made is None:
             return None
-        if made["body"] != body:
+        if not entity.same(made["body"], model):
             raise KeyReused
         return self._found(connection, entity, id_)
 
@@ -208,7 +213,7 @@ class Keeping:
     def _write(self, change: Callable[[Connection], T]) -> T:
         for _ in range(_ATTEMPTS):
             try:
-                with self._database.write() as connection:
+                with self._database.write(self._until) as connection:
                     found = change(connection)
             except IntegrityError:  # somebody was quicker; a second look says with what
                 continue

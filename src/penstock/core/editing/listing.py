@@ -7,7 +7,7 @@ byte by byte, as SQLite does. What an entity does not have yet counts as the fie
 from typing import Any
 
 from msgspec import NODEFAULT
-from sqlalchemy import ColumnElement, String, cast, func, literal
+from sqlalchemy import ColumnElement, String, cast, func, literal, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 
 from penstock.core.database.schema import ENTITIES
@@ -16,13 +16,20 @@ from penstock.core.entities import Entity, Wanted
 _COLUMNS = {"created_at": "created_ms", "updated_at": "updated_ms"}
 
 
+_NULL: ColumnElement[Any] = literal_column("'null'::jsonb")
+"""Whether it is there, or lacks: null is null."""
+
+
 def selected(entity: Entity[Any], wanted: Wanted, embedded: bool) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.archived is not None:
         found.append(ENTITIES.c.archived == wanted.archived)
     for name, value in wanted.filters.items():
         field = _field(entity, name, embedded=embedded)
-        found.append(field == (literal(value) if embedded else cast(value, JSONB)))
+        if value is None:
+            found.append(field.is_(None))
+        else:
+            found.append(field == (literal(value) if embedded else cast(value, JSONB)))
     return found
 
 
@@ -52,5 +59,5 @@ def _field(
     if text:
         value = body.op("->>", return_type=String())(name)
         return (value if lacks else func.coalesce(value, literal(default))).collate("C")
-    value = body.op("->", return_type=JSONB())(name)
+    value = func.nullif(body.op("->", return_type=JSONB())(name), _NULL)
     return value if lacks else func.coalesce(value, cast(default, JSONB))

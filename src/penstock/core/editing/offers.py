@@ -70,6 +70,12 @@ def routes(manifest: Manifest) -> Iterator[Route]:
         yield from _Offers(manifest.name, entity).routes()
 
 
+_FILTERED = {
+    False: "Only those that have this.",
+    True: "Only those that have this; `null`: only those that have none.",
+}
+
+
 class _Offers:
     def __init__(self, application: str, entity: Entity[Any]) -> None:
         self.application = application
@@ -175,7 +181,7 @@ class _Offers:
             namespace={"__doc__": f"Some of what there is. {self.entity.summary}"},
         )
         filters = [
-            Parameter(name=name, shape=of.type, meaning="Only those that have this.")
+            Parameter(name=name, shape=of.type, meaning=_FILTERED[of.optional])
             for name, of in self.entity.fields.items()
             if of.plain
         ]

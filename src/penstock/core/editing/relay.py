@@ -5,7 +5,7 @@ in between says some of them again, under the numbers that they have; readers go
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +13,7 @@ from penstock.core.database import Database
 from penstock.core.editing import outbox
 from penstock.core.editing.outbox import Said, Waiting
 from penstock.core.entities import changes, in_order
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, told
 from penstock.core.events import Codec
 from penstock.core.log import Append, Log
 from penstock.core.log.awaiting import stored
@@ -40,13 +40,14 @@ class Relay:
         """Applications whose changes go nowhere until somebody republishes them, and why."""
         self.waiting: Mapping[str, int] = dict.fromkeys(applications, 0)
         """As of the last look: how many changes the log may not have."""
+        self.held_up = ""
+        """Why the last look ended early, for anybody."""
         self._database = database
         self._log = log
         self._logger = logger
         self._topics = {name: changes(name) for name in applications}
         self._codecs = {name: codec(topic) for name, topic in self._topics.items()}
         self._agreed: set[str] = set()
-        self._held_up = False
         self._stopping = False
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name="penstock-relay", daemon=True)
@@ -70,6 +71,13 @@ class Relay:
         for application in self._topics:
             self._carry(application)
 
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """Why changes do not leave; edits may be made."""
+        if self.held_up:
+            yield "changes", f"they do not reach the log: {self.held_up}"
+        for application, why in [*self.astray.items()]:  # the thread changes it
+            yield f"changes of {application}", f"{why}; {REMEDY}"
+
     def sample(self, samples: Samples) -> None:
         for application, count in self.waiting.items():
             samples.gauge("penstock_changes_waiting", count, application=application)
@@ -79,19 +87,20 @@ class Relay:
             self._woken.clear()
             try:
                 self.turn()
-            except PenstockError as error:
+            except Exception as error:  # noqa: BLE001 - ingest goes on, whatever becomes of edits
                 self._tell(error)
             else:
                 self._tell(None)
             self._woken.wait(_LOOK_SECONDS)
 
-    def _tell(self, error: PenstockError | None) -> None:
+    def _tell(self, error: Exception | None) -> None:
         """A line when it begins and one when it is over, and not one a second."""
-        if error is not None and not self._held_up:
-            self._logger.warning("changes.held_up", error=str(error))
-        elif error is None and self._held_up:
+        if error is not None and not self.held_up:
+            said = str(error) if isinstance(error, PenstockError) else repr(error)
+            self._logger.warning("changes.held_up", error=said)
+        elif error is None and self.held_up:
             self._logger.info("changes.go_on")
-        self._held_up = error is not None
+        self.held_up = "" if error is None else told(error)
 
     def _carry(self, application: str) -> None:
         with self._database.read() as connection:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,10 @@ class Editing:
             self.relay = Relay(database, log, codec, applications, logger)
         self._clock = clock
 
-    def of(self, application: str, project: str) -> Keeping:
-        return Keeping(self.database, application, project, self._clock, self.changed)
+    def of(self, application: str, project: str, until: float = inf) -> Keeping:
+        """What is not committed by `until`, of `time.monotonic`, never is."""
+        own = self.database, application, project, self._clock, self.changed
+        return Keeping(*own, until=until)
 
     def changed(self) -> None:
         if self.relay is not None:

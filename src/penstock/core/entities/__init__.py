@@ -17,6 +17,7 @@ from msgspec import NODEFAULT, inspect
 
 from penstock.core.edge.access import Access
 from penstock.core.edge.limits import Limit
+from penstock.core.entities.values import alike, plain
 from penstock.core.events import Event
 from penstock.core.projection import Topic
 
@@ -76,6 +77,8 @@ class Field(msgspec.Struct, frozen=True):
     plain: bool
     """Whether lists may be filtered and sorted by it."""
     text: bool
+    optional: bool
+    """Whether it may be null; the word `null` asks a list for that then, of a text as well."""
     default: Any
     """As it is stored; `NODEFAULT` where it has to be given."""
 
@@ -132,6 +135,7 @@ class Entity(Generic[M]):
                 types[one.name],
                 _is(one.type, _SCALARS),
                 _is(one.type, (inspect.StrType,)) or _is_text(one.type),
+                _may_be_null(one.type),
                 _default(one),
             )
             for one in info.fields
@@ -144,6 +148,14 @@ class Entity(Generic[M]):
             for name, of in self.fields.items()
             if name in body or of.default is not NODEFAULT
         }
+
+    def same(self, body: Mapping[str, Any], model: M) -> bool:
+        """Whether what is stored is this; what it lacks yet counts as the default."""
+        try:
+            stored = msgspec.json.decode(msgspec.json.encode(body), type=self.model)
+        except msgspec.ValidationError:  # of an older model
+            return False
+        return alike(plain(stored), plain(model))
 
     def used(self, body: Mapping[str, Any]) -> set[tuple[str, str, str]]:
         """(field, kind, id) of all that it names."""
@@ -268,6 +280,8 @@ def _bare(of: inspect.Type) -> inspect.Type:
 
 def _may_be_null(of: inspect.Type) -> bool:
     bare = _bare(of)
+    if isinstance(bare, inspect.LiteralType):
+        return None in bare.values
     return isinstance(bare, inspect.UnionType) and bare.includes_none
 
 
@@ -287,12 +301,13 @@ def _is_text(of: inspect.Type) -> bool:
     values = bare.values if isinstance(bare, inspect.LiteralType) else ()
     if isinstance(bare, inspect.EnumType):
         values = tuple(one.value for one in bare.cls)
-    return bool(values) and all(isinstance(value, str) for value in values)
+    told = [value for value in values if value is not None]
+    return bool(told) and all(isinstance(value, str) for value in told)
 
 
 def _default(one: inspect.Field) -> Any:
     if one.default is not NODEFAULT:
-        return msgspec.to_builtins(one.default)
+        return plain(one.default)
     if one.default_factory is not NODEFAULT:
-        return msgspec.to_builtins(one.default_factory())
+        return plain(one.default_factory())
     return NODEFAULT

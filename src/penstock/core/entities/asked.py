@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -11,17 +11,19 @@ from uuid import UUID
 import msgspec
 
 from penstock.core.edge import Received
-from penstock.core.entities import ID_DIGITS, By, Entity, Wanted
+from penstock.core.entities import ID_DIGITS, By, Entity, Field, Wanted
 from penstock.core.errors import BadField, Rejected
 
 M = TypeVar("M", bound=msgspec.Struct)
 LIMIT_MAX = 1_000
 _OFFSET_MAX = 1 << 40
-_WHOLE_MAX = (1 << 63) - 1
+_WHOLE = range(-(1 << 63), 1 << 63)
+_DEPTH_MAX = 100
+"""Of lists and objects in each other; SQLite reads no JSON of more than a thousand."""
 _IDEMPOTENCY_KEY = b"idempotency-key"
 _REVISION = re.compile(rb'"?([0-9]{1,18})"?')
 _SORTED = ("id", "revision", "created_at", "updated_at")
-_AT = re.compile(r" - at `\$\.?(.*)`$")
+_AT = re.compile(r" - at (?:`key` in )?`\$\.?(([^.[]*).*)`$")
 _ARCHIVED = {"true": True, "false": False, "any": None}
 
 
@@ -29,16 +31,17 @@ def model(entity: Entity[M], body: bytes) -> M:
     """Raise `BadField` with what is wrong, and where."""
     try:
         found = msgspec.json.decode(body, type=entity.model)
+        builtins = msgspec.to_builtins(found)
     except msgspec.ValidationError as error:
         said = str(error)
         where = _AT.search(said)
-        name = where[1] if where else _unknown(said)
-        raise BadField(said[: where.start()] if where else said, field=name) from error
+        name, inside = (where[2], where[1] != where[2]) if where else (_unknown(said), True)
+        message = said if where is None or inside else said[: where.start()]
+        raise BadField(message, field=name) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected(f"the body is no JSON: {error}") from error
-    plain = msgspec.to_builtins(found)
-    for name, value in plain.items():
-        for one in _leaves(value):
+    for name, value in builtins.items():
+        for one in _leaves(value, name):
             _check_storable(one, name)
     for name, check in entity.checks.items():
         if wrong := check(getattr(found, name)):
@@ -52,6 +55,8 @@ def _check_storable(value: Any, name: str) -> None:
         raise BadField("a text has no character U+0000", field=name)
     if isinstance(value, float) and not math.isfinite(value):
         raise BadField("the number is too large", field=name)
+    if isinstance(value, int) and value not in _WHOLE:
+        raise BadField("the number is too large", field=name)
 
 
 def _unknown(said: str) -> str:
@@ -59,14 +64,17 @@ def _unknown(said: str) -> str:
     return found[1] if found else ""
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def _leaves(value: Any, name: str, depth: int = 0) -> Iterator[Any]:
+    """What is in it, and in that. Raise `BadField` where it is too deep for a database."""
+    if depth > _DEPTH_MAX:
+        raise BadField(f"it is nested more than {_DEPTH_MAX} deep", field=name)
     if isinstance(value, Mapping):
-        for name, inside in value.items():
-            yield name
-            yield from _leaves(inside)
-    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for key, inside in value.items():
+            yield key
+            yield from _leaves(inside, name, depth + 1)
+    elif isinstance(value, Collection) and not isinstance(value, str):
         for inside in value:
-            yield from _leaves(inside)
+            yield from _leaves(inside, name, depth + 1)
     else:
         yield value
 
@@ -119,7 +127,7 @@ def wanted(entity: Entity[Any], received: Received) -> Wanted:
     filters = {}
     for name, of in entity.fields.items():
         if of.plain and name in given:
-            filters[name] = _converted(given.pop(name), of.type, name)
+            filters[name] = _converted(given.pop(name), of, name)
     _nothing_else(given)
     return Wanted(limit, offset, by_field, descending, _ARCHIVED[archived], filters)
 
@@ -151,14 +159,14 @@ def _whole(text: str, name: str, least: int, most: int) -> int:
     return int(text)
 
 
-def _converted(text: str, kind: Any, name: str) -> Any:
+def _converted(text: str, of: Field, name: str) -> Any:
+    if of.optional and text == "null":
+        return None
     try:
-        value = msgspec.to_builtins(msgspec.convert(text, kind, strict=False))
+        value = msgspec.to_builtins(msgspec.convert(text, of.type, strict=False))
     except msgspec.ValidationError as error:
         raise BadField(str(error), field=name) from error
     _check_storable(value, name)
-    if isinstance(value, int) and abs(value) > _WHOLE_MAX:
-        raise BadField("the number is too large", field=name)
     return value
 
 

@@ -121,7 +121,9 @@ class ApplicationContext:
         editing, project = self._sources.editing, self.project
         if editing is None:
             raise NotReady("this process edits nothing; ask one with the role api")
-        return await self._sources.pools.edit(lambda: work(editing.of(self._name, project)))
+        return await self._sources.pools.edit(
+            lambda until: work(editing.of(self._name, project, until))
+        )
 
     def count(self, name: str, by: int = 1) -> None:
         self._counts[name] += by

@@ -1,6 +1,7 @@
 """Threads by purpose, off the event loop: what users ask waits for nothing operators ask."""
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,6 +11,10 @@ _QUERY_THREADS = 4
 _OPERATOR_THREADS = 4
 _EDITOR_THREADS = 4
 _EDIT_SECONDS = 30.0
+_COMMIT_SECONDS = 10.0
+"""So much earlier an edit is committed, or not at all: what its asker was told has failed does not
+happen afterwards.
+"""
 _GRACE_SECONDS = 0.5
 """So much later than the engine is to do askers give up, for it may not hear of its limit."""
 
@@ -33,11 +38,12 @@ class Pools:
         """Blocking work for an operator, which waits for no user's."""
         return await self._operators.run(work)
 
-    async def edit(self, work: Callable[[], T]) -> T:
-        """Work with the database; who asks a store waits for none of it. Raise `NotReady` when it
-        takes too long.
+    async def edit(self, work: Callable[[float], T]) -> T:
+        """Work with the database, told until when, of `time.monotonic`, it may commit; who asks a
+        store waits for none of it. Raise `NotReady` when it takes too long.
         """
-        return await self._editors.run(work, _EDIT_SECONDS)
+        until = time.monotonic() + _EDIT_SECONDS - _COMMIT_SECONDS  # waiting for a thread is in it
+        return await self._editors.run(lambda: work(until), _EDIT_SECONDS)
 
     def spawn(self, work: Callable[[], None]) -> None:
         """Long blocking work, on a thread of its own that `finish` waits for."""
