@@ -83,7 +83,7 @@ class Run:
         return Figures(**figures, kills=self._server.kills, wrong=self._wrong)
 
     async def _until_days_are_closed(self) -> None:
-        """What happens before a schedule is first seen is stated by nobody."""
+        """What happens before a schedule is first seen is stated by nobody. Raise `Unfit`."""
 
         async def right() -> str:
             pipeline = await self._get("/api/pipeline")
@@ -93,8 +93,10 @@ class Run:
             return "" if any(closed) else "none is"
 
         if self._given.states:
-            hint = "statements have to be made every few seconds"
+            hint = "for --statements `DAY` of statements.py is a few seconds"
             await self._eventually("days are closed", right, lambda: hint)
+            if self._wrong:
+                raise Unfit(f"no day was closed in {PATIENCE_SECONDS:.0f} s; {hint}")
 
     # -- sending --------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import signal
+import sys
 from contextlib import suppress
 from time import perf_counter
 
@@ -12,6 +13,8 @@ from penstock.load.plans import Options
 
 _READY_SECONDS_MAX = 60.0
 _READY_PAUSE_SECONDS = 0.05
+_TOLD_SECONDS = 3.0
+"""After so many it is said what is waited for."""
 # Standard output is for the report.
 _STDERR = 2
 
@@ -50,7 +53,7 @@ class Server:
         await self.listening()
 
     async def listening(self) -> None:
-        until = perf_counter() + _READY_SECONDS_MAX
+        begun, told = perf_counter(), False
         while True:
             try:
                 _, writer = await asyncio.open_connection(self._endpoint.host, self._endpoint.port)
@@ -58,7 +61,11 @@ class Server:
                 if self._process is not None and self._process.returncode is not None:
                     status = self._process.returncode
                     raise ServerNotReady(f"what --serve started ended with {status}") from error
-                if perf_counter() > until:
+                waited = perf_counter() - begun
+                if waited > _TOLD_SECONDS and not told:
+                    told = True
+                    self._tell()
+                if waited > _READY_SECONDS_MAX:
                     raise ServerNotReady(
                         f"nothing listens at {self._endpoint.host}:{self._endpoint.port}; "
                         "start the server, or give --url or --serve"
@@ -69,6 +76,11 @@ class Server:
                 with suppress(OSError):
                     await writer.wait_closed()
                 return
+
+    def _tell(self) -> None:
+        place = f"{self._endpoint.host}:{self._endpoint.port}"
+        sys.stderr.write(f"waiting up to {_READY_SECONDS_MAX:.0f} s for a server at {place}\n")
+        sys.stderr.flush()
 
     async def kill_repeatedly(self, every_seconds: float) -> None:
         """Kill now and then, and restart what this run started; until cancelled."""
