@@ -80,10 +80,11 @@ def test_when_it_ends_over_a_question_that_one_is_told_and_the_next_is_answered(
 
 
 def test_a_question_without_an_end_is_given_up(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
+    lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for bound in ("_ANSWER_SECONDS_MAX", "_END_SECONDS_MAX"):
-        monkeypatch.setattr(f"penstock.core.worker.{bound}", 0.1)
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    monkeypatch.setattr("penstock.core.worker._END_SECONDS_MAX", 0.1)
+    worker = Worker(ECHO, "given", lines.logger, answer_seconds=0.1)
     with pytest.raises(WorkerDied):
         worker.ask(b"sleep")
     assert worker.pid == 0
@@ -118,3 +119,51 @@ def test_it_outlives_nobody() -> None:
         pid = int(parent.stdout.readline())
         parent.kill()
     wait_for_end(pid)
+
+
+@pytest.mark.parametrize(
+    ("trick", "did"),
+    [
+        (b"fork", b"parent"),
+        (b"fork and raise", b"parent"),
+        (b"read", b"read "),
+        (b"have it read", b"read "),
+    ],
+)
+def test_who_forks_or_reads_its_input_neither_answers_nor_takes_the_next_question(
+    worker: Worker, trick: bytes, did: bytes
+) -> None:
+    assert worker.ask(trick) == b"\xa5given %b " % did
+    pid = worker.pid
+    for question in (b"a", b"b"):
+        assert worker.ask(question) == b"\xa5given %b " % question
+    assert worker.pid == pid
+
+
+def test_an_answer_to_another_question_is_nobody_s(worker: Worker) -> None:
+    worker.ask(b"a")
+    with pytest.raises(WorkerDied, match="answered another question"):
+        worker.ask(b"speak")
+    assert worker.ask(b"b") == b"\xa5given b "
+
+
+@pytest.mark.parametrize("trick", [b"leave one", b"leave a fork"])
+@pytest.mark.parametrize("how", ["rest", "kill", "die"])
+def test_what_it_has_started_does_not_outlive_it(worker: Worker, trick: bytes, how: str) -> None:
+    left = int(worker.ask(trick).split()[1])
+    assert worker.ask(b"a") == b"\xa5given a "
+    if how == "rest":
+        assert worker.rest() == 0
+    elif how == "kill":
+        worker.kill()
+    else:
+        with pytest.raises(WorkerDied):
+            worker.ask(b"die")
+    wait_for_end(left)
+
+
+def test_it_is_of_the_session_of_whom_it_works_for(worker: Worker) -> None:
+    """And so of its share of the processors, where those have one for each session."""
+    worker.ask(b"a")
+    assert os.getsid(worker.pid) == os.getsid(0)
+    assert os.getpgid(worker.pid) == worker.pid

@@ -1,21 +1,25 @@
 """A process beside this one, for work that would hold the interpreter: the two ends of its socket.
 
 It is started by the first question and may be put to rest after any. It ends when its socket does,
-so it outlives nobody, and signals are for the process that started it.
+so it outlives nobody, and signals are for the process that started it. What it starts itself has
+nothing of the socket, ends with it, and answers nothing: questions and answers are numbered.
 """
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
 from penstock.core.telemetry import Logger
 
-_LENGTH_BYTES = 8
+_NUMBER_BYTES = 8
+"""Of lengths, and of the number that a question and its answer have."""
 _START_SECONDS_MAX = 60
 _ANSWER_SECONDS_MAX = 10
 _END_SECONDS_MAX = 1
@@ -23,6 +27,8 @@ _NICE = 10
 """Where both want a core, those come first who wait for a loop that is busy."""
 _encode = msgspec.msgpack.Encoder().encode
 _READY = b"ready"
+_FIRST_OWN = 3
+"""File descriptors below are input, output and errors."""
 
 Handle = Callable[[bytes, bytes], bytes]
 """A question's two halves → its answer."""
@@ -34,6 +40,10 @@ class WorkerDied(Exception):
     def __init__(self, why: str = "") -> None:
         super().__init__(why)
         self.why = why
+
+
+class _OutOfStep(OSError):
+    """What came is the answer to another question."""
 
 
 class Worker:
@@ -55,6 +65,7 @@ class Worker:
         self._logger = logger
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
+        self._asked = 0
 
     @property
     def pid(self) -> int:
@@ -84,16 +95,24 @@ class Worker:
             except (OSError, EOFError) as error:
                 raise WorkerDied(self._died(str(error))) from error
 
-    @staticmethod
-    def _ask(sock: socket.socket, question: bytes, more: bytes) -> bytes:
+    def _ask(self, sock: socket.socket, question: bytes, more: bytes) -> bytes:
+        self._asked += 1
+        number = self._asked.to_bytes(_NUMBER_BYTES)
+        sock.sendall(number)
         _send(sock, question, more)
+        if _exactly(sock, _NUMBER_BYTES) != number:
+            self._end()
+            raise _OutOfStep("it answered another question")
         return _receive(sock)
 
     def kill(self) -> None:
         """End it, and the question that it has in hand, if it has one; on any thread."""
         self._killed = True
+        self._end()
+
+    def _end(self) -> None:
         if (process := self._process) is not None:
-            process.kill()
+            _end_group(process.pid)
 
     def _died(self, error: str) -> str:
         status = self.rest()
@@ -112,15 +131,17 @@ class Worker:
         try:
             return process.wait(_END_SECONDS_MAX)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _end_group(process.pid)
             return process.wait()
+        finally:  # it may have left some behind: their group has its number as long as they are
+            _end_group(process.pid)
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         with theirs:
             self._socket = ours
             self._process = subprocess.Popen(  # noqa: S603 - our own code
-                [sys.executable, "-c", self._code], stdin=theirs.fileno()
+                [sys.executable, "-c", self._code], stdin=theirs.fileno(), process_group=0
             )
         ours.settimeout(_START_SECONDS_MAX)
         _send(ours, self._given)
@@ -135,25 +156,53 @@ def work(make: Callable[[bytes], Handle]) -> None:
     os.nice(_NICE)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    with socket.socket(fileno=sys.stdin.fileno()) as sock:
+    pid = os.getpid()
+    with _taken_from_stdin() as sock:
+        os.register_at_fork(after_in_child=sock.close)
         try:
             handle = make(_receive(sock))
             _send(sock, _READY)
             while True:
-                _send(sock, handle(_receive(sock), _receive(sock)))
+                asked = _exactly(sock, _NUMBER_BYTES)
+                question, more = _receive(sock), _receive(sock)
+                try:
+                    answer = handle(question, more)
+                finally:
+                    if os.getpid() != pid:  # a fork that came back: only its parent was asked
+                        os._exit(0)
+                sock.sendall(asked)
+                _send(sock, answer)
         except (EOFError, ConnectionError):
             pass
+    # Whatever it has started, and is in its group, hears this; itself it does not.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.killpg(0, signal.SIGHUP)
+
+
+def _taken_from_stdin() -> socket.socket:
+    """So that nothing that reads its input, or is started here, takes what is for us."""
+    sock = socket.socket(fileno=fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, _FIRST_OWN))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return sock
+
+
+def _end_group(pid: int) -> None:
+    """A process and all that it has started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _send(sock: socket.socket, *parts: bytes) -> None:
     for part in parts:
-        sock.sendall(len(part).to_bytes(_LENGTH_BYTES, "big"))
+        sock.sendall(len(part).to_bytes(_NUMBER_BYTES, "big"))
         sock.sendall(part)
 
 
 def _receive(sock: socket.socket) -> bytes:
     """Raise `EOFError` at the end."""
-    return _exactly(sock, int.from_bytes(_exactly(sock, _LENGTH_BYTES), "big"))
+    return _exactly(sock, int.from_bytes(_exactly(sock, _NUMBER_BYTES), "big"))
 
 
 def _exactly(sock: socket.socket, length: int) -> bytes:
