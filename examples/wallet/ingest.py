@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.core.edge import Known, Received, Reply
+from penstock.core.edge.reading import check_type, fault
 from penstock.core.errors import Conflict, Rejected
 from wallet.events import Confirmed, Purchased, ToppedUp, Wanted
 from wallet.settings import Settings
@@ -31,8 +32,17 @@ class Purchase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=86_400, description="Until it expires; 0: as the server is set.")
     ] = 0
     receipt_to: Annotated[
-        str, Meta(max_length=500, description="URL that a receipt is posted to; empty: none.")
+        str,
+        Meta(
+            max_length=500,
+            pattern=r"^(https?://[^\s/?#]\S*)?$(?!\n)",
+            description="URL that a receipt is posted to; empty: none.",
+        ),
     ] = ""
+
+
+class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The path says it all; clients send `{}`, or no body."""
 
 
 def _id(text: str) -> str:
@@ -41,18 +51,19 @@ def _id(text: str) -> str:
 
 _top_up = msgspec.json.Decoder(TopUp).decode
 _purchase = msgspec.json.Decoder(Purchase).decode
+_confirmation = msgspec.json.Decoder(Confirmation).decode
 
 
 def top_up(received: Received, known: Known[Settings, None]) -> Reply:
-    """Raise `Rejected`."""
+    """Raise `Rejected` or `UnsupportedType`."""
     del known
-    asked = _read(_top_up, received.body)
+    asked = _body(_top_up, received)
     return Reply((ToppedUp(account_of(received), asked.payment, asked.cents),))
 
 
 def purchase(received: Received, known: Known[Settings, None]) -> Reply:
-    """Raise `Rejected`, and `Conflict` where the shop has too much open."""
-    asked = _read(_purchase, received.body)
+    """Raise `Rejected`, `UnsupportedType`, and `Conflict` where the shop has too much open."""
+    asked = _body(_purchase, received)
     shop = known.get(shops, asked.shop.encode())
     if shop.open + asked.cents > known.settings.shop_open_cents_max:
         raise Conflict(f"{asked.shop} has too much to confirm yet", code="shop_full")
@@ -62,22 +73,32 @@ def purchase(received: Received, known: Known[Settings, None]) -> Reply:
 
 
 def confirm(received: Received, known: Known[Settings, None]) -> Reply:
-    """Raise `Rejected`."""
+    """Raise `Rejected` or `UnsupportedType`."""
     del known
-    return Reply((Confirmed(account_of(received), id_of(received.parameters[1])),))
+    check_type(received)
+    if received.body:
+        _read(_confirmation, received.body)
+    payment = id_of(received.parameters[1], "payment")
+    return Reply((Confirmed(account_of(received), payment),))
 
 
 def account_of(received: Received) -> str:
-    return id_of(received.parameters[0])
+    return id_of(received.parameters[0], "account")
 
 
-def id_of(text: str) -> str:
-    """Of a segment of a path. Raise `Rejected`."""
-    return _read(_id, text)
+def id_of(text: str, name: str) -> str:
+    """Of a segment of a path, of that name. Raise `Rejected`."""
+    return _read(_id, text, name)
 
 
-def _read(read: Callable[[G], T], given: G) -> T:
+def _body(read: Callable[[bytes], T], received: Received) -> T:
+    check_type(received)
+    return _read(read, received.body)
+
+
+def _read(read: Callable[[G], T], given: G, name: str = "") -> T:
     try:
         return read(given)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Rejected(str(error)[:200], code="bad_field") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        said = str(error)
+        raise Rejected(said[:200], code="bad_field", field=name or fault(said)) from None

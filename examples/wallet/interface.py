@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from penstock.core.interface import Answer, Body, Interface, Parameter
 from wallet.events import Stated
-from wallet.ingest import Id, Purchase, TopUp
+from wallet.ingest import Confirmation, Id, Purchase, TopUp
 from wallet.receipts import Sending
 
 
@@ -29,12 +29,14 @@ class Open(msgspec.Struct):
     open: Annotated[int, Meta(description="What open purchases come to, in cents.")]
 
 
-def _named(name: str, meaning: str) -> Parameter:
-    return Parameter(name=name, place="path", shape=Id, meaning=meaning, required=True)
+def _named(name: str, example: str, meaning: str) -> Parameter:
+    return Parameter(
+        name=name, place="path", shape=Id, meaning=meaning, required=True, example=(example,)
+    )
 
 
-_ACCOUNT = _named("account", "Whose; there is one as soon as something happens to it.")
-_PAYMENT = _named("payment", "Which purchase.")
+_ACCOUNT = _named("account", "ann", "Whose; there is one as soon as something happens to it.")
+_PAYMENT = _named("payment", "p-1", "Which purchase.")
 _PENDING = Answer(status=202, meaning="It is safe, and not decided yet: ask again, by sending it.")
 _CONFLICT = Answer(status=409, meaning="It has ended otherwise, or is another payment.", shape=Told)
 _BAD = ("bad_field",)
@@ -69,6 +71,7 @@ PURCHASE = Interface(
 )
 CONFIRM = Interface(
     parameters=(_ACCOUNT, _PAYMENT),
+    takes=Body(shape=Confirmation, required=False, meaning="Nothing, or an empty object."),
     answers=(Answer(meaning="It is paid.", shape=Told), _PENDING, _CONFLICT),
     errors=_BAD,
 )
@@ -81,7 +84,7 @@ RECEIPT = Interface(
 )
 TOTAL = Interface(answers=(Answer(meaning="In cents.", shape=Balance),))
 SHOP = Interface(
-    parameters=(_named("shop", "Which."),),
+    parameters=(_named("shop", "books", "Which."),),
     answers=(Answer(meaning="What waits to be confirmed.", shape=Open),),
     errors=_BAD,
 )

@@ -46,7 +46,7 @@ manifest = Manifest(
             emits=(PAYMENTS,),
             handle=ingest.confirm,
             ask=ASK,
-            body_bytes_max=0,
+            body_bytes_max=BODY_BYTES_MAX,
             summary="Pay what is held.",
             interface=interface.CONFIRM,
         ),

@@ -27,13 +27,13 @@ async def total(received: Received, context: Context) -> Response:
 
 
 async def receipt(received: Received, context: Context) -> Response:
-    key = f"{account_of(received)}/{id_of(received.parameters[1])}"
+    key = f"{account_of(received)}/{id_of(received.parameters[1], 'payment')}"
     found = await context.get(receipts, key.encode())
     return Response.json({"status": found.status, "attempts": found.attempts})
 
 
 async def shop(received: Received, context: Context) -> Response:
-    found = await context.get(shops, id_of(received.parameters[0]).encode())
+    found = await context.get(shops, id_of(received.parameters[0], "shop").encode())
     return Response.json({"open": found.open})
 
 

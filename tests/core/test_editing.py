@@ -132,6 +132,14 @@ def test_an_entity_is_made_read_replaced_archived_and_removed(bench: Bench) -> N
     ]  # fmt: skip
 
 
+def test_what_a_page_sends_elsewhere_unasked_is_refused(bench: Bench) -> None:
+    path = f"/api/shelves/{bench.make('a')['id']}"
+    for method, to in (("POST", "/api/shelves"), ("PUT", path)):
+        for media in ("text/plain", "application/x-www-form-urlencoded"):
+            told = bench.ask(method, to, {"name": "B", "code": "b"}, {"Content-Type": media})
+            assert told.error == (415, "unsupported_type", "")
+
+
 def test_what_is_refused_is_told_with_its_field(bench: Bench) -> None:
     for code, body in (
         ("code", {"name": "A"}),

@@ -10,6 +10,7 @@ from penstock.core.errors import (
     PenstockError,
     Rejected,
     told,
+    told_of,
 )
 
 ANSWERED = [
@@ -42,6 +43,23 @@ def test_what_passes_says_when_to_try_again(kind: type[PenstockError]) -> None:
     assert kind().status == 503
     assert kind().retry_after > 0
     assert Rejected().retry_after == 0
+
+
+@pytest.mark.parametrize("given", ["half \udcff", "\ud83d", "sound \U0001f600"])
+def test_whatever_words_are_made_of_they_can_be_written_down(given: str) -> None:
+    told = told_of(ValueError(given))
+    assert told.encode().decode() == told
+    error = PenstockError(given, code=given, detail=given)
+    for text in (error.message, error.code, str(error)):
+        text.encode()
+
+
+def test_what_cannot_tell_itself_is_told_all_the_same() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise self
+
+    assert told_of(Mute()) == "Mute: it has no words"
 
 
 def test_a_wrong_method_names_the_right_ones() -> None:

@@ -136,6 +136,23 @@ def test_an_event_has_no_project_of_its_own() -> None:
         Topic("tests.mine", (Mine,))
 
 
+def test_an_event_has_a_tag_and_no_two_of_a_topic_the_same() -> None:
+    class Plain(Event, frozen=True, array_like=True, gc=False):
+        pass
+
+    class One(Event, frozen=True, array_like=True, gc=False, tag="one/1"):
+        pass
+
+    class Other(Event, frozen=True, array_like=True, gc=False, tag="one/1"):
+        pass
+
+    for events in ((Plain,), (One, Plain)):
+        with pytest.raises(ValueError, match=r'tests.mine: Plain has no .* tag="confirmed/1"'):
+            Topic("tests.mine", events)
+    with pytest.raises(ValueError, match='One and Other both have tag="one/1"'):
+        Topic("tests.mine", (One, Other))
+
+
 def test_avro_is_framed_with_the_number_that_the_registry_gave() -> None:
     registry = Registry()
     written = Codec((Named,), "avro", schemas=registry).encode(Named("seven"))

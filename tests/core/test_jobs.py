@@ -145,6 +145,20 @@ def test_a_job_that_would_end_the_process_has_failed(bench: Errands) -> None:
     assert bench.told(folding, "b") == ["done", "it"]
 
 
+@pytest.mark.parametrize("trick", ["half", "half never", "half said"])
+def test_words_that_no_encoding_has_are_given_up_with_their_escape(
+    bench: Errands, trick: str
+) -> None:
+    """And the other jobs of the fold go on."""
+    folding = fold(retry=Retry(2, 1.0, 1.0))
+    bench.ask(folding, Asked("a", trick=trick), Asked("b"))
+    cursor = bench.settle(bench.owner(folding))
+    bench.clock.ms += 3_600_000
+    bench.settle(cursor)
+    assert "\\udcff" in dead(bench, folding)[0].reason
+    assert bench.told(folding, "b") == ["done", "it"]
+
+
 def die_of_it(bench: Errands, cursor: FoldCursor) -> None:
     """Carry on until the one has begun that kills."""
     doing, ran = cursor.sink.doing(0), bench.doer.ran

@@ -46,6 +46,9 @@ def test_what_cannot_be_computed_is_tried_again_and_given_up_with_the_reason(
     """Reliability 18: it kills its process, or fills it; this one goes on, and so do others."""
     expected = {
         "raise": (2, "ValueError: there is none"),
+        "half": (2, "ValueError: half \\udcff"),
+        "half never": (1, "half \\udcff"),
+        "wide": (2, "\u20ac"),
         "leave": (2, "SystemExit: 1"),
         "die": (2, "the process that computed it ended"),
         "fill": (2, "it takes more than"),

@@ -77,10 +77,10 @@ def test_a_job_that_is_given_up_is_listed_shown_tried_again_and_dropped(
     shown = run(jobs, ["show", first]).output
     assert "OutOfBounds" in shown
     assert '"trick":"http://192.0.2.1/"' in shown
-    assert "1 done, 0 failed" in run(jobs, ["retry", first]).output
+    assert "1 to be tried again, 0 failed" in run(jobs, ["retry", first]).output
     wait_until(lambda: len(told(platform, b"a").of) == 2)
     wait_until(lambda: len(operations.jobs()) == 2)
-    assert "2 done, 0 failed" in run(jobs, ["drop", "--yes", "--all", "tests.send"]).output
+    assert "2 dropped, 0 failed" in run(jobs, ["drop", "--yes", "--all", "tests.send"]).output
     assert "no jobs were given up" in run(jobs, ["list"]).output
     failed = run(jobs, ["retry", second])
     assert (failed.exit_code, "there is no job" in failed.output) == (1, True)

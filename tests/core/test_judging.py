@@ -126,8 +126,11 @@ def test_an_event_names_its_topic_by_its_type() -> None:
 
 @pytest.mark.parametrize("events", [[Whispered(1)], [Noted(1), Whispered(1)]])
 def test_an_event_of_no_topic_of_the_operation_is_a_defect(events: list[Event]) -> None:
-    with pytest.raises(KeyError, match="Whispered"):
-        judged(*events)
+    told = "says Whispered, which none of its topics has; add the topic to `emits`"
+    for project in (DEFAULT_PROJECT, "acme"):
+        with pytest.raises(LookupError, match=told) as raised:
+            judged(*events, project=project)
+        assert not isinstance(raised.value, KeyError)  # it would be told in quotes
 
 
 def test_a_key_of_one_project_is_not_that_of_another() -> None:

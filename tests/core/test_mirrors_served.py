@@ -17,8 +17,10 @@ from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.platform.answering import ApplicationContext
 from penstock.core.projection import Mirror
+from penstock.core.projection.mirroring import Mirroring
 from penstock.core.warehouse import Unavailable, sql
 from penstock.main import build
+from support.lines import Lines
 from support.logs import add, wait_until
 from support.mirrored import Line, Put, kept, row
 from support.purses import Settings
@@ -62,6 +64,28 @@ def asked(platform: Platform) -> list[tuple[Any, ...]]:
         return asyncio.run(context.query(QUERY, {}))
     except NotReady:
         return []
+
+
+def test_a_fold_that_is_taken_over_during_a_turn_is_no_failure_of_its_mirror(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a start, where both begin at once; the next turn takes all in."""
+    look, left, lines = Mirroring._look, [3], Lines()
+
+    def looked(mirroring: Mirroring) -> None:
+        look(mirroring)
+        if left[0]:
+            left[0] -= 1
+            mirroring.resume()
+
+    monkeypatch.setattr(Mirroring, "_look", looked)
+    filling = platform.consumers[FOLD.name].filling
+    assert filling is not None
+    monkeypatch.setattr(filling, "_logger", lines.logger)
+    platform.start()
+    put(platform, Put("a", 1))
+    wait_until(lambda: asked(platform) == [("a", 1)])
+    assert (left, filling.retries, lines.lines) == ([0], 0, [])
 
 
 def test_the_fold_goes_on_without_the_warehouse_and_its_mirror_catches_up(

@@ -4,6 +4,8 @@ import json
 import re
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from enum import Enum
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -11,10 +13,10 @@ import pytest
 from msgspec import Meta
 
 from penstock.core.edge import Known, Received, Reply
-from penstock.core.interface import HOUR, Answer, Body, Interface, Parameter
+from penstock.core.interface import HOUR, Answer, Body, Interface, Offer, Parameter
 from penstock.core.manifest import Ingest, Manifest, Route
 from penstock.core.openapi import Document, document, words
-from penstock.core.openapi.trying import curl, target
+from penstock.core.openapi.trying import curl, target, ways
 from penstock.core.pages import OFFERS
 from penstock.main import manifests
 from support.notes import NOTES
@@ -248,3 +250,39 @@ def test_a_manifest_that_tells_what_is_not_so_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         a_manifest(a_route(**changes))
+
+
+class Size(Enum):
+    SMALL = "small"
+
+
+def test_no_curl_has_an_empty_segment_or_lacks_what_is_required() -> None:
+    shapes: list[tuple[Any, tuple[str, ...], str]] = [
+        (str, (), "whose"),
+        (str, ("",), "whose"),
+        (Annotated[str, Meta(examples=["ada"])], (), "ada"),
+        (Literal["b", "a"], (), "a"),
+        (Size, (), "small"),
+        (Annotated[int, Meta(ge=7)], (), "7"),
+        (list[Annotated[str, Meta(examples=["a b"])]], (), "a%20b"),
+        (str, ("mine",), "mine"),
+    ]
+    for shape, example, told in shapes:
+        whose = Parameter(name="whose", place="path", shape=shape, meaning="", example=example)
+        named = replace(whose, name="name", place="query", required=True)
+        left = replace(named, name="left", required=False, example=())
+        offer = replace(
+            a_route(parameters=(whose, named, left)), paths=("/notes/{whose}/all", "/{whose...}")
+        )
+        [first, second] = [target(offer, way) for way in ways(offer)]
+        asked = "name" if told == "whose" else told.replace("%20", "+")
+        assert first == f"/notes/{told}/all?name={asked}"
+        assert second.partition("?")[0] == f"/{told}"
+    offers: list[Offer] = [*OFFERS]
+    for known in manifests():
+        offers += [*known.ingest, *known.routes]
+    for shown in offers:
+        for way in ways(shown):
+            path = target(shown, way).partition("?")[0]
+            assert "{" not in path
+            assert path == "/" or all(path.removesuffix("/").split("/")[1:]), path

@@ -65,6 +65,14 @@ def test_what_fails_is_tried_again_later_and_later_and_then_given_up_and_named(
     ] * 3
 
 
+def test_words_that_no_encoding_has_stop_no_schedule(bench: Bench) -> None:
+    work = Work(fails=1, why="half \udcff")
+    process = bench.process(schedule(work, retries=0))
+    bench.pass_hours(2, process)
+    assert results(bench) == [(1, "failed"), (2, "succeeded")]
+    assert bench.runs()[0].reason == "ValueError: half \\udcff"
+
+
 def test_a_run_by_hand_makes_up_for_what_failed_and_adds_nothing_twice(bench: Bench) -> None:
     work = Work(fails=1)
     hourly = schedule(work, retries=0)

@@ -69,6 +69,29 @@ def test_a_setting_like_no_other_stops_the_start_too() -> None:
         core(PENSTOCK_XYZZY="1")
 
 
+def test_a_setting_or_table_of_an_application_that_is_not_named_is_told_as_such(
+    tmp_path: Path,
+) -> None:
+    told = "if it is of wallet, PENSTOCK_APPLICATIONS does not name that: add its package"
+    with pytest.raises(Misconfigured) as error:
+        core(PENSTOCK_WALLET_CAP="1")
+    assert str(error.value) == f"unknown setting PENSTOCK_WALLET_CAP; {told}"
+    (tmp_path / "penstock.toml").write_text("[wallet]\ncap = 1")
+    with pytest.raises(Misconfigured) as error:
+        core(PENSTOCK_CONFIG=str(tmp_path / "penstock.toml"))
+    assert str(error.value).endswith(f"[wallet] in the file of PENSTOCK_CONFIG; {told}")
+    with pytest.raises(Misconfigured, match="did you mean PENSTOCK_KAFKA_FORMAT"):
+        core(PENSTOCK_KAKFA_FORMAT="json")
+
+
+def test_an_application_is_named_by_its_package_and_not_by_a_path() -> None:
+    for path in ("../x/wallet", "./wallet", "/x/wallet", ".wallet", "x\\wallet"):
+        with pytest.raises(Misconfigured, match="a package name, not a path"):
+            core(PENSTOCK_APPLICATIONS=path)
+    with pytest.raises(Misconfigured, match="my-wallet is no name of a package"):
+        core(PENSTOCK_APPLICATIONS="shop, my-wallet")
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "bound"),
     [
@@ -89,6 +112,19 @@ def test_a_value_out_of_range_is_answered_with_its_name_and_bound(
         load({variable: value}, APPLICATIONS)
     assert f"setting {variable}: " in str(error.value)
     assert bound in str(error.value)
+    assert f"; it is {value!r}" in str(error.value)
+
+
+def test_a_secret_that_does_not_fit_is_not_repeated() -> None:
+    class Held(msgspec.Struct, frozen=True):
+        token: Annotated[str, Meta(pattern="^[a-z]+$")] = ""
+
+    with pytest.raises(Misconfigured, match="setting PENSTOCK_HELD_TOKEN: ") as error:
+        load({"PENSTOCK_HELD_TOKEN": "S3CRET"}, {"held": Held})
+    assert "S3CRET" not in str(error.value)
+    with pytest.raises(Misconfigured, match=r"//me:\*\*\*@x") as error:
+        core(PENSTOCK_PORT="http://me:S3CRET@x")
+    assert "S3CRET" not in str(error.value)
 
 
 def test_the_command_line_wins_over_variables_and_variables_over_the_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from penstock.cli import remote
 from penstock.cli.why import why as command
 from penstock.core.errors import Rejected
+from penstock.core.events.shown import shown
 from penstock.core.projection.why import Asked, Why, why
 from support import notes
 from support.alarms import Set, Timed, fold
@@ -44,6 +45,7 @@ def test_of_a_fold_the_state_what_waits_and_what_made_it(
     assert [(event["type"], event["name"]) for event in events] == [
         ("set/1", "x"), ("set/1", "y"), ("elapsed/1", "x"),
     ]  # fmt: skip
+    assert events[-1]["key"] == "a", "no base64 of it"
     assert [record.offset for record in found.records] == [0, 2, 5]
     assert (found.earlier, found.start) == (0, {})
     assert moves[-1] == (6, 6)
@@ -83,3 +85,16 @@ def test_of_an_index_how_many_entries_and_of_a_table_where_it_is_said(tmp_path: 
     with pytest.raises(Rejected, match=r"`penstock events tests.events --from NUMBER`"):
         why(notes.table, Asked("", "a", "default", 2), stores, log, lambda *_: None)
     carried.close()
+
+
+def test_bytes_are_shown_as_text_where_they_are_text_and_nothing_else_is_another() -> None:
+    class Held(msgspec.Struct, array_like=True):
+        key: bytes
+        more: dict[bytes, list[bytes]]
+        at: tuple[int, float, None, str]
+
+    held = Held("ключ".encode(), {b"a": [b"b", b"\xff"], b"\xff": []}, (1, 0.5, None, "c"))
+    told = msgspec.json.decode(msgspec.json.encode(shown(held)))
+    assert told["key"] == "ключ"
+    assert told["more"] == {"a": ["b", "/w=="], "/w==": []}
+    assert told["at"] == [1, 0.5, None, "c"]

@@ -37,6 +37,7 @@ def restored(serve: Serve, backup: Path, target: Path) -> Process:
     assert told.status == 0, told
     told = penstock("backup", "restore", backup, target)
     assert told.status == 0, told
+    assert f"restored to {target}\n" in told.out
     assert "rebuilt at the next start" in told.out
     process = serve(target)
     caught_up(process.url)

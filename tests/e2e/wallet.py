@@ -31,19 +31,19 @@ def gate(folder: Path, *, kills: int, accounts: int, seed: int = 1) -> str:
         "PYTHONPATH": str(folder),
     }
 
-    def penstock(*words: str) -> str:
+    def penstock(*words: str, status: int = 0) -> str:
         done = subprocess.run(
             [COMMAND, *words],
             env={**clean(), **settings}, capture_output=True, text=True, timeout=SECONDS_MAX,
             check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout if status == 0 else done.stderr
 
-    def load(*words: str) -> str:
+    def load(*words: str, status: int = 0) -> str:
         return penstock(
             "load", "wallet", "--receiver-port", receiver, "--accounts", str(accounts),
-            "--seed", str(seed), "--statements", *words,
+            "--seed", str(seed), "--statements", *words, status=status,
         )  # fmt: skip
 
     data, url = folder / "data-gate", f"http://127.0.0.1:{port}"
@@ -55,6 +55,7 @@ def gate(folder: Path, *, kills: int, accounts: int, seed: int = 1) -> str:
         for view in VIEWS:
             assert "equal" in penstock("rebuild", view, "--data", str(data)).splitlines()
         load("--url", url, "--again")
+        assert "another folder for --data" in load("--url", url, status=1), "what is not empty"
     finally:
         server.end()
     return f"{said}, {len(VIEWS)} views rebuilt equal"

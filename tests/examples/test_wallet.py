@@ -16,6 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wallet
+from penstock.core.edge import Received, Reply
+from penstock.core.errors import Rejected, UnsupportedType
+from penstock.core.manifest import Ingest
+from penstock.core.openapi import document
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.projection import Due, Elapsed, Record
@@ -24,7 +28,10 @@ from support.logs import ANSWER_SECONDS, wait_until
 from support.pipes import asked
 from wallet.accounts import OPEN_MAX, REMEMBERED, Account, render, step
 from wallet.events import Confirmed, Moved, Paid, Purchased, Released, ToppedUp, Wanted
+from wallet.load.beforehand import TOPIC, Unfit, judge
 from wallet.load.oracle import account as written
+from wallet.manifest import manifest
+from wallet.settings import Settings
 from wallet.shops import Shop
 from wallet.shops import step as shop_step
 
@@ -128,6 +135,88 @@ def test_what_waits_is_bounded_and_outlives_what_is_remembered() -> None:
     assert len(msgspec.msgpack.encode(account)) < 32_768
 
 
+# -- what comes in ------------------------------------------------------------------------------
+
+TAKEN = {
+    "wallet.top_up": b'{"payment":"t","cents":1}',
+    "wallet.purchase": b'{"payment":"p","shop":"books","cents":1,"receipt_to":"https://a.b/c"}',
+    "wallet.confirm": b"{}",
+}
+
+
+class Nothing:
+    """What is known before anything happened."""
+
+    settings = Settings()
+    catalogue = None
+
+    def tally(self, key: bytes, seconds: float) -> int:
+        raise NotImplementedError
+
+    def get(self, fold: Any, key: bytes) -> Any:
+        return fold.state()
+
+
+def handled(one: Ingest, body: bytes, media: bytes = b"", account: str = "ann") -> Reply:
+    headers = {b"content-type": media} if media else {}
+    return one.handle(
+        Received("POST", (account, "p"), b"", headers, body, "127.0.0.1", 0), Nothing()
+    )
+
+
+@pytest.mark.parametrize("one", manifest.ingest, ids=lambda one: one.operation)
+def test_an_operation_takes_json_and_no_other_type(one: Ingest) -> None:
+    body = TAKEN[one.operation]
+
+    assert handled(one, body).events == handled(one, body, b"application/json").events != ()
+    assert one.body_bytes_max >= len(body)
+    for media in (b"text/plain", b"application/x-www-form-urlencoded", b"multipart/form-data"):
+        with pytest.raises(UnsupportedType):
+            handled(one, body, media)
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "field"),
+    [
+        ("wallet.top_up", {"cents": 0}, "cents"),
+        ("wallet.top_up", {"payment": "a/b"}, "payment"),
+        ("wallet.top_up", {"more": 1}, "more"),
+        ("wallet.purchase", {"shop": ""}, "shop"),
+        ("wallet.purchase", {"receipt_to": "not a url"}, "receipt_to"),
+        ("wallet.purchase", {"receipt_to": "ftp://a.b/"}, "receipt_to"),
+        ("wallet.purchase", {"receipt_to": "http://"}, "receipt_to"),
+        ("wallet.confirm", {"cents": 1}, "cents"),
+    ],
+)
+def test_what_is_refused_names_the_field(
+    operation: str, given: dict[str, object], field: str
+) -> None:
+    one = next(one for one in manifest.ingest if one.operation == operation)
+    with pytest.raises(Rejected) as raised:
+        handled(one, json.dumps({**json.loads(TAKEN[operation]), **given}).encode())
+
+    assert (raised.value.code, raised.value.field) == ("bad_field", field)
+
+
+def test_a_segment_of_a_path_is_named_too() -> None:
+    with pytest.raises(Rejected) as raised:
+        handled(manifest.ingest[0], TAKEN["wallet.top_up"], account="an n")
+
+    assert raised.value.field == "account"
+
+
+def test_clients_are_told_of_every_refusal_and_given_paths_that_are_some() -> None:
+    told = document([manifest], [])["paths"]
+
+    assert (
+        "shop_full"
+        in told["/accounts/{account}/purchases"]["post"]["responses"]["409"]["description"]
+    )
+    for path, operations in told.items():
+        for operation in operations.values():
+            assert path.count("{") == len([p for p in operation["parameters"] if "example" in p])
+
+
 # -- the load -----------------------------------------------------------------------------------
 
 
@@ -153,6 +242,26 @@ def test_a_seed_is_a_day_and_the_oracle_s_books_are_balanced() -> None:
         assert account.balance == account.credited - account.debited
         assert account.held == sum(account.opened.values())
         assert account.available >= 0
+
+
+@pytest.mark.parametrize(
+    ("topics", "remedy"),
+    [
+        ({"audiences.tags": 0}, "PENSTOCK_APPLICATIONS=wallet"),
+        ({TOPIC: 7}, "another folder for --data"),
+    ],
+)
+def test_a_server_that_cannot_be_graded_is_refused_with_the_remedy(
+    topics: dict[str, int], remedy: str
+) -> None:
+    with pytest.raises(Unfit, match=remedy):
+        judge(
+            {"topics": [{"topic": name, "end": end} for name, end in topics.items()]},
+            "",
+            again=False,
+        )
+    for end, again in ((0, False), (7, True), (None, False)):
+        judge({"topics": [{"topic": TOPIC, "end": end}]}, "", again=again)
 
 
 # -- the whole of it ----------------------------------------------------------------------------

@@ -50,8 +50,22 @@ class Errand(msgspec.Struct, frozen=True):
     """The process that did it."""
 
 
+_RAISED = {
+    "half": ValueError("half \udcff"),
+    "half never": Permanent("half \udcff"),
+    "wide": ValueError("\u20ac" * 1_000),
+}
+"""Words that no encoding has, and many that take more than a byte each."""
+
+
+def say(trick: str) -> None:
+    if (error := _RAISED.get(trick)) is not None:
+        raise error
+
+
 def find(work: Errand) -> Errand:
     """What takes long."""
+    say(work.trick)
     match work.trick:
         case "raise":
             raise ValueError("there is none")
@@ -115,6 +129,7 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
     doer.at_once += 1
     doer.most = max(doer.most, doer.at_once)
     try:
+        say(work.trick)
         match work.trick if not doer.mended else "hold":
             case "fail":
                 raise ValueError("nobody answered")
@@ -135,7 +150,7 @@ async def _run(work: Errand, reach: Any) -> Sequence[Event]:
                 return [Sent(work.key, "it"), *(Sent(name, f"of {work.key}") for name in "xyz")]
     finally:
         doer.at_once -= 1
-    return [Sent(work.key, work.found)]
+    return [Sent(work.key, "half \udcff" if work.trick == "half said" else work.found)]
 
 
 def step(told: Told, record: Record[Any]) -> Step[Told]:

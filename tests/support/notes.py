@@ -39,7 +39,7 @@ def note_rows(records: Sequence[Record[Noted]], seen: int) -> Rows:
     for record in records:
         event, offset = record.event, record.number
         if event.word == POISON:
-            raise ValueError("cannot bear this word")
+            raise ValueError("cannot bear this word \udcff")
         if event.word != SKIPPED:
             rows.append(NoteRow(offset, record.project, offset % PARTS, event.number, seen))
         seen += 1
@@ -48,7 +48,7 @@ def note_rows(records: Sequence[Record[Noted]], seen: int) -> Rows:
 
 def note_entries(records: Sequence[Record[Noted]]) -> list[Entry]:
     if any(record.event.word == POISON for record in records):
-        raise ValueError("cannot bear this word")
+        raise ValueError("cannot bear this word \udcff")
     return [
         Entry(event.word.encode(), b"%08d" % record.number, b"%d" % event.number)
         for record in records

@@ -111,13 +111,15 @@ class _Noting(Connection):
     def __init__(self, edge: Dispatcher) -> None:
         super().__init__(edge)
         self.methods: list[bytes] = []
-        self.defects: list[Exception] = []
+        self.defects: list[BaseException] = []
 
     def _begin(self, spelling: bytes) -> None:
         self.methods.append(b"HEAD" if spelling.startswith(b"HEAD ") else b"POST")
         super()._begin(spelling)
 
-    def break_off(self, error: PenstockError, cause: Exception | None = None, **how: bool) -> None:
+    def break_off(
+        self, error: PenstockError, cause: BaseException | None = None, **how: bool
+    ) -> None:
         if cause is not None:
             self.defects.append(cause)
         super().break_off(error, cause, **how)

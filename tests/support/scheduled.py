@@ -44,10 +44,11 @@ def hour(run: Run) -> int:
 class Work:
     """A run that notes which interval it had, and states it unless it is to fail."""
 
-    def __init__(self, *, fails: int = 0) -> None:
+    def __init__(self, *, fails: int = 0, why: str = "the printer is on fire") -> None:
         self.runs: list[tuple[int, int]] = []
         """Hours and attempts."""
         self.fails = fails
+        self.why = why
         self.tokens: list[int] = []
 
     async def __call__(self, run: Run, reach: Reach) -> Sequence[Event]:
@@ -56,7 +57,7 @@ class Work:
         self.tokens.append(run.token)
         if self.fails:
             self.fails -= 1
-            raise ValueError("the printer is on fire")
+            raise ValueError(self.why)
         return [Stated(hour(run))]
 
 

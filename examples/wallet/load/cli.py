@@ -6,6 +6,7 @@ import click
 from penstock.load.chaos import ServerNotReady
 from penstock.load.driving import TARGET_URL
 from penstock.load.plans import Options
+from wallet.load.beforehand import Unfit
 from wallet.load.oracle import account
 from wallet.load.receiver import receiving
 from wallet.load.run import Figures, Given, run
@@ -48,7 +49,7 @@ def command(
         with ExitStack() as opened:
             receiver = None if again else opened.enter_context(receiving(receiver_port))
             figures = run(given, receiver)
-    except (OSError, ServerNotReady) as error:
+    except (OSError, ServerNotReady, Unfit, ValueError) as error:
         raise click.ClickException(str(error)) from error
     for wrong in figures.wrong:
         click.echo(wrong, err=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 
 class Receiver:
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self.port = port
         self.taken: dict[str, list[Any]] = {}
         """Bodies, by `Idempotency-Key`."""
         self.asked: Counter[str] = Counter()
@@ -31,7 +32,7 @@ class Receiver:
 @contextmanager
 def receiving(port: int) -> Iterator[Receiver]:
     """On the loopback. Raise `OSError` where somebody else is there."""
-    receiver = Receiver()
+    receiver = Receiver(port)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
@@ -11,6 +12,8 @@ from penstock.load.asking import Asker
 from penstock.load.chaos import Server
 from penstock.load.client import Endpoint
 from penstock.load.plans import Options
+from penstock.load.progress import progress
+from wallet.load.beforehand import Unfit, look, unreached
 from wallet.load.oracle import Account, Ask, Receipt, Wait
 from wallet.load.receiver import Receiver
 
@@ -18,6 +21,8 @@ CONNECTIONS = 32
 ANSWER_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
 """For whatever is to become true; no measure of how fast it does."""
+TOLD_SECONDS = 5.0
+"""After so many it is said what is waited for."""
 _AGAIN_SECONDS = 0.05
 _WRONG_MAX = 10
 _NOT_DECIDED = 202
@@ -65,12 +70,10 @@ class Run:
                 self._endpoint, connections=CONNECTIONS, timeout_seconds=ANSWER_SECONDS
             )
             try:
+                await look(self._asker, self._endpoint.url, again=self._receiver is None)
                 if self._receiver is not None:
                     await self._until_days_are_closed()
-                    async with asyncio.TaskGroup() as sending:
-                        for account in self._given.accounts:
-                            sending.create_task(self._send(account))
-                        sending.create_task(self._kill())
+                    await self._send_all()
                 await self._check()
             finally:
                 await self._asker.close()
@@ -90,26 +93,39 @@ class Run:
             return "" if any(closed) else "none is"
 
         if self._given.states:
-            await self._eventually("days are closed", right)
+            hint = "statements have to be made every few seconds"
+            await self._eventually("days are closed", right, lambda: hint)
 
     # -- sending --------------------------------------------------------------------------------
 
+    @property
+    def _whole(self) -> int:
+        return sum(account.decisions for account in self._given.accounts)
+
+    async def _send_all(self) -> None:
+        with progress("wallet", self._whole) as show:
+            async with asyncio.TaskGroup() as sending:
+                for account in self._given.accounts:
+                    sending.create_task(self._send(account, show))
+                sending.create_task(self._kill())
+
     async def _kill(self) -> None:
         """Evenly spread over what is to be decided, so always in the midst of it."""
-        whole = sum(account.decisions for account in self._given.accounts)
+        whole = self._whole
         for number in range(1, self._given.kills + 1):
             while self._decided < whole * number // (self._given.kills + 1):
                 self._progress.clear()
                 await self._progress.wait()
             await self._server.kill()
 
-    async def _send(self, account: Account) -> None:
+    async def _send(self, account: Account, show: Callable[[int], None]) -> None:
         for step in account.script:
             if isinstance(step, Wait):
                 await self._shows(step.target, step.shows)
             else:
                 await self._decide(step)
                 self._decided += 1
+                show(self._decided)
                 self._progress.set()
 
     async def _decide(self, asked: Ask) -> None:
@@ -177,16 +193,21 @@ class Run:
         await self._eventually(f"{target} is {expected}", right)
 
     async def _check_receipt(self, receipt: Receipt) -> None:
-        """Nobody gets one that is not right, and each is told of as what became of it."""
+        """Nobody gets one that is not right, and each is told of as what became of it.
+
+        Raise `Unfit` where the server may not go to where receipts are taken.
+        """
         account, payment, *_ = receipt
         target = f"/accounts/{account}/purchases/{payment}/receipt"
         status = "given up" if receipt.kind == "gone" else "sent"
 
         async def right() -> str:
             found = await self._get(target)
+            if found.get("status") == "given up" != status and (hint := self._unreached()):
+                raise Unfit(hint)
             return "" if found.get("status") == status else str(found)
 
-        await self._eventually(f"{target} is {status}", right)
+        await self._eventually(f"{target} is {status}", right, self._unreached)
         self._right["receipts" if receipt.kind != "gone" else "given_up"] += 1
         if self._receiver is None:
             return
@@ -195,6 +216,11 @@ class Run:
         wrong = [body for body in taken if {**body, **said, "cents": receipt.cents} != body]
         if wrong or bool(taken) != (receipt.kind != "gone"):
             self._is_wrong(f"the receipt of {account}/{payment}", said, taken)
+
+    def _unreached(self) -> str:
+        """What to do where no receipt has come at all."""
+        receiver = self._receiver
+        return unreached(receiver.port) if receiver and not receiver.asked else ""
 
     async def _check_statements(self, account: Account) -> None:
         """One goes on from the other, and together they are all that came and went."""
@@ -214,13 +240,21 @@ class Run:
 
         await self._eventually(f"the statements of {account.name} come to {whole}", right)
 
-    async def _eventually(self, what: str, right: Callable[[], Awaitable[str]]) -> None:
-        """`right` says what is wrong yet, or nothing."""
-        deadline = monotonic() + PATIENCE_SECONDS
+    async def _eventually(
+        self, what: str, right: Callable[[], Awaitable[str]], hint: Callable[[], str] = str
+    ) -> None:
+        """`right` says what is wrong yet, or nothing; `hint` what to do about it."""
+        begun, told = monotonic(), False
         while wrong := await right():
-            if monotonic() > deadline:
+            waited = monotonic() - begun
+            if waited > PATIENCE_SECONDS:
                 self._is_wrong(what, "", wrong)
                 return
+            if waited > TOLD_SECONDS and not told:
+                told = True
+                say = hint() or f"now: {wrong[:200]}"
+                sys.stderr.write(f"waiting until {what}; {say}\n")
+                sys.stderr.flush()
             await asyncio.sleep(_AGAIN_SECONDS)
 
     def _is_wrong(self, what: str, expected: object, found: object) -> None:

@@ -92,6 +92,7 @@ def restore(folder: Path, target: Path) -> None:
         from penstock.core.editing.serving import republish_file  # noqa: PLC0415 - heavy
 
         republish_file(target.absolute() / backups.DATABASE, SystemClock())
+    click.echo(f"restored to {target}")
     click.echo(f"the read models are rebuilt at the next start: penstock serve --data {target}")
 
 

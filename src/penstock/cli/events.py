@@ -40,9 +40,9 @@ def events(
     """Print the events of TOPIC, a line of JSON for each.
 
     It reads the embedded log, beside a serving process too. `number` is its place in the topic,
-    `time` when the log took it. A record that is no event has `undecodable`, its bytes in hex; a
-    range that cannot be read any more has `next` and `damaged`, one that was to be kept no longer
-    `next` and `forgotten`.
+    `time` when the log took it, `type` the fact and its version. A record that is no event has
+    `undecodable`, its bytes in hex; a range that cannot be read any more has `next` and `damaged`,
+    one that was to be kept no longer `next` and `forgotten`.
     """
     import apsw  # noqa: PLC0415 - heavy
 
@@ -68,24 +68,29 @@ def events(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _codec(topic: str, reader: "SqliteReader", settings: "Settings") -> "Codec[Any] | None":
-    """None for a topic that the log has and no application knows. Raise `NotFound`."""
+def _codec(topic: str, reader: "SqliteReader", settings: "Settings") -> "Codec[Any]":
+    """Raise `NotFound`, of a topic that the log has and no application knows too: nobody else could
+    say what its records are.
+    """
     from penstock.core.errors import NotFound  # noqa: PLC0415 - heavy
+    from penstock.core.platform.unserved import remedy  # noqa: PLC0415 - heavy
     from penstock.main import manifests  # noqa: PLC0415 - heavy
 
     known = {
         made.name: made for manifest in manifests(settings.applications) for made in manifest.topics
     }
     held = reader.topics()
-    if topic not in known and topic not in held:
-        raise NotFound(f"there is no topic {topic}; there are {', '.join(sorted({*known, *held}))}")
-    return known[topic].codec() if topic in known else None
+    if topic in known:
+        return known[topic].codec()
+    if topic in held:
+        raise NotFound(f"{topic} is of no application that is served; {remedy([topic])}")
+    raise NotFound(f"there is no topic {topic}; there are {', '.join(sorted({*known, *held}))}")
 
 
 def _lines(
     reader: "SqliteReader",
     topic: str,
-    codec: "Codec[Any] | None",
+    codec: "Codec[Any]",
     first: int | None,
     *,
     follow: bool,
@@ -106,7 +111,7 @@ def _lines(
             time.sleep(_POLL_SECONDS)
 
 
-def _told(batch: "Batch", codec: "Codec[Any] | None") -> Iterator[str]:
+def _told(batch: "Batch", codec: "Codec[Any]") -> Iterator[str]:
     at = datetime.fromtimestamp(batch.appended_at_ms / 1000, UTC)
     spelled = f"{at:%Y-%m-%dT%H:%M:%S}.{batch.appended_at_ms % 1000:03d}Z"
     found: list[tuple[int, dict[str, object]]] = [
@@ -131,13 +136,13 @@ def _line(told: dict[str, object]) -> str:
     return msgspec.json.encode(told).decode() + "\n"
 
 
-def _event(payload: bytes, codec: "Codec[Any] | None") -> dict[str, object]:
+def _event(payload: bytes, codec: "Codec[Any]") -> dict[str, object]:
     from penstock.core.events import Undecodable  # noqa: PLC0415 - heavy
+    from penstock.core.events.shown import shown  # noqa: PLC0415 - heavy
 
-    if codec is not None:
-        try:
-            project, event = codec.read(payload)
-            return {"project": project, "event": msgspec.structs.asdict(event)}
-        except Undecodable:
-            pass
-    return {"undecodable": payload.hex()}
+    try:
+        project, event = codec.read(payload)
+    except Undecodable:
+        return {"undecodable": payload.hex()}
+    fact = event.__struct_config__.tag
+    return {"project": project, "type": fact, "event": shown(event)}

@@ -68,7 +68,7 @@ def show(number: str, data: str | None) -> None:
 @data_option
 def retry(numbers: tuple[str, ...], every: str | None, data: str | None) -> None:
     """Let them be tried again, as often as at first."""
-    _each("retry", numbers, every, data, lambda operating: operating.retry_job)
+    _each("to be tried again", numbers, every, data, lambda operating: operating.retry_job)
 
 
 @jobs.command()
@@ -78,11 +78,11 @@ def retry(numbers: tuple[str, ...], every: str | None, data: str | None) -> None
 @data_option
 def drop(numbers: tuple[str, ...], every: str | None, data: str | None) -> None:
     """Forget them; the log has what wanted them."""
-    _each("drop", numbers, every, data, lambda operating: operating.drop_job)
+    _each("dropped", numbers, every, data, lambda operating: operating.drop_job)
 
 
 def _each(
-    verb: str,
+    done: str,
     numbers: tuple[str, ...],
     every: str | None,
     data: str | None,
@@ -102,7 +102,7 @@ def _each(
             except PenstockError as error:
                 failed += 1
                 click.echo(f"{number}: {error}", err=True)
-    click.echo(f"{verb}: {len(named) - failed} done, {failed} failed")
+    click.echo(f"{len(named) - failed} {done}, {failed} failed")
     if failed:
         raise SystemExit(1)
 

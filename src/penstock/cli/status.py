@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock.core.settings import Settings
 
 _STOPPED = 3
+_EFFECTS = {"edge": "no event is taken", "work": "views stay as they are"}
 
 
 @click.command()
@@ -38,7 +39,7 @@ def status(data: str | None) -> None:
         findings = [*_roles(settings), *examined(settings, [_held])]
     else:
         findings = [Finding("process", "ok", f"process {door.pid} serves {door.url}")]
-        findings += [*_ready(door), *_topics(door)]
+        findings += [*vacant(settings), *_ready(door), *_topics(door)]
     findings += examined(settings, [_size])
     findings += [one for one in examined(settings, CHECKS) if one.verdict != "ok"]
     echo_rows(("what", "verdict", "detail"), findings)
@@ -46,6 +47,19 @@ def status(data: str | None) -> None:
         sys.exit(1)
     if findings[0].verdict == "stopped":
         sys.exit(_STOPPED)
+
+
+def vacant(settings: "Settings") -> Iterator[Finding]:
+    """Roles of the folder that nobody has, where processes share it and one of them serves."""
+    from penstock.core.engines import is_embedded  # noqa: PLC0415 - heavy
+    from penstock.core.folder import is_taken  # noqa: PLC0415 - heavy
+
+    if not is_embedded(settings.log_url):
+        return
+    for role, effect in _EFFECTS.items():
+        if not is_taken(settings.folder, role):
+            remedy = f"start one: penstock serve --role {role} --data {settings.data}"
+            yield Finding(role, "fail", f"no process has the role {role}: {effect}; {remedy}")
 
 
 def _size(settings: "Settings") -> Iterator[Finding]:

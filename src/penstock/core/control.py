@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.core.edge import Received, Response
 from penstock.core.edge.endpoints import AnswerEndpoint
-from penstock.core.errors import NotFound, PenstockError, Rejected
+from penstock.core.errors import NotFound, PenstockError, Rejected, told_of
 from penstock.core.operations import Operations
 from penstock.core.platform import Platform
 from penstock.core.projection.deleting import Whose
@@ -209,7 +209,7 @@ class Control:
         except PenstockError as error:
             job.error = str(error)
         except Exception as error:  # noqa: BLE001 - the operator is told, the server goes on
-            job.error = f"{type(error).__name__}: {error}"
+            job.error = told_of(error)
         job.finished = True
 
     def _job(self, name: JobName) -> Job:

@@ -8,12 +8,20 @@ the message alone.
 from typing import ClassVar
 
 
+def sound(text: object) -> str:
+    """Text that can be written down: half a surrogate pair, which JSON and a file's name may have,
+    is in no encoding, and becomes its escape.
+    """
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
 class PenstockError(Exception):
     """Something failed inside; the client is told no more than that."""
 
     status: ClassVar[int] = 500
     default_code: ClassVar[str] = "internal"
 
+    message: str = ""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """What its answer says beside it, whatever its body is."""
     field: str = ""
@@ -22,10 +30,10 @@ class PenstockError(Exception):
     def __init__(
         self, message: str = "", *, code: str = "", retry_after: int = 0, detail: str = ""
     ) -> None:
-        self.message = message or (type(self).__doc__ or "").splitlines()[0]
+        self.message = sound(message) or (type(self).__doc__ or "").splitlines()[0]
         """For anybody."""
-        super().__init__(f"{self.message}: {detail}" if detail else self.message)
-        self.code = code or self.default_code
+        super().__init__(f"{self.message}: {sound(detail)}" if detail else self.message)
+        self.code = sound(code) or self.default_code
         self.retry_after = retry_after
         """Seconds after which trying again makes sense; 0 where it does not."""
 
@@ -43,7 +51,7 @@ class Rejected(PenstockError):
         self, message: str = "", *, code: str = "", detail: str = "", field: str = ""
     ) -> None:
         super().__init__(message, code=code, detail=detail)
-        self.field = field
+        self.field = sound(field)
 
 
 class BadField(Rejected):
@@ -120,7 +128,7 @@ class Taken(Conflict):
 
     def __init__(self, message: str = "", *, field: str = "") -> None:
         super().__init__(message)
-        self.field = field
+        self.field = sound(field)
 
 
 class InUse(Conflict):
@@ -292,6 +300,19 @@ def catalogue() -> list[type[PenstockError]]:
 def meaning(kind: type[PenstockError]) -> str:
     """What the error means, in a paragraph."""
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+
+
+def words_of(error: BaseException) -> str:
+    """What was raised says; an error that cannot even tell itself has no words."""
+    try:
+        return sound(error)
+    except Exception:  # noqa: BLE001 - its own way to tell itself may be what is wrong
+        return "it has no words"
+
+
+def told_of(error: BaseException, characters_max: int = 1_000) -> str:
+    """Kind and words of whatever was raised, for those who read along; never raises."""
+    return f"{type(error).__name__}: {words_of(error)}"[:characters_max]
 
 
 def told(error: Exception) -> str:

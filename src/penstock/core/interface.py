@@ -28,7 +28,9 @@ class Parameter:
     meaning: str
     required: bool = False
     example: tuple[str, ...] = ()
-    """As it is meant, not percent-encoded; without one the operation's example has none."""
+    """As it is meant, not percent-encoded; without one the operation's example has none, or
+    what its shape says where it has to be there.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from penstock.core.projection import Fold, Table
 from penstock.core.projection.cursor import Cursor
 from penstock.core.projection.dead_jobs import DeadJob, DeadJobs
 from penstock.core.projection.dead_letters import GIVEN_UP, DeadLetter, given_up
+from penstock.core.projection.decoding import raised
 from penstock.core.projection.deleting import Whose, deletable, delete
 from penstock.core.projection.disk_space import DiskSpace
 from penstock.core.projection.folding import FoldSink
@@ -133,7 +134,7 @@ class Operations:
             except PenstockError:
                 raise
             except Exception as error:
-                raise Rejected(f"projecting it again: {type(error).__name__}: {error}") from error
+                raise Rejected(f"projecting it again: {raised(error)}") from error
         self._stores.dead_letters.remove(letter)
         return self._readable(letter)
 

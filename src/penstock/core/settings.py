@@ -5,8 +5,6 @@ misspelt setting stops the start and names the nearest known one; a value out of
 with its bound; secrets (URLs with a password) never print.
 """
 
-import difflib
-import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -15,13 +13,11 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta
 
+from penstock.core import misset
 from penstock.core.errors import Misconfigured
 
-PREFIX = "PENSTOCK_"
-CONFIG_VARIABLE = "PENSTOCK_CONFIG"
-
-_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
-"""Up to the last `@`: a password that was not quoted may hold anything, and rather hides more."""
+PREFIX, CONFIG_VARIABLE = misset.PREFIX, misset.CONFIG_VARIABLE
+redacted = misset.redacted
 
 Count = Annotated[int, Meta(ge=1)]
 Bytes = Annotated[int, Meta(ge=1)]
@@ -310,7 +306,7 @@ def load(
         if key in sections and isinstance(value, dict):
             sections[key].update(value)
         elif isinstance(value, dict):
-            raise Misconfigured(_no_such_table(key, sections))
+            raise Misconfigured(misset.unknown_table(key, sections))
         else:
             core[key] = value
     for name, value in _given(environment).items():
@@ -342,17 +338,14 @@ def _by_name(chosen: Collection[str]) -> dict[str, str]:
     """An application is called as its package is, without what that lies in."""
     found: dict[str, str] = {}
     for path in chosen:
+        if wrong := misset.no_package(path):
+            raise Misconfigured(wrong)
         name = path.rpartition(".")[2]
         if (other := found.setdefault(name, path)) != path:
             raise Misconfigured(
                 f"{PREFIX}APPLICATIONS: {other} and {path} are both called {name}; rename one"
             )
     return found
-
-
-def redacted(url: str) -> str:
-    """The URL with its password, if it has one, replaced."""
-    return _PASSWORD.sub(r"\1:***@", url)
 
 
 def _read_file(path: str | None) -> dict[str, Any]:
@@ -362,12 +355,6 @@ def _read_file(path: str | None) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Misconfigured(f"reading {CONFIG_VARIABLE}={path}: {error}") from error
-
-
-def _no_such_table(name: str, applications: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, applications, n=1, cutoff=0.5)
-    hint = f"; did you mean [{nearest[0]}]?" if nearest else ""
-    return f"unknown table [{name}] in the file of {CONFIG_VARIABLE}{hint}"
 
 
 def _locate(name: str, applications: Collection[str]) -> tuple[str, str]:
@@ -381,15 +368,13 @@ def _convert(values: dict[str, object], struct: type[S], prefix: str) -> S:
     known = get_type_hints(struct)
     for name in values:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {prefix}{nearest[0].upper()}?" if nearest else ""
-            raise Misconfigured(f"unknown setting {prefix}{name.upper()}{hint}")
+            raise Misconfigured(misset.unknown(name, known, prefix))
     for name, value in values.items():
         try:
             msgspec.convert({name: _word(value)}, struct, strict=False)
         except msgspec.ValidationError as error:
             reason = str(error).split(" - at ")[0]
-            raise Misconfigured(f"setting {prefix}{name.upper()}: {reason}") from error
+            raise Misconfigured(misset.unfit(name, value, reason, prefix)) from error
     return msgspec.convert({k: _word(v) for k, v in values.items()}, struct, strict=False)
 
 

@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from penstock.core.clock import Clock, SystemClock
+from penstock.core.errors import told_of
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -272,8 +273,7 @@ class Registry(Collector):
         self._failed += len(failures)
         for what, error in failures:
             if what not in self._failing and self._logger is not None:
-                said = f"{type(error).__name__}: {error}"
-                self._logger.warning("metrics.failed", what=what, error=said)
+                self._logger.warning("metrics.failed", what=what, error=told_of(error))
         self._failing = {what for what, _ in failures}
 
     def _requests(self) -> Iterator["Metric"]:

@@ -1,7 +1,6 @@
 """`POST /user_tags` and its batch: bytes in, validated events out; nothing else is consulted."""
 
 import json
-import re
 from typing import Annotated, NoReturn
 
 import msgspec
@@ -12,7 +11,8 @@ from penstock.apps.audiences.events.spelling import Product, Tag
 from penstock.apps.audiences.events.times import parse_tag, spell_tag
 from penstock.apps.audiences.settings import Settings
 from penstock.core.edge import Known, Received, Reply, Response
-from penstock.core.errors import Rejected, TooLarge, UnsupportedType
+from penstock.core.edge.reading import check_type, fault, types
+from penstock.core.errors import Rejected, TooLarge
 
 TAG_BYTES_MAX = 65_536
 BATCH_TAGS_MAX = 1_000
@@ -24,8 +24,8 @@ IDEMPOTENCY_KEY_MAX = 64
 TAG_MEDIA = ("application/json",)
 BATCH_MEDIA = ("application/x-ndjson", "application/ndjson", "application/jsonl", *TAG_MEDIA)
 
-_TAG_TYPES = frozenset({b"", *(media.encode() for media in TAG_MEDIA)})
-_BATCH_TYPES = frozenset({b"", *(media.encode() for media in BATCH_MEDIA)})
+_TAG_TYPES = types(TAG_MEDIA)
+_BATCH_TYPES = types(BATCH_MEDIA)
 _MEMBERS = 11
 _WORDS = 8
 _QUOTES = 2 * (_MEMBERS + _WORDS)
@@ -41,10 +41,6 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_any = json.JSONDecoder(parse_int=bool, parse_float=bool).decode
 """Numbers may be of any size here, and dear to read; what they are does not matter."""
-
-
-_FAULT = re.compile(r"(?:missing required field `(\w+)`)?(?: - at `\$\.?([\w.]*)`)?$", re.ASCII)
-"""Where a decoder says that it is not content."""
 
 
 class RefusedLine(msgspec.Struct, frozen=True):
@@ -78,7 +74,7 @@ class _Repeated(ValueError):
 
 def record_tag(received: Received, known: Known[Settings, None]) -> Reply:
     """One tag (AU-20 to AU-30). Raise `Rejected` or `UnsupportedType`."""
-    _check_type(received, _TAG_TYPES)
+    check_type(received, _TAG_TYPES)
     return Reply(
         (_event(received.body, _horizon(received, known.settings)),),
         idempotency_key=_idempotency_key(received),
@@ -87,7 +83,7 @@ def record_tag(received: Received, known: Known[Settings, None]) -> Reply:
 
 def record_batch(received: Received, known: Known[Settings, None]) -> Reply:
     """Tags, one a line; each is accepted or refused by itself (AU-31)."""
-    _check_type(received, _BATCH_TYPES)
+    check_type(received, _BATCH_TYPES)
     latest_ms = _horizon(received, known.settings)
     body = received.body
     pieces = body.split(b"\n", BATCH_LINES_MAX)
@@ -142,7 +138,7 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
             _refuse_long_words(tag)
     except msgspec.ValidationError as error:
         text = str(error)
-        raise Rejected(text[:_SHOWN_MAX], code="bad_field", field=_fault(text)) from None
+        raise Rejected(text[:_SHOWN_MAX], code="bad_field", field=fault(text)) from None
     except (_LongWord, _Repeated) as error:
         raise Rejected(str(error), code="bad_field", field=error.field) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
@@ -159,13 +155,6 @@ def _event(body: bytes, latest_ms: float) -> TagRecorded:
             field="time",
         )
     return event
-
-
-def _fault(message: str) -> str:
-    """The member that a decoder's message is about; empty where it is about the whole."""
-    found = _FAULT.search(message)
-    missing, place = found.groups() if found else (None, None)
-    return ".".join(name for name in (place, missing) if name)
 
 
 def _convert(tag: Tag) -> TagRecorded:
@@ -270,12 +259,6 @@ def _horizon(received: Received, settings: Settings) -> float:
     """The latest time a tag may have, in epoch milliseconds (AU-30)."""
     hours = settings.max_future_skew_hours
     return received.at_ms + hours * 3_600_000 if hours else float("inf")
-
-
-def _check_type(received: Received, accepted: frozenset[bytes]) -> None:
-    given = received.headers.get(b"content-type", b"")
-    if given not in accepted and given.partition(b";")[0].strip().lower() not in accepted:
-        raise UnsupportedType("send Content-Type: application/json")
 
 
 def _idempotency_key(received: Received) -> str:

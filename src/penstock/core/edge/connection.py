@@ -158,7 +158,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
                 self._read_body()
         except PenstockError as error:
             self.break_off(error)
-        except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+        except BaseException as defect:  # noqa: BLE001 - a defect of ours is answered as such
             self.break_off(PenstockError(), defect)
         self._hold()
         self._read_on()
@@ -283,7 +283,7 @@ class Connection(Exchange, asyncio.BufferedProtocol):
     def break_off(
         self,
         error: PenstockError,
-        cause: Exception | None = None,
+        cause: BaseException | None = None,
         *,
         body: bool = True,
     ) -> None:

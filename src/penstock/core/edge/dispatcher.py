@@ -251,14 +251,14 @@ class Dispatcher:
         head: Head,
         client: Client,
         body: bytes,
-        done: Callable[[Outcome | Exception], None],
+        done: Callable[[Outcome | BaseException], None],
         admitted: Admitted | None = None,
     ) -> None:
         """The same of any body, off the loop; `done` is called on it."""
         if head.endpoint.asks is not None:
             done = head.endpoint.asks.lend(done)
 
-        def settle(outcome: Outcome | Exception) -> None:
+        def settle(outcome: Outcome | BaseException) -> None:
             if isinstance(outcome, PenstockError):
                 outcome = _kept(outcome)
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -379,7 +379,7 @@ class Dispatcher:
         self,
         received: tuple[str, str, bytes],
         error: PenstockError,
-        cause: Exception | None = None,
+        cause: BaseException | None = None,
         spell: Refusing | None = None,
     ) -> Response:
         """The error's answer to (method, path, id if it has one), and its one line in the log."""

@@ -14,7 +14,7 @@ from penstock.core.edge.gate import Admitted
 from penstock.core.edge.heads import Head
 from penstock.core.edge.nearby import Replay, Settle
 from penstock.core.edge.repeats import REPLAYED
-from penstock.core.edge.wire import render
+from penstock.core.edge.wire import render, status_of
 from penstock.core.errors import Overloaded, PenstockError
 
 CLIENT_GONE = 499
@@ -119,7 +119,7 @@ class Exchange(ABC):
                 judged = edge.judge(head, self.peer, body, admitted)
             except PenstockError as error:
                 self._refuse(error)
-            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+            except BaseException as defect:  # noqa: BLE001 - a defect of ours is answered as such
                 self._refuse(PenstockError(), defect)
             else:
                 self._act(judged)
@@ -139,17 +139,17 @@ class Exchange(ABC):
                 admitted = self._edge.admit(self._head, self.peer)
             except PenstockError as error:
                 self._refuse(error)
-            except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+            except BaseException as defect:  # noqa: BLE001 - a defect of ours is answered as such
                 self._refuse(PenstockError(), defect)
         return admitted
 
-    def _judged(self, outcome: Outcome | Exception) -> None:
+    def _judged(self, outcome: Outcome | BaseException) -> None:
         """It was, elsewhere."""
         self._judging = 0
         self._hold()
         if isinstance(outcome, PenstockError):
             self._refuse(outcome)
-        elif isinstance(outcome, Exception):
+        elif isinstance(outcome, BaseException):
             self._refuse(PenstockError(), outcome)
         else:
             self._act(outcome)
@@ -174,7 +174,7 @@ class Exchange(ABC):
             waits = self._edge.commit(endpoint, events, settle, replay)
         except PenstockError as error:
             settle(error)
-        except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+        except BaseException as defect:  # noqa: BLE001 - a defect of ours is answered as such
             if endpoint.near is not None:
                 endpoint.near.drop(events.parts)
             self._refuse(PenstockError(), defect, accountable=False)
@@ -194,10 +194,10 @@ class Exchange(ABC):
                 act = partial(self._answer, answer)
         except PenstockError as error:
             self._refuse(error)
-        except asyncio.CancelledError:
-            self._forsake()
-            raise
-        except Exception as defect:  # noqa: BLE001 - a defect of ours is answered as such
+        except BaseException as defect:
+            if _is_ended(defect):
+                self._forsake()
+                raise
             self._refuse(PenstockError(), defect)
         else:  # many may have waited for the same
             self._turn.soon(act)
@@ -222,12 +222,15 @@ class Exchange(ABC):
     async def _asked(self, ask: Asking, event: bytes, *, is_repeat: bool) -> None:
         try:
             answer = await ask(event)
-        except asyncio.CancelledError:
-            self._forsake()
-            raise
-        if is_repeat:
-            answer = Response(answer.status, answer.body, (*answer.headers, REPLAYED))
-        self._turn.soon(partial(self._answer, answer))
+            if is_repeat:
+                answer = Response(answer.status, answer.body, (*answer.headers, REPLAYED))
+        except BaseException as defect:
+            if _is_ended(defect):
+                self._forsake()
+                raise
+            self._refuse(PenstockError(), defect, accountable=False)  # the event is stored
+        else:
+            self._turn.soon(partial(self._answer, answer))
 
     def _forsake(self) -> None:
         """Nobody is answered."""
@@ -239,7 +242,7 @@ class Exchange(ABC):
     def _refuse(
         self,
         error: PenstockError,
-        cause: Exception | None = None,
+        cause: BaseException | None = None,
         *,
         accountable: bool = True,
         keep_alive: bool = True,
@@ -259,14 +262,15 @@ class Exchange(ABC):
         if self._at == "answer":
             self._edge.in_flight -= 1
         self.idle_since = now = perf_counter()
-        head.timings.observe(response.status, now - self._began)
         if self.transport.is_closing():
+            head.timings.observe(status_of(response), now - self._began)
             self._at = "end"
             return
         self._at = "drain" if unread else "request"
         wanted = self._connections.is_crowded and self._is_wanted()
         plain = response is NO_CONTENT and head.plain
         if plain and not self._rest and not self._last and not wanted:
+            head.timings.observe(response.status, now - self._began)
             self.transport.write(self._connections.no_content)
             return
         if unread:
@@ -274,15 +278,13 @@ class Exchange(ABC):
             # Whoever waits for a word before the body may or may not send it now.
             keep_alive = keep_alive and self._body.to_come <= DRAIN_BYTES_MAX and not head.expects
         keeps = keep_alive and head.keep_alive and not wanted and not self._is_last()
-        answer = render(
-            response,
-            self._connections.date,
-            request_id=head.request_id,
-            lines=head.for_page,
-            keep_alive=keeps,
-            old=head.old,
-            body=head.method != "HEAD",
-        )
+        try:
+            answer = self._rendered(response, keep_alive=keeps)
+        except Exception as defect:  # noqa: BLE001 - what a handler made is no response
+            request = (head.method, head.path, head.request_id)
+            response = self._edge.refusal(request, PenstockError(), defect)
+            answer = self._rendered(response, keep_alive=keeps)
+        head.timings.observe(response.status, now - self._began)
         self.transport.write(answer)
         if not keeps:
             self._end(unread=unread or bool(self._rest))
@@ -290,6 +292,18 @@ class Exchange(ABC):
             self.break_off(self._last_word)
         else:
             self._go_on()
+
+    def _rendered(self, response: Response, *, keep_alive: bool) -> bytes:
+        head = self._head
+        return render(
+            response,
+            self._connections.date,
+            request_id=head.request_id,
+            lines=head.for_page,
+            keep_alive=keep_alive,
+            old=head.old,
+            body=head.method != "HEAD",
+        )
 
     def _is_wanted(self) -> bool:
         """Whether its place is, and nothing stands behind the request in hand."""
@@ -299,6 +313,13 @@ class Exchange(ABC):
         """Whether nothing more will be said."""
         between = self._at == "request" and not self._rest
         return self._last and between and self._last_word is None
+
+
+def _is_ended(defect: BaseException) -> bool:
+    """Whether the task itself is, and nobody waits. A handler may raise the same by itself."""
+    task = asyncio.current_task()
+    ended = isinstance(defect, asyncio.CancelledError) and task is not None and task.cancelling()
+    return bool(ended) or isinstance(defect, GeneratorExit)
 
 
 def _is_dear(body: bytes) -> bool:

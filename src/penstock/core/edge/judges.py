@@ -18,7 +18,7 @@ _REST_SECONDS = 600
 class _Case(NamedTuple, Generic[T]):
     since: float
     work: Callable[[], T]
-    done: Callable[[T | Exception], None]
+    done: Callable[[T | BaseException], None]
 
 
 class Judges(Generic[T]):
@@ -31,7 +31,7 @@ class Judges(Generic[T]):
         self._closed = False
 
     def judge(
-        self, client: Client, work: Callable[[], T], done: Callable[[T | Exception], None]
+        self, client: Client, work: Callable[[], T], done: Callable[[T | BaseException], None]
     ) -> None:
         """`done` gets what `work` returns or raises, on the thread; `Overloaded` after a while."""
         with self._changed:
@@ -68,10 +68,10 @@ class Judges(Generic[T]):
             self._rest()
 
 
-def _outcome(case: _Case[T]) -> T | Exception:
+def _outcome(case: _Case[T]) -> T | BaseException:
     if monotonic() - case.since > _WAIT_SECONDS_MAX:
         return Overloaded("more bodies are to be judged than can be; nothing was stored, try again")
     try:
         return case.work()
-    except Exception as error:  # noqa: BLE001 - it is answered where the request came from
+    except BaseException as error:  # noqa: BLE001 - answered where the request came from
         return error

@@ -8,7 +8,7 @@ import msgspec
 from penstock.core import codings, errors
 from penstock.core.edge import NO_CONTENT, Received, Reply, Response, repeats
 from penstock.core.edge.endpoints import Endpoint, IngestEndpoint, Way
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, sound
 from penstock.core.events import Event
 from penstock.core.projects import DEFAULT_PROJECT, name_of, order_of
 from penstock.core.worker import Handle
@@ -86,14 +86,20 @@ def judge(endpoint: IngestEndpoint, received: Received, *, keyed: bool) -> Judge
 
 
 def decided(endpoint: Endpoint, received: Received, reply: Reply, *, keyed: bool) -> Judged:
-    """The same of what was decided already."""
+    """The same of what was decided already. Raise `LookupError` for an event that the operation
+    does not emit.
+    """
     events = reply.events
-    if len(events) == 1 and received.project == DEFAULT_PROJECT:  # a call of `_parts` takes longer
-        topic, encode, _, key = endpoint.ways[type(events[0])]
-        keys = (order_of(DEFAULT_PROJECT, key(events[0])),) if keyed else ()
-        parts: Sequence[Part] = (Part(topic, (encode(events[0]),), keys),)
-    else:
-        parts = _parts(endpoint.ways, events, received.project, keyed=keyed)
+    try:
+        if len(events) == 1 and received.project == DEFAULT_PROJECT:  # `_parts` takes longer
+            topic, encode, _, key = endpoint.ways[type(events[0])]
+            keys = (order_of(DEFAULT_PROJECT, key(events[0])),) if keyed else ()
+            parts: Sequence[Part] = (Part(topic, (encode(events[0]),), keys),)
+        else:
+            parts = _parts(endpoint.ways, events, received.project, keyed=keyed)
+    except KeyError:
+        _check_emitted(endpoint, events)
+        raise
     if not reply.idempotency_key:
         return Judged(parts, reply.response, reply.rejected)
     repeated = reply.repeated or reply.response
@@ -106,6 +112,15 @@ def decided(endpoint: Endpoint, received: Received, reply: Reply, *, keyed: bool
         repeated,
         repeats.packed(repeated),
     )
+
+
+def _check_emitted(endpoint: Endpoint, events: Sequence[Event]) -> None:
+    """Raise `LookupError` for an event that has no way."""
+    if (kind := next((type(e) for e in events if type(e) not in endpoint.ways), None)) is not None:
+        raise LookupError(
+            f"operation {endpoint.operation} says {kind.__name__}, which none of its topics has; "
+            "add the topic to `emits`"
+        ) from None
 
 
 def _parts(
@@ -161,8 +176,8 @@ def answer(endpoints: Mapping[str, IngestEndpoint]) -> Handle:
             return _encode(judge(endpoint, received, keyed=case.keyed))
         except PenstockError as error:
             return _encode(_refused(error))
-        except Exception:  # noqa: BLE001 - a defect of ours is answered where the request came from
-            return _encode(_Failed(traceback.format_exc()))
+        except BaseException:  # noqa: BLE001 - a defect is answered where the request came from
+            return _encode(_Failed(sound(traceback.format_exc())))
 
     return handle
 

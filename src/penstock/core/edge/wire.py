@@ -32,6 +32,13 @@ def date_line(epoch_seconds: float) -> bytes:
     return f"date: {formatdate(epoch_seconds, usegmt=True)}\r\n".encode()
 
 
+def status_of(response: object) -> int:
+    """Of what a handler made, which may be no response at all: that is a defect, 500."""
+    if isinstance(response, Response) and response.status in (*_STATUS_LINES,):
+        return response.status
+    return HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+
 def render(
     response: Response,
     date: bytes,

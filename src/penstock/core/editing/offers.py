@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.core.edge import NO_CONTENT, Received, Reply, Response
+from penstock.core.edge.reading import check_type
 from penstock.core.entities import ID_DIGITS, Entity, Entry, Kept, asked
 from penstock.core.errors import (
     BadField,
@@ -247,11 +248,16 @@ async def _list(entity: Entity[Any], received: Received, context: Context) -> Re
 
 
 async def _create(entity: Entity[Any], received: Received, context: Context) -> Response:
-    model, by = asked.model(entity, received.body), asked.by(received)
+    model, by = _model(entity, received), asked.by(received)
     kept = await context.edit(lambda of: of.create(entity, model, by))
     made = _answer(entity, kept, by.request_id, 201)
     location = (_LOCATION, f"{entity.path}/{kept.id}".encode())
     return msgspec.structs.replace(made, headers=(*made.headers, location))
+
+
+def _model(entity: Entity[Any], received: Received) -> Any:
+    check_type(received)
+    return asked.model(entity, received.body)
 
 
 async def _read(entity: Entity[Any], received: Received, context: Context) -> Response:
@@ -261,7 +267,7 @@ async def _read(entity: Entity[Any], received: Received, context: Context) -> Re
 
 async def _replace(entity: Entity[Any], received: Received, context: Context) -> Response:
     id_, expected, by = _named(entity, received), asked.expected(received), asked.by(received)
-    model = asked.model(entity, received.body)
+    model = _model(entity, received)
     kept = await context.edit(lambda of: of.replace(entity, id_, model, expected, by))
     return _answer(entity, kept, by.request_id)
 

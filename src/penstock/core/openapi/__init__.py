@@ -57,16 +57,16 @@ After any error nothing of the request was stored. A 4xx says that the request h
 408, 429 and 5xx are worth sending again, and a 429, and a 503 to an event, says in `Retry-After` \
 when.
 
-What stores events takes an `Idempotency-Key` of 1 to 64 visible ASCII characters, which stands \
-for this request from when its events are stored, for as long as the setting `idempotency_hours` \
-says. The same operation, path, query and body under it is a repeat: it stores nothing, and gets \
-the status and body that were answered first, with `Idempotent-Replayed: true`; where a body \
-counts events, that of a repeat has `"duplicate": N` besides, those that were stored before. \
-Anything else under it is answered 422 `key_reused`, and nothing of it is stored. Bodies are \
-compared byte for byte, without their `Content-Encoding`; headers are not. A request that was \
-refused claims no key. Operations that store into the same topic share their keys. With a log on \
-Kafka a key is known to the edge that took it, on its own disk: another edge takes whatever comes \
-under it for new, so a balancer has to send each key to the same one."""
+An operation that lists `Idempotency-Key` takes one of 1 to 64 visible ASCII characters, which \
+stands for this request from when its events are stored, for as long as the setting \
+`idempotency_hours` says. The same operation, path, query and body under it is a repeat: it \
+stores nothing, and gets the status and body that were answered first, with `Idempotent-Replayed: \
+true`; where a body counts events, that of a repeat has `"duplicate": N` besides, those that were \
+stored before. Anything else under it is answered 422 `key_reused`, and nothing of it is stored. \
+Bodies are compared byte for byte, without their `Content-Encoding`; headers are not. A request \
+that was refused claims no key. Operations that store into the same topic share their keys. With \
+a log on Kafka a key is known to the edge that took it, on its own disk: another edge takes \
+whatever comes under it for new, so a balancer has to send each key to the same one."""
 
 
 class Section(NamedTuple):
@@ -142,8 +142,7 @@ def _operation(offer: Offer, way: Way, section: Section, shapes: _Shapes) -> dic
         "summary": offer.summary,
         "parameters": [_parameter(one, shapes) for one in here],
         "responses": {
-            **{str(one.status): _answer(one, shapes) for one in interface.answers},
-            **_refusals(offer, section, [one.status for one in interface.answers]),
+            **_responses(offer, section, shapes),
             "default": _refusal("Any other error; it has this shape too.", media=_other(offer)),
         },
         "x-body-bytes-max": offer.body_bytes_max,
@@ -196,8 +195,21 @@ def _body(body: Body, shapes: _Shapes, *, for_pages: bool) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer, shapes: _Shapes) -> dict[str, Any]:
-    told: dict[str, Any] = {"description": answer.meaning}
+def _responses(offer: Offer, section: Section, shapes: _Shapes) -> dict[str, Any]:
+    """By status. An answer may have that of an error, whose codes it tells of then."""
+    codes, media = _codes(offer, section)
+    told = {
+        str(one.status): _answer(one, shapes, codes.pop(one.status, {}))
+        for one in offer.interface.answers
+    }
+    for status, meanings in sorted(codes.items()):
+        told[str(status)] = _refusal(_listed(meanings), meanings, media.get(status, ""))
+    return told
+
+
+def _answer(answer: Answer, shapes: _Shapes, codes: Mapping[str, str]) -> dict[str, Any]:
+    meaning = f"{answer.meaning} Or it is an error: {_listed(codes)}" if codes else answer.meaning
+    told: dict[str, Any] = {"description": meaning}
     if answer.shape is not None:
         content: dict[str, Any] = {"schema": shapes.of(answer.shape)}
         if answer.example:
@@ -206,8 +218,8 @@ def _answer(answer: Answer, shapes: _Shapes) -> dict[str, Any]:
     return told
 
 
-def _refusals(offer: Offer, section: Section, taken: Sequence[int]) -> dict[str, Any]:
-    """By status, in its order; those that the operation spells in its own way are its answers."""
+def _codes(offer: Offer, section: Section) -> tuple[dict[int, dict[str, str]], dict[int, str]]:
+    """By status: meanings of the codes, and the media type where it is spelled in its own way."""
     core = {kind.default_code: kind for kind in reversed(errors.catalogue())}
     codes: dict[int, dict[str, str]] = {}
     media: dict[int, str] = {}
@@ -217,11 +229,7 @@ def _refusals(offer: Offer, section: Section, taken: Sequence[int]) -> dict[str,
         status, spelled = _spelled(offer, status, code, meaning)
         media[status] = spelled
         codes.setdefault(status, {})[code] = meaning
-    return {
-        str(status): _refusal(_listed(meanings), meanings, media.get(status, ""))
-        for status, meanings in sorted(codes.items())
-        if status not in taken
-    }
+    return codes, media
 
 
 def _other(offer: Offer) -> str:

@@ -3,8 +3,10 @@
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
+
+import msgspec
 
 from penstock.core.interface import HOUR, Offer, Parameter
 
@@ -49,8 +51,8 @@ def target(offer: Offer, way: Way | None = None) -> str:
     path = way.path
     for parameter in given:
         if parameter.place == "path":
-            path = path.replace(f"{{{parameter.name}}}", quote("".join(parameter.example), safe=""))
-    query = [(p.name, value) for p in given if p.place == "query" for value in p.example]
+            path = path.replace(f"{{{parameter.name}}}", quote("".join(_tried(parameter)), safe=""))
+    query = [(p.name, value) for p in given if p.place == "query" for value in _tried(p)]
     return f"{path}?{urlencode(query, safe=':,')}" if query else path
 
 
@@ -61,7 +63,29 @@ def headers(offer: Offer) -> Iterator[tuple[str, str]]:
         yield "Content-Type", takes.media[0]
     for parameter in offer.interface.parameters:
         if parameter.place == "header":
-            yield from ((parameter.name, value) for value in parameter.example)
+            yield from ((parameter.name, value) for value in _tried(parameter))
+
+
+def _tried(parameter: Parameter) -> tuple[str, ...]:
+    """Its example. What has to be there and has none gets a value to read: the first of its shape,
+    or its own name.
+    """
+    if any(parameter.example) or not (parameter.required or parameter.place == "path"):
+        return parameter.example
+    schema = msgspec.json.schema(parameter.shape)
+    schema |= schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], {})
+    schema = schema.get("items", schema) or schema
+    said: list[object] = [*schema.get("examples", ()), *schema.get("enum", ())]
+    return (str(said[0] if said else _like(schema, parameter)),)
+
+
+def _like(schema: dict[str, Any], parameter: Parameter) -> object:
+    match schema.get("type"):
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return "true"
+    return parameter.name
 
 
 def curl(offer: Offer, url: str = LOCAL, *, way: Way | None = None) -> str:

@@ -37,6 +37,7 @@ from penstock.core.platform.pools import Pools
 from penstock.core.platform.positions import Positions
 from penstock.core.platform.scheduling import own, scheduler
 from penstock.core.platform.trimming import forgetting, telling
+from penstock.core.platform.unserved import remedy, unserved
 from penstock.core.projection.sinks import Stores
 from penstock.core.projection.workers import Workers
 from penstock.core.reach import Reach
@@ -292,6 +293,8 @@ class Platform:
         if self.stores is not None and self.stores.warehouse is not None:
             for manifest in self.manifests:
                 check_columns(self.stores.warehouse, manifest)
+        if lost := unserved(self.settings, self._opened.kept):
+            self.logger.warning("log.unserved", topics=", ".join(lost), remedy=remedy(lost))
         self._observing.begin()
         if self.consumers.jobs:
             self._workers.start(self.reach, self._applications)

@@ -9,7 +9,7 @@ from penstock.core.edge import Answering, Asking, Received, Reply, Response
 from penstock.core.edge.dispatcher import Dispatcher
 from penstock.core.edge.endpoints import AnswerEndpoint, Endpoint
 from penstock.core.editing import offers
-from penstock.core.errors import NotReady
+from penstock.core.errors import NotReady, told_of
 from penstock.core.events import Codec
 from penstock.core.ingesting import Nears, gate, hearing, ingest_endpoints, pages, ways
 from penstock.core.interface import Offer
@@ -87,8 +87,8 @@ def _asking(ask: Ask[Any, Any], context: Asked | None, codec: Codec[Any]) -> Ask
             return ask.render(await own.get(fold, key(event)), event) or ask.late
         except NotReady:
             return ask.late
-        except Exception as defect:  # noqa: BLE001 - a defect of ours, and no failure of theirs
-            own.warn("ask.failed", fold=fold.name, error=f"{type(defect).__name__}: {defect}")
+        except (Exception, SystemExit, KeyboardInterrupt) as defect:  # noqa: BLE001 - no failure of theirs
+            own.warn("ask.failed", fold=fold.name, error=told_of(defect))
             return ask.late
 
     return answer

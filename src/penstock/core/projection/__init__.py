@@ -85,6 +85,22 @@ class Topic(Generic[E]):
             object.__setattr__(self, "key", self.unique)
         if taken := [of.__name__ for of in self.events if "project" in of.__struct_fields__]:
             raise ValueError(f"{', '.join(taken)}: a project is the record's, not the event's")
+        self._check_tags()
+
+    def _check_tags(self) -> None:
+        """A record says by its tag what it is. Raise `ValueError`."""
+        known: dict[object, str] = {}
+        for of in self.events:
+            tag, name = of.__struct_config__.tag, of.__name__
+            if not isinstance(tag, str):
+                raise ValueError(  # noqa: TRY004 - of the class, which is of a fitting type
+                    f"{self.name}: {name} has no name on the wire; declare it with a tag, the fact "
+                    'and its version, as in tag="confirmed/1"'
+                )
+            if (other := known.setdefault(tag, name)) != name:
+                raise ValueError(
+                    f'{self.name}: {other} and {name} both have tag="{tag}"; give each its own'
+                )
 
     def codec(self) -> Codec[E]:
         return Codec(self.events)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from penstock.core.errors import sound, told_of
 from penstock.core.projection.job import ComputeFailed, Job, Permanent
 from penstock.core.telemetry import Logger
 from penstock.core.worker import Handle, Worker, WorkerDied
@@ -154,9 +155,9 @@ def _answer(
     except MemoryError:
         return _FAILED + b"it takes more than %d bytes of memory" % known.memory_bytes_max
     except Permanent as error:
-        return _NEVER + error.message.encode()
+        return _NEVER + sound(error.message).encode()
     except BaseException as error:  # noqa: BLE001 - an exit of its own is a failure like others
-        return _FAILED + f"{type(error).__name__}: {error}".encode(errors="replace")[:1_000]
+        return _FAILED + told_of(error).encode()
     if len(result) > known.result_bytes_max:
         return _NEVER + b"%d bytes were computed; at most %d" % (
             len(result),

@@ -45,6 +45,10 @@ class Sink(Protocol):
         """Keep the proof with the position that was resumed, which is older than proofs."""
         ...
 
+    def reason(self, partition: int) -> str:
+        """Why the first dead letter of the newest batch is one; empty where there is none."""
+        ...
+
     def judge(self, partition: int, disproved: str) -> None:
         """Tell all processes why the view is not to be answered from; nothing: it may be."""
         ...

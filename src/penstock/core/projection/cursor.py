@@ -4,7 +4,7 @@ import random
 from contextlib import suppress
 
 from penstock.core.clock import Clock
-from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told
+from penstock.core.errors import Damaged, Disproved, Misconfigured, Moved, NotReady, told, told_of
 from penstock.core.log import Batch, Follow, Reader
 from penstock.core.projection import Projection
 from penstock.core.projection.contract import Outcome, Resume, Sink
@@ -237,6 +237,7 @@ class Cursor:
                 first=batch.first,
                 next=batch.next,
                 dead_lettered=outcome.dead_lettered,
+                reason=self.sink.reason(self.partition),
             )
         damaged = sum(damage.next - damage.first for damage in batch.damages)
         poison = outcome.dead_lettered - damaged
@@ -335,7 +336,7 @@ class Cursor:
         self._logger.error(
             "projection.failed",
             state=state,
-            error=f"{type(error).__name__}: {error}",
+            error=told_of(error),
             position=self.position,
             attempts=self.failures,
         )

@@ -3,8 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from penstock.core.errors import told_of
 from penstock.core.events import Undecodable
 from penstock.core.log import Batch, record_number, record_numbers, record_place
 from penstock.core.projection import Projection, Record
@@ -34,6 +36,8 @@ class Decoding(Generic[T]):
         self._codec = stores.codec(projection.topic)
         self._unique = projection.topic.unique
         self._given_up: dict[int, frozenset[int]] = {}
+        self.reasons: dict[int, str] = {}
+        """By partition, why the first dead letter of its newest batch is one."""
 
     def resume(self, partition: int) -> None:
         self._given_up[partition] = self._stores.dead_letters.given_up(self._name, partition)
@@ -41,12 +45,14 @@ class Decoding(Generic[T]):
     def records(self, partition: int, batch: Batch) -> Decoded:
         known = self._given_up.get(partition, ())
         given_up = {offset for offset in known if batch.first <= offset < batch.next}
+        self.reasons.pop(partition, None)
         dead_lettered = 0
         for damage in batch.damages:
             letter = damaged(
                 self._into, self._topic, partition, damage, self._stores.clock.now_ms()
             )
             self._stores.dead_letters.add(letter)
+            self.reasons.setdefault(partition, letter.reason)
             dead_lettered += letter.records
         if not given_up and not batch.repeats:
             if batch.records is not None:
@@ -92,7 +98,7 @@ class Decoding(Generic[T]):
             try:
                 self._told_id(record)
             except Exception as error:  # noqa: BLE001 - whatever it raises is poison
-                self.dead_letter(partition, offset, batch, "unique", told_of(error))
+                self.dead_letter(partition, offset, batch, "unique", raised(error))
                 return None
         return record
 
@@ -114,6 +120,8 @@ class Decoding(Generic[T]):
         self, partition: int, offset: int, batch: Batch, code: str, reason: str
     ) -> None:
         at = bisect_left(batch.offsets, offset)
+        if code != GIVEN_UP:  # it was told when it was
+            self.reasons.setdefault(partition, reason)
         self._stores.dead_letters.add(
             DeadLetter(
                 projection=self._into,
@@ -144,10 +152,17 @@ class Decoding(Generic[T]):
                 project(record)
             except Exception as error:  # noqa: BLE001 - whatever a projection raises is poison
                 _, offset = record_place(record.number)
-                self.dead_letter(partition, offset, batch, "rows", told_of(error))
+                self.dead_letter(partition, offset, batch, "rows", raised(error))
                 dead_lettered += 1
         return dead_lettered
 
 
-def told_of(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def raised(error: Exception) -> str:
+    """The same of what an application's function raised, and where: by file and line."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return told_of(error)
+    file = "/".join(Path(trace.tb_frame.f_code.co_filename).parts[-2:])
+    return f"{told_of(error)} ({file}:{trace.tb_lineno})"

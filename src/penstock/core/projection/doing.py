@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from penstock.core.clock import Clock
+from penstock.core.errors import sound, words_of
 from penstock.core.events import Codec
 from penstock.core.log import RECORD_BYTES_MAX
 from penstock.core.projection import Fold, due
@@ -173,7 +174,7 @@ class Doing:
             self._workers.settle()
 
     def _settle(self, outcome: Outcome, now_ms: int) -> None:
-        one, retry = outcome.claimed, outcome.claimed.job.retry
+        one, retry, failed = outcome.claimed, outcome.claimed.job.retry, sound(outcome.failed)
         if not self.queue.has(one.at.sort):
             return  # somebody else did it, and it was heard
         if outcome.given_back:
@@ -182,15 +183,15 @@ class Doing:
         elif not outcome.failed:
             try:
                 done = self._done(one, outcome)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with what it returned
-                self._give_up(one, f"what it returned: {error}", now_ms)
+            except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is
+                self._give_up(one, f"what it returned: {words_of(error)}", now_ms)
             else:
                 self._say(one, done)
         elif outcome.permanent or one.queued.attempts >= retry.attempts:
-            self._give_up(one, outcome.failed, now_ms)
+            self._give_up(one, failed, now_ms)
         else:
             at_ms = now_ms + int(1_000 * retry.wait(one.queued.attempts))
-            self._again(one, one.queued._replace(begun=False, reason=outcome.failed), at_ms)
+            self._again(one, one.queued._replace(begun=False, reason=failed), at_ms)
 
     def _again(self, one: Claimed, queued: Queued, at_ms: int) -> None:
         at = Waiting(at_ms, one.at.wanted_ms, one.project, one.job.name)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from penstock.core.clock import Clock
-from penstock.core.errors import NotReady, told
+from penstock.core.errors import NotReady, told, told_of
 from penstock.core.projection.cursor import Cursor, backoff
 from penstock.core.projection.folding import FoldSink
-from penstock.core.projection.mirroring import Mirroring
+from penstock.core.projection.mirroring import Mirroring, TakenOver
 from penstock.core.projects import own_key, project_of
 from penstock.core.stages import MirrorStage
 from penstock.core.telemetry import Logger, Samples
@@ -90,13 +90,15 @@ class Filling:
                 partitions=self._partitions(),
                 even=_is_even(cursor),
             )
+        except TakenOver:  # nothing has failed; the next turn goes by what the fold has then
+            return ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the marks stay
-            self._tell(f"{type(error).__name__}: {error}")
+            self._tell(told_of(error))
             return told(error)
         if (refused := mirroring.table.refused) is None:
             return ""
         key, why = refused
-        self._tell(f"{type(why).__name__}: {why}", key=repr(own_key(project_of(key), key)))
+        self._tell(told_of(why), key=repr(own_key(project_of(key), key)))
         return f"a row cannot go in: {told(why)}"
 
     def _tell(self, error: str, **fields: str) -> None:

@@ -23,7 +23,7 @@ from penstock.core.projection.block import Block
 from penstock.core.projection.contract import Outcome, Resume
 from penstock.core.projection.dead_jobs import DeadJob
 from penstock.core.projection.dead_letters import DeadLetter, place_of
-from penstock.core.projection.decoding import Decoded, told_of
+from penstock.core.projection.decoding import Decoded, raised
 from penstock.core.projection.doing import Doing
 from penstock.core.projection.due import Elapsed, Heard
 from penstock.core.projection.expiry import GRACE_MS, Expiry
@@ -153,7 +153,7 @@ class FoldSink(SpaceSink):
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a step raises is poison
                 _, offset = record_place(record.number)
-                self._decoding.dead_letter(partition, offset, batch, "rows", told_of(error))
+                self._decoding.dead_letter(partition, offset, batch, "rows", raised(error))
                 poison += 1
             if found:
                 said.add(record.number, found)

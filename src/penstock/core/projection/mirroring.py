@@ -51,6 +51,10 @@ Hand = Callable[[Told], None]
 """Has it noted, by whoever carries the partition. Raise `NotReady` where that cannot be."""
 
 
+class TakenOver(NotReady):
+    """The fold was resumed meanwhile, as at every start: what is noted is looked at again."""
+
+
 class Mirroring:
     """`turn` is for one thread at a time, `note` and `settle` for the one that steps."""
 
@@ -188,7 +192,7 @@ class Mirroring:
 
     def _known(self) -> Note:
         if self._note is None:
-            raise NotReady(f"{self._space} is being taken over")
+            raise TakenOver(f"{self._space} is being taken over")
         return self._note
 
     def _look(self) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import msgspec
 
-from penstock.core.errors import Damaged
+from penstock.core.errors import Damaged, told_of
 from penstock.core.log import Batch, record_place
 from penstock.core.position import is_of
 from penstock.core.projection import (
@@ -26,7 +26,7 @@ from penstock.core.projection import (
 from penstock.core.projection.ahead import absent_of, ahead_of, twice_of
 from penstock.core.projection.contract import Outcome, Resume, Sink
 from penstock.core.projection.dead_letters import DeadLetter
-from penstock.core.projection.decoding import Decoded, told_of
+from penstock.core.projection.decoding import Decoded
 from penstock.core.projection.folding import FoldSink
 from penstock.core.projection.spaces import SpaceSink
 from penstock.core.projection.stores import Stores as Stores  # noqa: PLC0414 - what sinks are made of

@@ -24,6 +24,9 @@ class ViewSink(ABC):
     def judged(self) -> dict[int, str]:
         return verdicts.told(self._state, self._into)
 
+    def reason(self, partition: int) -> str:
+        return self._decoding.reasons.get(partition, "")
+
     def position(self, partition: int) -> int:
         stored = self.stored(partition)
         return 0 if stored is None else stored.next

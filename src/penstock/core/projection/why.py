@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.core.errors import Rejected
 from penstock.core.events import Undecodable
+from penstock.core.events.shown import shown
 from penstock.core.log import NO_REPEATS, Batch, Follow, record_number
 from penstock.core.projection import Fold, Index, Projection, Record, Table, parts
 from penstock.core.projection.due import Table as Due
@@ -183,10 +184,6 @@ def _of(
 
 
 def _json(struct: msgspec.Struct) -> str:
-    """By the names of its fields; arrays tell nobody what they are."""
     tag = struct.__struct_config__.tag
     named = {"type": tag} if tag is not None else {}
-    return msgspec.json.encode(
-        {**named, **msgspec.structs.asdict(struct)},
-        enc_hook=repr,
-    ).decode()
+    return msgspec.json.encode({**named, **shown(struct)}).decode()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, sound, told_of
 from penstock.core.events import Event
 from penstock.core.projection.computing import Computers
 from penstock.core.projection.job import ComputeFailed, Job, Permanent
@@ -201,5 +201,7 @@ class Workers:
 
 
 def _told(error: BaseException) -> str:
-    what = error.message if isinstance(error, PenstockError) else str(error)
-    return f"{type(error).__name__}: {what}"[:1_000]
+    """Others hear it too, so of ours the message alone."""
+    if isinstance(error, PenstockError):
+        return f"{type(error).__name__}: {sound(error.message)}"[:1_000]
+    return told_of(error)

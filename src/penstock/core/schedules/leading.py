@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from penstock.core.clock import CarefulClock
-from penstock.core.errors import Moved, NotReady
+from penstock.core.errors import Moved, NotReady, sound, told_of
 from penstock.core.intervals import Times
 from penstock.core.manifest import Run, Schedule
 from penstock.core.schedules import By, Ran
@@ -121,8 +121,8 @@ class Leading:
         try:
             self._settle()
             self._leases.release(self.name, self._owner, self._token)
-        except (Moved, NotReady) as error:
-            self._logger.warning("schedule.not_released", error=str(error))
+        except Exception as error:  # noqa: BLE001 - the lease ends by itself, and others are to stop
+            self._logger.warning("schedule.not_released", error=told_of(error))
         self._token = None
 
     # -- the lease ------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class Leading:
 
     def _closed(self, ran: Ran, result: str, reason: str) -> Ran:
         return msgspec.structs.replace(
-            ran, result=result, reason=reason, ended_ms=self._clock.now_ms()
+            ran, result=result, reason=sound(reason), ended_ms=self._clock.now_ms()
         )
 
 

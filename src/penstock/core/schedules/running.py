@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from penstock.core.errors import NotReady
+from penstock.core.errors import NotReady, told_of
 from penstock.core.events import Codec, Event
 from penstock.core.log import RECORD_BYTES_MAX, Append, Appender, Origin
 from penstock.core.log.awaiting import stored
@@ -190,4 +190,4 @@ class Attempt:
 def _told(error: BaseException) -> str:
     if isinstance(error, asyncio.CancelledError):
         return "it was cancelled"
-    return f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS_MAX]
+    return told_of(error, _REASON_CHARACTERS_MAX)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from penstock.core.clock import CarefulClock
+from penstock.core.errors import told_of
 from penstock.core.intervals import Interval
 from penstock.core.manifest import Run
 from penstock.core.schedules.attempts import Attempts
@@ -128,6 +129,4 @@ class Scheduler:
         try:
             turn()
         except Exception as error:  # noqa: BLE001 - whatever it is, the next turn may do
-            self._logger.warning(
-                "schedule.waits", schedules=whose, error=f"{type(error).__name__}: {error}"
-            )
+            self._logger.warning("schedule.waits", schedules=whose, error=told_of(error))
