@@ -154,11 +154,15 @@ class Health:
         problems = await self.problems()
         if problems:
             return Response.json(Unready("not_ready", problems), 503)
+        return Response.json(Ready("ready", self.warnings()))
+
+    def warnings(self) -> dict[str, str]:
+        """What is odd, and stands in nobody's way."""
         odd = dict(timing.warnings(self._platform.consumers.carried, self._platform.clock))
         odd.update(self._platform.near.warnings())
         if (editing := self._platform.editing) is not None and editing.relay is not None:
             odd.update(editing.relay.warnings())
-        return Response.json(Ready("ready", odd))
+        return odd
 
     async def problems(self) -> dict[str, str]:
         """What stands in the way of being ready."""

@@ -169,7 +169,7 @@ class Database:
             there = "is another one" if now else "is not there"
             raise NotReady(
                 "the database's file was taken away",
-                detail=f"{self.path} {there}; put it back, or restart to go on with what is there",
+                detail=f"{self.path} {there}; put it back, or restore a backup and restart",
             )
 
 
