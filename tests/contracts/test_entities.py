@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -22,20 +21,6 @@ from penstock.core.errors import (
 from support.clock import MovedClock
 from support.databases import by, codes, keeping, shelves
 from support.shop import ITEM, SHELF, Code, Item, Name, Shelf
-
-FIRST = Path(__file__).parents[2] / "src/penstock/core/database/steps/s0001_entities.py"
-LATER = """
-import sqlalchemy as sa
-from alembic import op
-
-revision, down_revision = "0002", "0001"
-
-def upgrade() -> None:
-    '''A note.'''
-    op.add_column("entities", sa.Column("note", sa.String))
-    op.execute("UPDATE oldest SET step = '{oldest}'")
-"""
-
 
 # -- one entity -----------------------------------------------------------------------------------
 

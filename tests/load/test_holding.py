@@ -139,7 +139,7 @@ def test_a_server_behind_tls_is_spoken_to_by_who_believes_its_certificate(tmp_pa
         stranger = run(url)
         broken = run(url, "--ca", str(tmp_path / "broken.pem"))
         plain = run(url.replace("https", "http"))
-    assert "503 overloaded" in believed.output
+    assert "10 503 overloaded" in believed.output
     for result, said in (
         (stranger, "certificate verify failed"),
         (broken, "broken.pem cannot be used"),
